@@ -1,0 +1,1 @@
+//! Time, client address, origin, surface.

@@ -1,0 +1,148 @@
+//! The answer: a verdict, the code of its denial, the steps of its reasoning, and until when it holds.
+
+use std::sync::Arc;
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use super::allowlist::Principal;
+use super::permission::Access;
+
+/// The answer to one question.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub verdict: Verdict,
+    /// Every step taken, in order; the last one of a denial is the one that failed.
+    pub steps: Steps,
+    /// The principal whose credential matched, also when its conditions or permissions then denied: for the log only.
+    pub principal: Option<Arc<Principal>>,
+    /// The number of the snapshot that was asked.
+    pub generation: u64,
+    /// The first second at which the answer may differ for reasons of time alone.
+    pub valid_until: UnixTime,
+}
+
+/// Yes or no.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    Admit(Admission),
+    Deny(Denial),
+    /// A route with auth none, or optional and no certificate was presented: nobody in particular may go on.
+    Open,
+}
+
+/// Who was admitted, and by what.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    pub principal: Arc<Principal>,
+    pub basis: Basis,
+    /// What identifies the caller to the upstream.
+    pub identifier: Arc<str>,
+    /// The highest access that the permissions give on the request's route; `None` for a connection.
+    pub access: Option<Access>,
+}
+
+/// The credential that matched.
+#[derive(Clone, Debug)]
+pub enum Basis {
+    /// An authority of the principal; the chain that reached its anchor, without the leaf, for `Client-Cert-Chain`.
+    Authority {
+        chain: Arc<[CertificateDer<'static>]>,
+    },
+    Pin,
+    /// Proves a key and nothing else: no name of the leaf may be used.
+    SpkiPin,
+    /// `[bootstrap] admin_fingerprints`.
+    WellKnownAdmin,
+}
+
+macro_rules! denials {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal,)*) => {
+        /// The reason for a no. The code is stable: logs, metrics, JSON and docs all carry it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Denial { $($(#[$doc])* $variant,)* }
+
+        impl Denial {
+            /// Every denial, alphabetical.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Returns the stable code.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+        }
+    };
+}
+
+denials! {
+    /// More than one common name where one decides or identifies.
+    AmbiguousCommonName = "ambiguous_common_name",
+    /// An anchor's names or bounds do not fit.
+    BoundsMismatch = "bounds_mismatch",
+    /// An anchor is named, but no valid path leads to it.
+    ChainInvalid = "chain_invalid",
+    /// The principal ranks too low for this management call.
+    ClearanceTooLow = "clearance_too_low",
+    /// The effective client address is outside `client_ips`.
+    ClientIpDenied = "client_ip_denied",
+    /// notAfter of the leaf or of a path member has passed.
+    Expired = "expired",
+    /// The attribute that identifies the caller is absent.
+    IdentifierMissing = "identifier_missing",
+    /// A same-key renewal that failed.
+    IssuerUnknown = "issuer_unknown",
+    /// No certificate where one is required.
+    NoCredential = "no_credential",
+    /// No principal has this certificate, no anchor its issuer's name or key.
+    NotListed = "not_listed",
+    /// No permission for this access on this route.
+    NotPermitted = "not_permitted",
+    /// notBefore of the leaf or of a path member lies ahead.
+    NotYetValid = "not_yet_valid",
+    /// A page of a foreign origin.
+    OriginDenied = "origin_denied",
+    /// `enabled = false`.
+    PrincipalDisabled = "principal_disabled",
+    /// Outside `valid_from` .. `valid_until`.
+    PrincipalExpired = "principal_expired",
+    /// A required CRL is missing or stale.
+    RevocationUnknown = "revocation_unknown",
+    /// The leaf or a path member is revoked.
+    Revoked = "revoked",
+    /// The principal may not use this surface.
+    SurfaceDenied = "surface_denied",
+    /// EKU, CA flag, weak key, unparsable, not canonical.
+    Unsuitable = "unsuitable",
+}
+
+/// One line of a decision's reasoning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The rule that was applied: `validity`, `revocation`, `pin`, `authority`, `bounds`, `conditions`, `permission`, …
+    pub rule: &'static str,
+    /// What was found, for the operator: names, files and lines included. Never shown to a client.
+    pub finding: String,
+    /// Why it failed; `None` where it passed.
+    pub denial: Option<Denial>,
+}
+
+/// The reasoning so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Steps(Vec<Step>);
+
+impl Steps {
+    /// Notes a step that passed.
+    pub fn passed(&mut self, rule: &'static str, finding: impl Into<String>) {
+        self.0.push(Step { rule, finding: finding.into(), denial: None });
+    }
+
+    /// Notes a step that failed, and returns its denial.
+    pub fn failed(&mut self, rule: &'static str, finding: impl Into<String>, denial: Denial) -> Denial {
+        self.0.push(Step { rule, finding: finding.into(), denial: Some(denial) });
+        denial
+    }
+
+    /// Returns the steps in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Step> {
+        self.0.iter()
+    }
+}

@@ -1,0 +1,13 @@
+//! DER and PEM read once, into types: certificate, fingerprint, pins, names, CRLs, keys, PFX. Names nothing of ours.
+
+pub mod certificate;
+pub mod crl;
+pub mod files;
+pub mod fingerprint;
+pub mod name;
+
+pub use certificate::{Certificate, CertificateError, San, Validity};
+pub use crl::Crl;
+pub use files::{FileError, Located, PrivateKey};
+pub use fingerprint::{Fingerprint, SpkiPin};
+pub use name::DistinguishedName;

@@ -1,0 +1,19 @@
+//! Our own certificates, by SNI.
+
+use std::sync::Arc;
+
+/// A certificate chain with its key, ready to sign.
+#[derive(Clone, Debug)]
+pub struct KeyPair {
+    pub certified: Arc<rustls::sign::CertifiedKey>,
+    /// Lower-case DNS names the leaf covers, wildcards included: for SNI and 421.
+    pub names: Arc<[Box<str>]>,
+    /// Seconds since the epoch.
+    pub not_after: u64,
+}
+
+/// The certificates of one listener; the first is the default.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub key_pairs: Vec<KeyPair>,
+}
