@@ -1,1 +1,60 @@
-//! (rules)
+//! The rules in force: one immutable, numbered value, replaced whole or not at all. `config` compiles it,
+//! `reload` installs it, each worker holds the one in force, and a request uses one `Rules` throughout.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::admission::{Snapshot, Surface};
+use crate::limits::Limits;
+use crate::routing::Routes;
+use crate::tls::acceptor::ClientAuth;
+
+/// Everything that a handshake and a request are judged and carried out by.
+#[derive(Debug)]
+pub struct Rules {
+    /// The snapshot's own number: one value, one number.
+    pub generation: u64,
+    pub snapshot: Arc<Snapshot>,
+    pub routes: Routes,
+    pub limits: Limits,
+    pub listeners: Vec<Arc<ListenerRules>>,
+}
+
+/// What one listener does with a connection. Found by name: addresses cannot change live, policies can.
+#[derive(Debug)]
+pub struct ListenerRules {
+    pub name: Arc<str>,
+    pub client_auth: ClientAuth,
+    pub surfaces: Vec<Surface>,
+    /// `proxy_protocol = "require"`.
+    pub proxy_protocol: bool,
+}
+
+impl Rules {
+    /// Finds a listener's policy.
+    pub fn listener(&self, name: &str) -> Option<&Arc<ListenerRules>> {
+        self.listeners.iter().find(|listener| *listener.name == *name)
+    }
+}
+
+/// The one place that holds the rules in force.
+#[derive(Debug)]
+pub struct InForce(ArcSwap<Rules>);
+
+impl InForce {
+    /// Puts the first rules in force.
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self(ArcSwap::new(rules))
+    }
+
+    /// Returns the rules in force, to be used throughout.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.0.load_full()
+    }
+
+    /// Replaces them. `listener::Running::install` calls this and then tells each worker; nobody else does.
+    pub(crate) fn replace(&self, rules: Arc<Rules>) {
+        self.0.store(rules);
+    }
+}
