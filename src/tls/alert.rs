@@ -1,1 +1,1 @@
-//! TODO(alert)
+//! Which alert tells a denial.

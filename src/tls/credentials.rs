@@ -17,3 +17,9 @@ pub struct KeyPair {
 pub struct Credentials {
     pub key_pairs: Vec<KeyPair>,
 }
+
+/// Tells whether a certificate's names cover a host (lower case, no port, no final dot): exactly, or by a wildcard for its first label.
+pub fn covers(names: &[Box<str>], host: &str) -> bool {
+    let wildcard = host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent);
+    names.iter().any(|name| **name == *host || name.strip_prefix("*.").is_some_and(|parent| Some(parent) == wildcard))
+}

@@ -1,1 +1,1 @@
-//! TODO(sessions)
+//! The sessions that clients may resume.

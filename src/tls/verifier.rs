@@ -1,1 +1,1 @@
-//! TODO(verifier)
+//! Translates the verdict of the gate for rustls, once the key is proven.
