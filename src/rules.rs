@@ -9,6 +9,7 @@ use crate::admission::{Snapshot, Surface};
 use crate::limits::Limits;
 use crate::routing::Routes;
 use crate::tls::acceptor::ClientAuth;
+use crate::upstream::Upstreams;
 
 /// Everything that a handshake and a request are judged and carried out by.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Rules {
     pub generation: u64,
     pub snapshot: Arc<Snapshot>,
     pub routes: Routes,
+    pub upstreams: Upstreams,
     pub limits: Limits,
     pub listeners: Vec<Arc<ListenerRules>>,
 }
