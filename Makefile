@@ -1,0 +1,57 @@
+# `make test` passes all tests; `make check` is everything CI runs; `make dist` builds the static binary.
+# INSTALL=1 (or being root) lets a target install the system packages it lacks.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+FUZZ_SECONDS ?= 10
+MUSL := x86_64-unknown-linux-musl
+
+.PHONY: test check lint deny msrv fuzz bench side-by-side dist clean packages
+
+test: packages
+	$(CARGO) test --locked
+
+# Everything that CI runs, in the order of how fast it fails.
+check: lint deny test msrv fuzz
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+# Licences and banned crates of the lock file, offline; advisories need a network that CI may lack.
+deny:
+	scripts/deny
+
+# The oldest toolchain we promise (rust-version in Cargo.toml), where it is installed.
+msrv:
+	scripts/msrv
+
+fuzz: packages
+	fuzz/run $(FUZZ_SECONDS)
+
+bench:
+	$(CARGO) bench --locked
+
+side-by-side:
+	benches/side-by-side
+
+# A static binary without Docker: what the Dockerfile does.
+dist:
+	scripts/packages musl-gcc:musl-tools file:file
+	rustup target list --installed | grep -qx $(MUSL) || rustup target add $(MUSL)
+	CC_x86_64_unknown_linux_musl=musl-gcc $(CARGO) build --locked --release --target $(MUSL)
+	mkdir -p dist
+	cp target/$(MUSL)/release/portcullis dist/portcullis
+	strip dist/portcullis
+	file dist/portcullis
+	@file dist/portcullis | grep -Eq 'static(-pie|ally) linked' || { echo "dist/portcullis is not static"; exit 1; }
+	@! ldd dist/portcullis 2>/dev/null | grep -q '=>' || { echo "dist/portcullis needs shared libraries"; exit 1; }
+
+packages:
+	scripts/packages cc:gcc openssl:openssl curl:curl
+
+clean:
+	$(CARGO) clean
+	rm -rf dist fuzz/target fuzz/artifacts

@@ -1,0 +1,155 @@
+//! Who may name whom: reads every `crate::` path under src and fails on an edge that the map in `ROOMS` does
+//! not allow. A room names what stands to its left, never to its right, nor a neighbour in its own group.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The rooms, left to right.
+const ROOMS: &[&[&str]] = &[
+    &["pki", "clock", "metrics", "log", "drain"],
+    &["admission"],
+    &["gate"],
+    &["tls", "challenge", "http1", "address", "routing", "identity", "upstream", "limits"],
+    &["failure"],
+    &["rules"],
+    &["request"],
+    &["connection"],
+    &["listener"],
+    &["store"],
+    &["config", "kubernetes"],
+    &["reload", "explain", "monitor"],
+    &["admin"],
+    &["cli"],
+    &["main"],
+];
+
+/// Narrower than the order: all that these rooms may name.
+const NARROWER: &[(&str, &[&str])] = &[("admission", &["pki"]), ("routing", &["admission"])];
+
+/// Each outside crate and the rooms (or files) it may be named in. Crates that are vocabulary everywhere
+/// (std, tokio, http, bytes, rustls_pki_types, tracing) are not listed.
+const CRATES: &[(&str, &[&str])] = &[
+    ("x509_parser", &["pki"]),
+    ("rustls", &["pki", "tls", "upstream", "admission/chain", "cli"]),
+    ("webpki", &["pki", "tls", "admission/chain"]),
+    ("arc_swap", &["rules"]),
+    ("notify", &["reload"]),
+    ("prometheus", &["metrics", "admin"]),
+    ("toml", &["config", "store"]),
+    ("rcgen", &["cli"]),
+    ("p12_keystore", &["pki"]),
+    ("hashbrown", &["admission"]),
+    ("clap", &["cli"]),
+];
+
+#[test]
+fn no_room_names_one_to_its_right() {
+    let rank: BTreeMap<&str, usize> =
+        ROOMS.iter().enumerate().flat_map(|(rank, group)| group.iter().map(move |room| (*room, rank))).collect();
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        let from = room_of(&file);
+        if from == "lib" {
+            continue;
+        }
+        let from_rank = *rank.get(from.as_str()).unwrap_or_else(|| panic!("{} stands in no room of the map", file.display()));
+        for (line, to) in named(&text, "crate::") {
+            if to == from {
+                continue;
+            }
+            let Some(to_rank) = rank.get(to.as_str()) else { continue };
+            let narrow = NARROWER.iter().find(|(room, _)| *room == from);
+            if *to_rank >= from_rank || narrow.is_some_and(|(_, allowed)| !allowed.contains(&to.as_str())) {
+                wrong.push(format!("{}:{line}: {from} names {to}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_outside_crate_stays_in_its_rooms() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        let place = file.strip_prefix(source_root()).expect("below src").with_extension("").display().to_string();
+        for (krate, rooms) in CRATES {
+            let inside = rooms.iter().any(|room| place == *room || place.starts_with(&format!("{room}/")));
+            if inside {
+                continue;
+            }
+            for (number, line) in code_lines(&text) {
+                let hit = line.match_indices(&format!("{krate}::")).any(|(at, _)| {
+                    let before = line[..at].chars().next_back();
+                    !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+                });
+                if hit {
+                    wrong.push(format!("{}:{number}: {krate} outside {rooms:?}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_opens_with_what_lives_there() {
+    let silent: Vec<_> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(file, _)| file.display().to_string()).collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+/// Returns the first path segment after each `prefix` (and of each member of a braced group), with its line.
+fn named(text: &str, prefix: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in code_lines(text) {
+        for (at, _) in line.match_indices(prefix) {
+            let rest = &line[at + prefix.len()..];
+            let members: Vec<&str> = match rest.strip_prefix('{') {
+                Some(group) => group.split(',').map(str::trim).collect(),
+                None => vec![rest],
+            };
+            found.extend(
+                members.into_iter().map(|member| (number, member.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())),
+            );
+        }
+    }
+    found
+}
+
+/// The lines of a file that are code, without its tests: those may look further.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .map(|(index, line)| (index + 1, line))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+fn room_of(file: &Path) -> String {
+    let below = file.strip_prefix(source_root()).expect("below src");
+    let first = below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn source_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![source_root()];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("UTF-8");
+                found.push((path, text));
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 20, "the source tree was not found");
+    found
+}

@@ -1,0 +1,34 @@
+//! What every behaviour's file uses: certificates, the proxy, clients, an upstream.
+#![allow(dead_code, reason = "each behaviour uses a part")]
+
+pub mod certificates;
+pub mod client;
+pub mod proxy;
+pub mod upstream;
+
+use std::time::{Duration, Instant};
+
+pub use certificates::{Identity, Leaf, TestCa};
+pub use client::{Client, Refused};
+pub use proxy::{TestProxy, Workspace};
+pub use upstream::TestUpstream;
+
+/// How long a condition may take before a test gives up: never part of what is promised.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until a condition holds, asking again without a pause longer than the scheduler's.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// Waits for a future, with the deadline.
+#[track_caller]
+pub fn within<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let what = what.to_owned();
+    async move { tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}")) }
+}
