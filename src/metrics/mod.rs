@@ -1,0 +1,401 @@
+//! Every metric: name, help and labels side by side (`families.rs`). Whoever counts looks its handle up once
+//! (per generation or connection: `Metrics::listener`, `route`, `upstream`, `principal`) and counts without a
+//! lock; the monitor renders all of it at scrape time (`render.rs`).
+
+mod cells;
+mod families;
+mod render;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use cells::{Counter, Gauge, Held, Histogram, Value, set_worker};
+
+/// Everything that is counted. One per process, shared by all threads.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: usize,
+
+    /// `accept` failed: out of file descriptors, most often.
+    pub accept_errors: Counter,
+    /// A connection or request task panicked; the others went on.
+    pub panics: Counter,
+    /// Access log lines lost to a slow or full disk. Shared with the log's writer.
+    pub log_lines_dropped: Arc<AtomicU64>,
+
+    /// The number of the rules in force.
+    pub generation: Value,
+    /// Principals in force.
+    pub allowlist_entries: Value,
+    /// When the last reload succeeded, in seconds since the epoch.
+    pub last_reload_success: Value,
+
+    request_seconds: Histogram,
+    revocation_seconds: Histogram,
+    connections_cut: ByCode,
+    identity_left_out: ByCode,
+    overloads: ByCode,
+    reloads: ByCode,
+
+    listeners: Family<ListenerMetrics>,
+    principals: Family<Counter>,
+    routes: Family<RouteMetrics>,
+    upstreams: Family<UpstreamMetrics>,
+    certificates: Mutex<Vec<CertificateExpiry>>,
+    sources: Mutex<BTreeMap<String, f64>>,
+}
+
+/// What one listener counts.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    /// Connections accepted and not yet closed: `connections.hold()`.
+    pub connections: Gauge,
+    handshakes: [[Counter; HandshakeKind::ALL.len()]; HandshakeResult::ALL.len()],
+    denials: ByCode,
+}
+
+/// What one route counts; `Metrics::route("")` stands for requests that no route matched.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    /// 1xx to 5xx; a status outside counts as 5xx.
+    statuses: [Counter; 5],
+    seconds: Histogram,
+}
+
+/// What one upstream counts.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    /// From the request's head sent to the answer's head read.
+    pub seconds: Histogram,
+    failures: ByCode,
+}
+
+/// How a handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeResult {
+    Admitted,
+    /// Complete without a certificate, on a listener that lets that be.
+    Anonymous,
+    Denied,
+    /// Not a verdict of ours: the client gave up, spoke something else, or could not prove its key.
+    Failed,
+    TimedOut,
+}
+
+/// Full, or resumed from a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeKind {
+    Full,
+    Resumed,
+}
+
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// Nothing was installed.
+    Failed,
+    /// Installed, but for one source or more whose last good content stays.
+    Partial,
+    Success,
+}
+
+/// One of the certificates whose end is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateExpiry {
+    /// `server`, `anchor`, `pin`, `upstream_client`, `upstream_ca`, `crl`.
+    pub kind: &'static str,
+    /// A file or SNI name; of a pin the principal's id, or its name where `[monitor] names` is on.
+    pub name: String,
+    /// Seconds since the epoch.
+    pub not_after: u64,
+}
+
+impl Metrics {
+    /// Makes the cells for a number of workers.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            workers,
+            accept_errors: Counter::new(workers),
+            panics: Counter::new(workers),
+            log_lines_dropped: Arc::default(),
+            generation: Value::default(),
+            allowlist_entries: Value::default(),
+            last_reload_success: Value::default(),
+            request_seconds: Histogram::new(workers, REQUEST_BOUNDS),
+            revocation_seconds: Histogram::new(workers, REVOCATION_BOUNDS),
+            connections_cut: ByCode::new(workers),
+            identity_left_out: ByCode::new(workers),
+            overloads: ByCode::new(workers),
+            reloads: ByCode::new(workers),
+            listeners: Family::default(),
+            principals: Family::default(),
+            routes: Family::default(),
+            upstreams: Family::default(),
+            certificates: Mutex::default(),
+            sources: Mutex::default(),
+        })
+    }
+
+    /// Looks a listener up: once per generation.
+    pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
+        self.listeners.get(name, || ListenerMetrics {
+            connections: Gauge::new(self.workers),
+            handshakes: std::array::from_fn(|_| std::array::from_fn(|_| Counter::new(self.workers))),
+            denials: ByCode::new(self.workers),
+        })
+    }
+
+    /// Looks a principal's request counter up, by id (or name, where `[monitor] names` is on): once per connection.
+    pub fn principal(&self, id: &str) -> Arc<Counter> {
+        self.principals.get(id, || Counter::new(self.workers))
+    }
+
+    /// Looks a route up: once per generation. The empty name stands for no route.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        self.routes.get(name, || RouteMetrics {
+            statuses: std::array::from_fn(|_| Counter::new(self.workers)),
+            seconds: self.request_seconds.clone(),
+        })
+    }
+
+    /// Looks an upstream up: once per generation.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
+        self.upstreams
+            .get(name, || UpstreamMetrics { seconds: Histogram::new(self.workers, REQUEST_BOUNDS), failures: ByCode::new(self.workers) })
+    }
+
+    /// Counts a connection that was cut, by the code of its denial.
+    pub fn cut(&self, code: &'static str) {
+        self.connections_cut.counter(code).inc();
+    }
+
+    /// Counts a value that a dialect cannot express and that was left out of the identity headers.
+    pub fn identity_left_out(&self, dialect: &'static str) {
+        self.identity_left_out.counter(dialect).inc();
+    }
+
+    /// Counts a client turned away by a limit: `connections`, `handshakes`, …
+    pub fn overloaded(&self, limit: &'static str) {
+        self.overloads.counter(limit).inc();
+    }
+
+    /// Counts a reload; `now` in seconds since the epoch.
+    pub fn reloaded(&self, result: ReloadResult, now: f64) {
+        self.reloads.counter(result.label()).inc();
+        if result == ReloadResult::Success {
+            self.last_reload_success.set(now);
+        }
+    }
+
+    /// Observes how long one change took, from being seen to the last connection cut.
+    pub fn revocation(&self, duration: Duration) {
+        self.revocation_seconds.observe(duration);
+    }
+
+    /// Replaces the sources: each with the time its content was last good, in seconds since the epoch.
+    pub fn set_sources(&self, sources: impl IntoIterator<Item = (String, f64)>) {
+        *lock(&self.sources) = sources.into_iter().take(MAX_SERIES).collect();
+    }
+
+    /// Replaces the certificates whose end is watched. Of each kind the first to end are kept, so that a million pins
+    /// do not make a million series.
+    pub fn set_certificates(&self, mut certificates: Vec<CertificateExpiry>) {
+        certificates.sort_by(|a, b| (a.kind, a.not_after, &a.name).cmp(&(b.kind, b.not_after, &b.name)));
+        certificates.dedup_by(|later, earlier| (later.kind, &later.name) == (earlier.kind, &earlier.name));
+        let (mut kind, mut of_kind) = ("", 0);
+        certificates.retain(|certificate| {
+            of_kind = if certificate.kind == kind { of_kind + 1 } else { 1 };
+            kind = certificate.kind;
+            of_kind <= MAX_CERTIFICATES_OF_A_KIND
+        });
+        *lock(&self.certificates) = certificates;
+    }
+}
+
+impl ListenerMetrics {
+    /// Counts a handshake that ended.
+    pub fn handshake(&self, result: HandshakeResult, kind: HandshakeKind) {
+        self.handshakes[result as usize][kind as usize].inc();
+    }
+
+    /// Counts a denial or a failure that the client was told, by its stable code.
+    pub fn denied(&self, code: &'static str) {
+        self.denials.counter(code).inc();
+    }
+}
+
+impl RouteMetrics {
+    /// Counts a request that was answered, and how long it took until the answer's last byte.
+    pub fn request(&self, status: u16, duration: Duration) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.statuses[class].inc();
+        self.seconds.observe(duration);
+    }
+}
+
+impl UpstreamMetrics {
+    /// Counts a request that the upstream did not answer, by the code of the failure.
+    pub fn failed(&self, code: &'static str) {
+        self.failures.counter(code).inc();
+    }
+}
+
+/// The series of one family, by label. Looked up under a lock; counted without.
+#[derive(Debug)]
+struct Family<T>(Mutex<BTreeMap<Box<str>, Arc<T>>>);
+
+impl<T> Default for Family<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Family<T> {
+    fn get(&self, label: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut series = lock(&self.0);
+        // Names come from the configuration, but reloads may go on for years: what is over the cap counts together.
+        let label = if series.len() < MAX_SERIES || series.contains_key(label) { label } else { OVERFLOW };
+        Arc::clone(series.entry(label.into()).or_insert_with(|| Arc::new(make())))
+    }
+
+    /// Returns every series, in the order of its label.
+    fn all(&self) -> Vec<(Box<str>, Arc<T>)> {
+        lock(&self.0).iter().map(|(label, series)| (label.clone(), Arc::clone(series))).collect()
+    }
+}
+
+/// Counters by a code of ours, made when first counted. The codes are few and `'static`: no lock, no hashing.
+#[derive(Debug)]
+struct ByCode {
+    workers: usize,
+    slots: Box<[std::sync::OnceLock<(&'static str, Counter)>]>,
+}
+
+impl ByCode {
+    fn new(workers: usize) -> Self {
+        Self { workers, slots: (0..MAX_CODES).map(|_| std::sync::OnceLock::new()).collect() }
+    }
+
+    fn counter(&self, code: &'static str) -> &Counter {
+        let taken = self.slots.iter().map(|slot| slot.get_or_init(|| (code, Counter::new(self.workers))));
+        // INVARIANT: fewer codes than slots; were it otherwise, the last slot would count the rest.
+        let mut last = None;
+        for (name, counter) in taken {
+            if *name == code {
+                return counter;
+            }
+            last = Some(counter);
+        }
+        last.expect("there are slots")
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.slots.iter().map_while(|slot| slot.get()).map(|(code, counter)| (*code, counter.get()))
+    }
+}
+
+impl HandshakeResult {
+    const ALL: [Self; 5] = [Self::Admitted, Self::Anonymous, Self::Denied, Self::Failed, Self::TimedOut];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Anonymous => "anonymous",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+impl HandshakeKind {
+    const ALL: [Self; 2] = [Self::Full, Self::Resumed];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
+impl ReloadResult {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Partial => "partial",
+            Self::Success => "success",
+        }
+    }
+}
+
+/// What a panicking thread left behind are counts: as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const REQUEST_BOUNDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// 0.1 is the promise.
+const REVOCATION_BOUNDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// Series in one family.
+const MAX_SERIES: usize = 1000;
+const MAX_CERTIFICATES_OF_A_KIND: usize = 100;
+/// Denial codes and failures together are about forty.
+const MAX_CODES: usize = 64;
+/// The label of everything over a cap; no name of ours has a space.
+const OVERFLOW: &str = "and others";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_name_is_the_same_series() {
+        let metrics = Metrics::new(1);
+        metrics.route("orders").request(200, Duration::from_millis(3));
+        metrics.route("orders").request(204, Duration::from_millis(3));
+        let text = metrics.render(0);
+        assert!(text.contains("portcullis_requests_total{route=\"orders\",status_class=\"2xx\"} 2\n"), "{text}");
+        assert!(text.contains("portcullis_request_seconds_count 2\n"), "{text}");
+    }
+
+    #[test]
+    fn names_over_the_cap_count_together() {
+        let metrics = Metrics::new(1);
+        for name in 0..MAX_SERIES + 5 {
+            metrics.principal(&format!("p-{name}")).inc();
+        }
+        assert_eq!(metrics.principal(OVERFLOW).get(), 5);
+    }
+
+    #[test]
+    fn codes_are_counted_apart() {
+        let metrics = Metrics::new(1);
+        let listener = metrics.listener("edge");
+        for code in ["not_listed", "revoked", "not_listed"] {
+            listener.denied(code);
+        }
+        assert_eq!(listener.denials.all().collect::<Vec<_>>(), [("not_listed", 2), ("revoked", 1)]);
+    }
+
+    #[test]
+    fn the_certificates_that_end_first_are_kept() {
+        let metrics = Metrics::new(1);
+        let pin = |index: u64| CertificateExpiry { kind: "pin", name: format!("p-{index}"), not_after: index };
+        metrics.set_certificates((0..500).rev().map(pin).collect());
+        let kept = lock(&metrics.certificates);
+        assert_eq!((kept.len(), kept[0].not_after), (MAX_CERTIFICATES_OF_A_KIND, 0));
+    }
+
+    #[test]
+    fn results_index_their_own_counters() {
+        for (index, result) in HandshakeResult::ALL.into_iter().enumerate() {
+            assert_eq!(result as usize, index);
+        }
+        for (index, kind) in HandshakeKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+        }
+    }
+}
