@@ -12,6 +12,10 @@ pub mod metrics;
 /// DER and PEM read once, into types.
 pub mod pki;
 
+// What it tells: names the vocabulary only.
+/// The access log: its lines, and their writer off the hot path.
+pub mod log;
+
 // The decision: pure; no I/O, clock, lock, log, metric or async.
 /// (Snapshot, Candidate, Scope, now) -> Decision.
 pub mod admission;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, left to right.
 const ROOMS: &[&[&str]] = &[
-    &["pki", "clock", "metrics", "log", "drain"],
+    &["pki", "clock", "metrics", "drain"],
+    &["log"],
     &["admission"],
     &["gate"],
     &["tls", "challenge", "http1", "address", "routing", "identity", "upstream", "limits"],

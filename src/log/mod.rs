@@ -1,0 +1,304 @@
+//! The access log, off the hot path: a line is written by hand into the worker's own buffer (0.1 us against
+//! the 3 us of a tracing event), and full buffers go to one writer thread over a bounded channel.
+//!
+//! The policy when the destination is slow: a request never waits for its log line. What the channel cannot take, and
+//! what the destination refuses, is dropped and counted (`portcullis_log_lines_dropped_total`).
+//! What operators read of the proxy's own doings goes through `tracing`, not through here.
+
+mod line;
+mod writer;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::time::Duration;
+
+use crate::clock;
+
+pub use writer::Writer;
+
+/// What `[audit]` says of the access log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    pub format: Format,
+    pub destination: Destination,
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The Combined Log Format of the Apache server. Requests only; it has no place for verdict and code.
+    Combined,
+    #[default]
+    Json,
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Destination {
+    /// Appended to; opened again on each SIGHUP.
+    File(PathBuf),
+    Off,
+    Stderr,
+    #[default]
+    Stdout,
+}
+
+/// One line. What is `None` or empty is left out.
+#[derive(Clone, Debug, Default)]
+pub struct Entry<'a> {
+    /// `request`, or what else ended: `handshake`, `upgrade`, …
+    pub event: &'a str,
+
+    // Who.
+    pub principal: Option<&'a str>,
+    pub principal_id: Option<&'a str>,
+    pub identifier: Option<&'a str>,
+    pub fingerprint: Option<&'a [u8; 32]>,
+    pub subject: Option<&'a str>,
+    /// The principal's `audit_claims`.
+    pub claims: &'a [(&'a str, &'a str)],
+
+    // From where.
+    pub listener: &'a str,
+    pub connection: u64,
+    pub peer: Option<SocketAddr>,
+    /// The effective client address.
+    pub client: Option<IpAddr>,
+    pub user_agent: Option<&'a str>,
+    pub referer: Option<&'a str>,
+
+    // What.
+    pub request_id: Option<&'a str>,
+    pub method: Option<&'a str>,
+    pub host: Option<&'a str>,
+    /// Without the query: those carry tokens.
+    pub path: Option<&'a str>,
+    pub protocol: Option<&'a str>,
+    pub route: Option<&'a str>,
+    pub upstream: Option<&'a str>,
+
+    // The answer.
+    /// `admit`, `deny`, `open`.
+    pub verdict: Option<&'a str>,
+    /// The stable code of the denial or failure.
+    pub code: Option<&'a str>,
+    pub status: Option<u16>,
+    pub generation: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub duration: Duration,
+    pub upstream_duration: Option<Duration>,
+}
+
+/// The handle of one thread: each clone buffers for itself.
+pub struct AccessLog {
+    shared: Arc<Shared>,
+    lines: SyncSender<Message>,
+    buffer: RefCell<Buffer>,
+}
+
+/// Lines on their way, and how many.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    lines: u64,
+    clock: line::Stamp,
+    /// When lines were last handed over, since the epoch.
+    flushed: Duration,
+}
+
+/// What all handles and the writer share.
+struct Shared {
+    /// A `Format`, or `OFF`: asked before each line, changed by a reload.
+    format: AtomicU8,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Message {
+    Lines {
+        bytes: Box<[u8]>,
+        count: u64,
+    },
+    /// Open the destination (again).
+    Open(Settings),
+}
+
+impl AccessLog {
+    /// Opens the log and starts its writer; `dropped` counts lost lines.
+    pub fn open(settings: Settings, dropped: Arc<AtomicU64>) -> std::io::Result<(Self, Writer)> {
+        let (lines, messages) = mpsc::sync_channel(MAX_BATCHES);
+        let shared = Arc::new(Shared { format: AtomicU8::new(format_code(&settings)), dropped });
+        let writer = Writer::start(settings, messages, Arc::clone(&shared.dropped))?;
+        Ok((Self { shared, lines, buffer: RefCell::default() }, writer))
+    }
+
+    /// Changes format and destination, or opens the same file again after a rotation. A destination that cannot be
+    /// opened leaves the old one in use, with a warning.
+    pub fn reopen(&self, settings: Settings) {
+        self.shared.format.store(format_code(&settings), Ordering::Relaxed);
+        // A writer that is stuck takes no order either; the next reload repeats it.
+        if self.lines.try_send(Message::Open(settings)).is_err() {
+            tracing::warn!("the access log's writer is stuck: its destination stays as it was");
+        }
+    }
+
+    /// Tells whether lines go anywhere.
+    pub fn is_on(&self) -> bool {
+        self.shared.format.load(Ordering::Relaxed) != OFF
+    }
+
+    /// Writes a line into the buffer. Never waits.
+    pub fn line(&self, entry: &Entry<'_>) {
+        let format = self.shared.format.load(Ordering::Relaxed);
+        if format == OFF || (format == COMBINED && entry.method.is_none()) {
+            return;
+        }
+        let now = clock::wall();
+        let buffer = &mut *self.buffer.borrow_mut();
+        if format == COMBINED {
+            line::combined(&mut buffer.bytes, &mut buffer.clock, entry, now);
+        } else {
+            line::json(&mut buffer.bytes, &mut buffer.clock, entry, now);
+        }
+        buffer.lines += 1;
+        // Under load a line waits for the batch; a lone one is handed over at once, and the tick takes the stragglers.
+        if buffer.bytes.len() >= BATCH_BYTES || now.saturating_sub(buffer.flushed) >= LINGER {
+            self.hand_over(buffer, now);
+        }
+    }
+
+    /// Hands over what is buffered: the worker's tick calls this.
+    pub fn flush(&self) {
+        self.hand_over(&mut self.buffer.borrow_mut(), clock::wall());
+    }
+
+    fn hand_over(&self, buffer: &mut Buffer, now: Duration) {
+        if buffer.lines == 0 {
+            return;
+        }
+        let (bytes, count) = (Box::from(buffer.bytes.as_slice()), std::mem::take(&mut buffer.lines));
+        buffer.bytes.clear();
+        buffer.flushed = now;
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.lines.try_send(Message::Lines { bytes, count }) {
+            self.shared.dropped.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A handle with a buffer of its own, for another thread.
+impl Clone for AccessLog {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), lines: self.lines.clone(), buffer: RefCell::default() }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl fmt::Debug for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLog").field("on", &self.is_on()).finish_non_exhaustive()
+    }
+}
+
+fn format_code(settings: &Settings) -> u8 {
+    match (&settings.destination, settings.format) {
+        (Destination::Off, _) => OFF,
+        (_, Format::Combined) => COMBINED,
+        (_, Format::Json) => JSON,
+    }
+}
+
+const OFF: u8 = 0;
+const JSON: u8 = 1;
+const COMBINED: u8 = 2;
+const BATCH_BYTES: usize = 16 * 1024;
+/// 4 MiB of full batches may wait for the disk.
+const MAX_BATCHES: usize = 256;
+const LINGER: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file_log(directory: &tempfile::TempDir) -> (AccessLog, Writer, Settings) {
+        let settings = Settings { format: Format::Json, destination: Destination::File(directory.path().join("access.log")) };
+        let (log, writer) = AccessLog::open(settings.clone(), Arc::default()).unwrap();
+        (log, writer, settings)
+    }
+
+    #[test]
+    fn every_line_of_every_handle_arrives() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, writer, _) = file_log(&directory);
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let log = log.clone();
+                std::thread::spawn(move || {
+                    for connection in 0..50 {
+                        log.line(&Entry { event: "request", connection, ..Entry::default() });
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        drop(log);
+        assert!(writer.finish(Duration::from_secs(30)));
+        let text = std::fs::read_to_string(directory.path().join("access.log")).unwrap();
+        assert_eq!(text.lines().count(), 100);
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    }
+
+    #[test]
+    fn a_rotated_file_is_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, writer, settings) = file_log(&directory);
+        let (old, new) = (directory.path().join("access.log.1"), directory.path().join("access.log"));
+        log.line(&Entry { event: "before", ..Entry::default() });
+        log.flush();
+        std::fs::rename(&new, &old).unwrap();
+        log.reopen(settings);
+        log.line(&Entry { event: "after", ..Entry::default() });
+        drop(log);
+        assert!(writer.finish(Duration::from_secs(30)));
+        assert!(std::fs::read_to_string(new).unwrap().contains("after"));
+        assert!(std::fs::read_to_string(old).unwrap().contains("before"));
+    }
+
+    #[test]
+    fn a_full_disk_drops_lines_and_counts_them() {
+        let dropped = Arc::new(AtomicU64::new(0));
+        let settings = Settings { format: Format::Json, destination: Destination::File("/dev/full".into()) };
+        let (log, writer) = AccessLog::open(settings, Arc::clone(&dropped)).unwrap();
+        log.line(&Entry::default());
+        log.line(&Entry::default());
+        drop(log);
+        assert!(writer.finish(Duration::from_secs(30)));
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_log_that_is_off_writes_nothing() {
+        let (log, writer) = AccessLog::open(Settings { destination: Destination::Off, ..Settings::default() }, Arc::default()).unwrap();
+        log.line(&Entry::default());
+        assert!(!log.is_on() && log.buffer.borrow().bytes.is_empty());
+        drop(log);
+        assert!(writer.finish(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_destination_that_cannot_be_opened_is_an_error_at_the_start() {
+        let settings = Settings { format: Format::Json, destination: Destination::File("/nonexistent/access.log".into()) };
+        assert!(AccessLog::open(settings, Arc::default()).is_err());
+    }
+}
