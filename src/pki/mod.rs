@@ -2,9 +2,13 @@
 
 pub mod certificate;
 pub mod crl;
+mod der;
+mod extension;
 pub mod files;
 pub mod fingerprint;
+pub mod hex;
 pub mod name;
+mod signature;
 
 pub use certificate::{Certificate, CertificateError, San, Validity};
 pub use crl::Crl;

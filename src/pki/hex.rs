@@ -1,0 +1,57 @@
+//! Hexadecimal, as operators paste it: any case, colons between bytes.
+
+/// Reads an even number of hex digits; colons may stand between bytes, and nowhere else.
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 2);
+    let mut rest = text.as_bytes();
+    while let [high, low, after @ ..] = rest {
+        bytes.push(digit(*high)? << 4 | digit(*low)?);
+        rest = match after {
+            [b':', next @ ..] if !next.is_empty() => next,
+            _ => after,
+        };
+    }
+    rest.is_empty().then_some(bytes)
+}
+
+/// Writes lower-case digits.
+pub fn lower(bytes: &[u8]) -> String {
+    encode(bytes, b"0123456789abcdef")
+}
+
+/// Writes upper-case digits.
+pub fn upper(bytes: &[u8]) -> String {
+    encode(bytes, b"0123456789ABCDEF")
+}
+
+fn encode(bytes: &[u8], digits: &[u8; 16]) -> String {
+    bytes.iter().flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]).map(char::from).collect()
+}
+
+fn digit(character: u8) -> Option<u8> {
+    char::from(character).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colons_stand_between_bytes_only() {
+        for (text, expected) in [
+            ("", Some(vec![])),
+            ("0aFF", Some(vec![0x0a, 0xff])),
+            ("0a:ff", Some(vec![0x0a, 0xff])),
+            ("0:aff", None),
+            ("0a:", None),
+            (":0a", None),
+            ("0a::ff", None),
+            ("0", None),
+            ("0g", None),
+            ("é", None),
+        ] {
+            assert_eq!(decode(text), expected, "{text}");
+        }
+        assert_eq!((lower(&[0x0a, 0xff]), upper(&[0x0a, 0xff])), ("0aff".into(), "0AFF".into()));
+    }
+}
