@@ -52,6 +52,11 @@ impl Gate {
         todo!()
     }
 
+    /// Returns the clock.
+    pub fn clock(&self) -> &Clock {
+        todo!()
+    }
+
     /// Puts a snapshot in force on this worker and asks every live standing again; cuts are tracked by `cuts` (see `standing::Cuts`).
     pub fn install(&self, snapshot: Arc<Snapshot>, cuts: Option<Arc<standing::Cuts>>) {
         let _ = (snapshot, cuts);

@@ -1,11 +1,17 @@
 //! Our own certificates, by SNI.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::current::Current;
 
 /// A certificate chain with its key, ready to sign.
 #[derive(Clone, Debug)]
 pub struct KeyPair {
-    pub certified: Arc<rustls::sign::CertifiedKey>,
+    pub certified: Arc<CertifiedKey>,
     /// Lower-case DNS names the leaf covers, wildcards included: for SNI and 421.
     pub names: Arc<[Box<str>]>,
     /// Seconds since the epoch.
@@ -20,6 +26,86 @@ pub struct Credentials {
 
 /// Tells whether a certificate's names cover a host (lower case, no port, no final dot): exactly, or by a wildcard for its first label.
 pub fn covers(names: &[Box<str>], host: &str) -> bool {
-    let wildcard = host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent);
-    names.iter().any(|name| **name == *host || name.strip_prefix("*.").is_some_and(|parent| Some(parent) == wildcard))
+    let parent = parent(host);
+    names.iter().any(|name| **name == *host || name.strip_prefix("*.").is_some_and(|covered| Some(covered) == parent))
+}
+
+/// Key pairs, looked up by name.
+#[derive(Debug)]
+pub(super) struct ByName {
+    /// Never empty.
+    key_pairs: Vec<KeyPair>,
+    /// Several where one name has keys of several kinds, in the order of the configuration.
+    exact: HashMap<Box<str>, Vec<usize>>,
+    /// By what follows `*.`.
+    wildcard: HashMap<Box<str>, Vec<usize>>,
+}
+
+impl ByName {
+    /// `None` when there is nothing to show.
+    pub(super) fn new(credentials: Credentials) -> Option<Self> {
+        let key_pairs = credentials.key_pairs;
+        if key_pairs.is_empty() {
+            return None;
+        }
+        let (mut exact, mut wildcard) = (HashMap::<Box<str>, Vec<usize>>::new(), HashMap::<Box<str>, Vec<usize>>::new());
+        for (index, key_pair) in key_pairs.iter().enumerate() {
+            for name in key_pair.names.iter() {
+                match name.strip_prefix("*.") {
+                    Some(parent) => wildcard.entry(parent.into()).or_default().push(index),
+                    None => exact.entry(name.clone()).or_default().push(index),
+                }
+            }
+        }
+        Some(Self { key_pairs, exact, wildcard })
+    }
+
+    /// Finds the certificates for a lower-case name: exact first, then a wildcard for its first label (RFC 6125, 6.4.3).
+    pub(super) fn named(&self, name: &str) -> Option<&[usize]> {
+        self.exact.get(name).or_else(|| self.wildcard.get(parent(name)?)).map(Vec::as_slice)
+    }
+
+    /// Chooses the first whose key the client can check; the default for an unknown name or none.
+    fn choose(&self, hello: &ClientHello<'_>) -> &KeyPair {
+        let fallback = &[0][..];
+        let indices = hello.server_name().and_then(|name| self.named(name)).unwrap_or(fallback);
+        let fits = |index: &&usize| self.key_pairs[**index].certified.key.choose_scheme(hello.signature_schemes()).is_some();
+        let index = indices.iter().find(fits).or(indices.first()).copied().unwrap_or(0);
+        &self.key_pairs[index]
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let key_pair = self.choose(&hello);
+        Current::with(|current| current.shows(&key_pair.names));
+        Some(Arc::clone(&key_pair.certified))
+    }
+}
+
+/// What follows the first label; `None` where there is none to replace.
+fn parent(host: &str) -> Option<&str> {
+    host.split_once('.').filter(|(label, parent)| !label.is_empty() && !parent.is_empty()).map(|(_, parent)| parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_covers_one_label_and_never_its_own_parent() {
+        let names: Vec<Box<str>> = vec!["api.example.com".into(), "*.example.org".into()];
+        for (host, expected) in [
+            ("api.example.com", true),
+            ("x.example.org", true),
+            ("example.org", false),
+            (".example.org", false),
+            ("a.b.example.org", false),
+            ("*.example.org", true),
+            ("example.com", false),
+            ("", false),
+        ] {
+            assert_eq!(covers(&names, host), expected, "{host}");
+        }
+    }
 }

@@ -3,21 +3,14 @@
 
 pub mod acceptor;
 mod alert;
+mod algorithms;
 pub mod credentials;
+mod current;
 pub mod handshake;
 mod sessions;
 mod verifier;
 
-use std::sync::{Arc, OnceLock};
-
-use rustls::crypto::CryptoProvider;
-
 pub use acceptor::{Acceptor, ClientAuth, Settings, SettingsError, TrustId};
+pub use algorithms::default as provider;
 pub use credentials::{Credentials, KeyPair};
 pub use handshake::{Failed, Session, TlsError};
-
-/// Returns the cryptography that every TLS of ours uses, either side: never rustls' process default, which panics when two are compiled in.
-pub fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
-}

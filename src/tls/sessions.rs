@@ -1,1 +1,175 @@
-//! The sessions that clients may resume.
+//! The sessions that clients may resume: TLS 1.2 by session id, TLS 1.3 by stateful ticket. One store per
+//! (listener, client policy), shared by the workers. It remembers whose each session is and when its first full
+//! handshake was, which it learns from the connection being served (`Current`); it judges nothing.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::server::StoresServerSessions;
+use rustls_pki_types::UnixTime;
+
+use super::current::Current;
+use crate::pki::Fingerprint;
+
+/// How long a session may be resumed, from its first full handshake on: resuming does not extend it.
+pub(super) const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// Sessions, bounded; the oldest make room.
+pub(super) struct Sessions {
+    shards: Vec<Mutex<Shard>>,
+    lifetime: Duration,
+}
+
+/// Keeps new sessions and resumes none: for the full handshake that a denied resumption is taken through.
+#[derive(Debug)]
+pub(super) struct NewOnly(pub(super) Arc<Sessions>);
+
+/// When a session's key was proven: by the wall clock, which counts suspends, and by the monotonic one, which nobody sets back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proven {
+    pub(super) wall: UnixTime,
+    pub(super) monotonic: Instant,
+}
+
+#[derive(Default)]
+struct Shard {
+    entries: HashMap<Key, Entry>,
+    /// Oldest first; holds keys of entries that are gone until it is swept.
+    order: VecDeque<Key>,
+}
+
+struct Entry {
+    /// What rustls needs to resume: secret.
+    value: Vec<u8>,
+    /// `None`: no certificate was presented.
+    leaf: Option<Fingerprint>,
+    proven: Proven,
+}
+
+/// rustls draws 32 random bytes for session ids and tickets alike.
+type Key = [u8; 32];
+
+impl Sessions {
+    pub(super) fn new(lifetime: Duration) -> Arc<Self> {
+        Arc::new(Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), lifetime })
+    }
+
+    /// Drops the sessions of leaves that are gone; returns how many.
+    pub(super) fn forget(&self, gone: impl Fn(&Fingerprint) -> bool) -> usize {
+        let mut dropped = 0;
+        for shard in &self.shards {
+            let mut shard = locked(shard);
+            let before = shard.entries.len();
+            shard.entries.retain(|_, entry| !entry.leaf.as_ref().is_some_and(&gone));
+            dropped += before - shard.entries.len();
+        }
+        dropped
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+        locked(&self.shards[usize::from(key[0]) % SHARDS])
+    }
+
+    /// Looks a session up for the connection being served, and tells the connection whose handshake it continues.
+    fn find(&self, key: &[u8], single_use: bool) -> Option<Vec<u8>> {
+        let key = Key::try_from(key).ok()?;
+        Current::with(|current| {
+            let mut shard = self.shard(&key);
+            let entry = shard.entries.get(&key)?;
+            if self.has_lapsed(entry.proven, Proven { wall: current.now(), monotonic: Instant::now() }) {
+                shard.entries.remove(&key);
+                return None;
+            }
+            current.session_found(entry.proven);
+            if single_use { shard.entries.remove(&key).map(|entry| entry.value) } else { Some(entry.value.clone()) }
+        })?
+    }
+
+    fn has_lapsed(&self, proven: Proven, now: Proven) -> bool {
+        let by_wall = now.wall.as_secs().saturating_sub(proven.wall.as_secs());
+        by_wall >= self.lifetime.as_secs() || now.monotonic.saturating_duration_since(proven.monotonic) >= self.lifetime
+    }
+}
+
+impl StoresServerSessions for Sessions {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        let Ok(key) = Key::try_from(key) else { return false };
+        // Outside a handshake of ours nobody knows whose session it is.
+        let Some(Some((leaf, proven))) = Current::with(Current::session_to_keep) else { return false };
+        if value.len() > MAX_VALUE {
+            return false;
+        }
+        self.shard(&key).put(key, Entry { value, leaf, proven });
+        true
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.find(key, false)
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.find(key, true)
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+impl StoresServerSessions for NewOnly {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.0.put(key, value)
+    }
+
+    fn get(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+impl Shard {
+    fn put(&mut self, key: Key, entry: Entry) {
+        while self.entries.len() >= SHARD_CAPACITY {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.entries.remove(&oldest);
+        }
+        // Single-use sessions leave their keys behind: swept once in a while, so that the queue stays bounded too.
+        if self.order.len() >= 2 * SHARD_CAPACITY {
+            self.order.retain(|key| self.entries.contains_key(key));
+        }
+        if self.entries.insert(key, entry).is_none() {
+            self.order.push_back(key);
+        }
+    }
+}
+
+/// Counts only: keys and values are secrets.
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let len: usize = self.shards.iter().map(|shard| locked(shard).entries.len()).sum();
+        f.debug_struct("Sessions").field("len", &len).field("lifetime", &self.lifetime).finish()
+    }
+}
+
+/// A shard is consistent between statements, so a panic elsewhere does not poison what it holds.
+fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Workers rarely meet on one lock.
+const SHARDS: usize = 16;
+
+/// 16,384 sessions in all, of about 1 KiB each.
+const SHARD_CAPACITY: usize = 1024;
+
+/// A session holds its client's chain; who presents more than this does without resumption, lest a few fill the memory.
+const MAX_VALUE: usize = 8 * 1024;
