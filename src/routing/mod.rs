@@ -1,11 +1,18 @@
-//! (host, path) -> Route; pure. Names `admission` for its scope types only.
+//! (host, path) -> Route; pure. Names `admission` for its scope types only. `config` compiles the routes,
+//! `request` asks; the hop-by-hop and identity work is not here.
 
+pub mod authority;
+pub mod cross_site;
 pub mod path;
+mod table;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::admission::{Access, RouteScope};
-use path::NormalPath;
+pub use authority::{Authority, AuthorityError};
+pub use path::{NormalPath, PathError};
+use table::{Policy, Table};
 
 /// One route, compiled.
 #[derive(Debug)]
@@ -13,6 +20,7 @@ pub struct Route {
     pub scope: RouteScope,
     /// Index-free: the name of the upstream.
     pub upstream: Box<str>,
+    /// Empty: any host.
     pub hosts: Vec<HostPattern>,
     /// Prefix on a segment boundary.
     pub path: Box<str>,
@@ -37,16 +45,22 @@ pub enum HostPattern {
 /// `{ methods, path, access }`: the first match says what a request needs.
 #[derive(Clone, Debug)]
 pub struct AccessRule {
-    /// Empty: any.
+    /// Empty: any. GET stands for HEAD too.
     pub methods: Vec<http::Method>,
-    /// A path with `*` for a segment and `/**` for the rest.
+    /// A path with `*` for a segment and `/**` for the rest, which may be nothing.
     pub path: Box<str>,
     pub access: Access,
 }
 
-/// Every route, compiled for lookup.
+/// Every route, compiled for lookup: by host in a hash table, then by path in a sorted one.
 #[derive(Debug, Default)]
-pub struct Routes {}
+pub struct Routes {
+    routes: Vec<Arc<Route>>,
+    exact: HashMap<Box<str>, Table>,
+    /// By what follows the `*.`.
+    wildcard: HashMap<Box<str>, Table>,
+    any: Table,
+}
 
 /// Two routes that would match the same request with equal rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,26 +72,174 @@ pub struct Tie {
 impl Routes {
     /// Compiles routes; a tie is an error.
     pub fn compile(routes: Vec<Route>) -> Result<Self, Tie> {
-        let _ = routes;
-        todo!()
+        let mut compiled = Self { routes: routes.into_iter().map(Arc::new).collect(), ..Self::default() };
+        for (index, route) in compiled.routes.iter().enumerate() {
+            if route.hosts.is_empty() {
+                compiled.any.add(index, route);
+            }
+            for host in &route.hosts {
+                let table = match host {
+                    HostPattern::Exact(host) => compiled.exact.entry(host.to_ascii_lowercase().into()),
+                    HostPattern::Wildcard(host) => {
+                        let host = host.to_ascii_lowercase();
+                        compiled.wildcard.entry(host.trim_start_matches('*').trim_start_matches('.').into())
+                    }
+                };
+                table.or_default().add(index, route);
+            }
+        }
+        for table in compiled.exact.values_mut().chain(compiled.wildcard.values_mut()).chain([&mut compiled.any]) {
+            table.finish()?;
+        }
+        Ok(compiled)
     }
 
-    /// Finds the route of a host (lower case, no port, no final dot) and a normal path.
-    pub fn find(&self, host: &str, path: &NormalPath) -> Option<&Arc<Route>> {
-        let _ = (host, path);
-        todo!()
+    /// Finds the route of a host (lower case, no port, no final dot) and a normal path: exact host, then
+    /// longest wildcard, then any; then the longest prefix.
+    pub fn find(&self, host: &str, path: &NormalPath<'_>) -> Option<&Arc<Route>> {
+        self.lookup(host, &path.text)
     }
 
-    /// Returns the default route policy for a host: what a connection with this SNI was opened for (421).
+    /// Checks, once the client is admitted (a stranger must not learn what a route says), that the route takes
+    /// this path, and that no other reading of it leads to another route.
+    pub fn check_path(&self, host: &str, path: &NormalPath<'_>, route: &Route) -> Result<(), PathError> {
+        if !path.has_parameters && !path.has_encoded_slash {
+            return Ok(());
+        }
+        if path.has_encoded_slash && !route.keep_encoded_slash {
+            return Err(PathError::EncodedSlash);
+        }
+        if path.has_parameters && !route.rules.is_empty() && !route.judge_without_parameters {
+            return Err(PathError::Parameters);
+        }
+        if path.has_parameters && path.has_encoded_slash {
+            // `/;x%2Fadmin`: too many readings to try.
+            return Err(PathError::Ambiguous);
+        }
+        // `/admin;x/` goes to the route of `/` here and is `/admin/` to a servlet container behind it.
+        for reading in [path.without_parameters(), path.with_slashes_decoded()] {
+            if !self.lookup(host, &reading).is_some_and(|other| std::ptr::eq(&**other, route)) {
+                return Err(PathError::Ambiguous);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether a request has to be answered 421: its connection was opened for another name, and our
+    /// certificate does not cover the one it asks for, or the route stands under another policy than any that the SNI's
+    /// host has. `covered`: the names of the certificate that was shown. Without SNI nothing was asked for.
+    ///
+    /// Where no route matches, every route of the host has to be under a policy of the SNI's: else a 421
+    /// here and a 403 there would tell a stranger which paths have routes.
+    pub fn misdirected(&self, sni: Option<&str>, host: &str, covered: &[Box<str>], route: Option<&Route>) -> bool {
+        let Some(sni) = sni.map(|sni| sni.trim_end_matches('.')).filter(|sni| !sni.eq_ignore_ascii_case(host)) else { return false };
+        if !covers(covered, host) {
+            return true;
+        }
+        let sni = sni.to_ascii_lowercase();
+        let opened_for = |policy: &Policy| self.tables(&sni).any(|table| table.policies().contains(policy));
+        match route {
+            Some(route) => !opened_for(&Policy::of(route)),
+            None => !self.tables(host).flat_map(Table::policies).all(opened_for),
+        }
+    }
+
+    /// Returns every route, as configured.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
-        std::iter::empty()
+        self.routes.iter()
+    }
+
+    fn lookup(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        self.tables(host).find_map(|table| table.longest(path)).and_then(|index| self.routes.get(index))
+    }
+
+    /// The tables that a host can match, in the order of their rank.
+    fn tables<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Table> {
+        let exact = (!self.exact.is_empty()).then(|| self.exact.get(host)).flatten();
+        let parents = if self.wildcard.is_empty() { None } else { host.split_once('.').map(|(_, parent)| parent) };
+        let wildcards = std::iter::successors(parents, |parent| parent.split_once('.').map(|(_, parent)| parent));
+        exact.into_iter().chain(wildcards.filter_map(|parent| self.wildcard.get(parent))).chain([&self.any])
     }
 }
 
 impl Route {
     /// Says what a request needs: the first rule that matches, else read for GET, HEAD and OPTIONS, write for the rest and for upgrades.
-    pub fn access(&self, method: &http::Method, path: &NormalPath, upgrade: bool) -> Access {
-        let _ = (method, path, upgrade);
-        todo!()
+    pub fn access(&self, method: &http::Method, path: &NormalPath<'_>, upgrade: bool) -> Access {
+        if self.rules.is_empty() {
+            return default_access(method, upgrade);
+        }
+        let judged = if self.judge_without_parameters { path.without_parameters() } else { (&*path.text).into() };
+        let literal = self.ruled(method, &judged, upgrade);
+        if !path.has_encoded_slash {
+            return literal;
+        }
+        // The upstream may read `%2F` as a slash or not: the stricter reading counts.
+        literal.max(self.ruled(method, &path.with_slashes_decoded(), upgrade))
+    }
+
+    fn ruled(&self, method: &http::Method, path: &str, upgrade: bool) -> Access {
+        let rule = self.rules.iter().find(|rule| rule.matches(method, path, upgrade, self.case_sensitive));
+        rule.map_or_else(|| default_access(method, upgrade), |rule| rule.access)
     }
 }
+
+impl AccessRule {
+    fn matches(&self, method: &http::Method, path: &str, upgrade: bool, case_sensitive: bool) -> bool {
+        self.names_method(method, upgrade) && self.matches_path(path, case_sensitive)
+    }
+
+    fn names_method(&self, method: &http::Method, upgrade: bool) -> bool {
+        let stands_for = match *method {
+            http::Method::HEAD => http::Method::GET,
+            // RFC 8441: the CONNECT of HTTP/2 where HTTP/1.1 upgrades with GET.
+            http::Method::CONNECT if upgrade => http::Method::GET,
+            _ => method.clone(),
+        };
+        self.methods.is_empty() || self.methods.iter().any(|named| named == method || *named == stands_for)
+    }
+
+    /// A final slash makes no difference: a rule for `/admin` must not be passed by asking for `/admin/`.
+    fn matches_path(&self, path: &str, case_sensitive: bool) -> bool {
+        let (pattern, any_rest) = match self.path.strip_suffix("/**") {
+            Some(pattern) => (pattern, true),
+            None => (&*self.path, false),
+        };
+        let mut path = segments(path);
+        for expected in segments(pattern) {
+            let matches = path.next().is_some_and(|segment| {
+                expected == "*" || segment == expected || (!case_sensitive && segment.eq_ignore_ascii_case(expected))
+            });
+            if !matches {
+                return false;
+            }
+        }
+        any_rest || path.next().is_none()
+    }
+}
+
+fn default_access(method: &http::Method, upgrade: bool) -> Access {
+    match *method {
+        http::Method::GET | http::Method::HEAD | http::Method::OPTIONS if !upgrade => Access::Read,
+        _ => Access::Write,
+    }
+}
+
+/// The segments of a normal path; none for `/`.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// RFC 6125, 6.4.3: a wildcard covers one label, the leftmost.
+fn covers(names: &[Box<str>], host: &str) -> bool {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let parent = host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent);
+    names.iter().any(|name| match name.strip_prefix("*.") {
+        Some(wildcard) => parent.is_some_and(|parent| parent.eq_ignore_ascii_case(wildcard)),
+        None => name.eq_ignore_ascii_case(host),
+    })
+}
+
+#[cfg(test)]
+mod tests;
