@@ -2,5 +2,8 @@
 
 #![allow(unreachable_pub, reason = "one binary: everything is reachable")]
 
+mod agreement;
 mod live;
+mod reload;
+mod strangers;
 mod support;

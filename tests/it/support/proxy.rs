@@ -89,6 +89,12 @@ headers = ["xfcc", "rfc9440", "portcullis"]
         Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).current_dir(self.directory.path()).output().expect("the binary runs")
     }
 
+    /// Starts the proxy with one client on its allowlist that no test uses: an empty directory is an error.
+    pub fn start_with_somebody(self, config: &str) -> TestProxy {
+        self.allow("somebody", &super::Leaf::new("somebody").self_signed());
+        self.start(config)
+    }
+
     /// Starts the proxy on `portcullis.toml` with this content and waits until it is ready.
     pub fn start(self, config: &str) -> TestProxy {
         self.write("portcullis.toml", config);

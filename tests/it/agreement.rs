@@ -1,0 +1,344 @@
+//! Promise 3: one decision. Every candidate through every checkpoint of the built binary under every snapshot:
+//! a new handshake, a resumed one, a request, a live connection, `explain`. Same verdict, same code.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use rustls::AlertDescription as Alert;
+
+use crate::support::client::{Connection, request_with};
+use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace};
+
+/// The codes that no certificate reaches in this version: management and same-key renewal come with the ledger.
+const LATER: &[&str] = &["clearance_too_low", "issuer_unknown"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_candidate_meets_the_same_verdict_at_every_checkpoint_under_every_snapshot() {
+    let upstream = TestUpstream::start().await;
+    let world = World::new();
+    let candidates = world.candidates();
+    assert!(candidates.len() >= 40, "{} candidates", candidates.len());
+    let snapshots = snapshots(&candidates);
+    assert!(snapshots.len() >= 20, "{} snapshots", snapshots.len());
+
+    let workspace = Workspace::new();
+    world.write(&workspace);
+    for (name, identity) in &candidates {
+        if let Some(identity) = identity {
+            identity.write(workspace.directory.path(), name);
+        }
+    }
+    let proxy =
+        workspace.start(&config(&upstream.url(), "[[principal]]\nname = \"first\"\nrole = \"Reader\"\ncertificates = [\"pin-0.pem\"]\n"));
+    let mut standing: Vec<Standing> = candidates.iter().map(|(name, identity)| Standing::new(&proxy, name, identity.as_ref())).collect();
+
+    let mut reached = BTreeSet::new();
+    for (title, rules) in &snapshots {
+        let before = proxy.generation();
+        proxy.replace("portcullis.toml", config(&upstream.url(), rules));
+        proxy.wait_for_generation_after(before);
+        let mut asked = tokio::task::JoinSet::new();
+        for one in standing.drain(..) {
+            let (directory, title) = (proxy.directory().to_owned(), title.clone());
+            asked.spawn(async move { one.agree(&directory, &title).await });
+        }
+        while let Some(done) = asked.join_next().await {
+            let (one, codes) = done.expect("agreement");
+            reached.extend(codes);
+            standing.push(one);
+        }
+    }
+    let all = all_codes();
+    let missed: Vec<&String> = all.iter().filter(|code| !reached.contains(*code) && !LATER.contains(&code.as_str())).collect();
+    assert!(missed.is_empty(), "no candidate reached {missed:?}");
+}
+
+/// One candidate with all it holds on to from snapshot to snapshot: sessions and live connections.
+struct Standing {
+    name: String,
+    presented: bool,
+    require: [Client; 2],
+    request: [Client; 2],
+    live: Option<Connection>,
+}
+
+impl Standing {
+    fn new(proxy: &TestProxy, name: &str, identity: Option<&Identity>) -> Self {
+        let of = |listener, version, http2| Client::of_listener(proxy, listener, identity, &[version], http2);
+        Self {
+            name: name.to_owned(),
+            presented: identity.is_some(),
+            require: [of("edge", &rustls::version::TLS12, false), of("edge", &rustls::version::TLS13, false)],
+            request: [of("people", &rustls::version::TLS12, false), of("people", &rustls::version::TLS13, true)],
+            live: None,
+        }
+    }
+
+    /// Asks every checkpoint and holds the answers against `explain`'s.
+    async fn agree(mut self, directory: &std::path::Path, title: &str) -> (Self, Vec<String>) {
+        let at = format!("{} under «{title}»", self.name);
+        let connection = self.explain(directory, None);
+        let read = self.explain(directory, Some("GET https://localhost/"));
+        let write = self.explain(directory, Some("POST https://localhost/"));
+        if connection != "admitted" {
+            assert_eq!((&connection, &connection), (&read, &write), "{at}: what a connection is denied, a request is denied");
+        }
+        // Handshakes: a first one, and one that would resume what the first left, or what an earlier snapshot left.
+        for client in &self.require {
+            for attempt in ["a handshake", "a second handshake"] {
+                match client.get("/").await {
+                    Ok(answer) => {
+                        assert_eq!(connection, "admitted", "{at}: {attempt}");
+                        assert_eq!(told(&answer), read, "{at}: a request after {attempt}");
+                    }
+                    Err(refused) => assert_eq!(refused.alert, alert(&connection), "{at}: {attempt}: {connection}: {}", refused.why),
+                }
+            }
+        }
+        // Requests, on new and resumed connections.
+        for client in &self.request {
+            assert_eq!(told(&client.get("/").await.expect("an HTTP answer")), read, "{at}: GET");
+            assert_eq!(told(&client.send(request_with("POST", "/", "body")).await.expect("an HTTP answer")), write, "{at}: POST");
+        }
+        // The live connection, opened under an earlier snapshot; a denied leaf closes it, and then a new one stands in.
+        let answer = match &mut self.live {
+            Some(live) => live.get("/").await.ok(),
+            None => None,
+        };
+        match answer {
+            Some(answer) => assert_eq!(told(&answer), read, "{at}: a live connection"),
+            None => self.live = Some(self.request[1].connect().await.expect("the handshake completes")),
+        }
+        let mut codes = vec![connection, read, write.clone()];
+        if write == "admitted" {
+            let mut forged = request_with("POST", "/", "body");
+            forged.headers_mut().insert("origin", "https://evil.test".parse().expect("a header"));
+            codes.push(told(&self.request[1].send(forged).await.expect("an HTTP answer")));
+            assert_eq!(codes[3], "origin_denied", "{at}: a foreign page");
+        }
+        (self, codes)
+    }
+
+    fn explain(&self, directory: &std::path::Path, route: Option<&str>) -> String {
+        if !self.presented {
+            return "no_credential".into();
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(["explain", "--json", "-c", "portcullis.toml", "--client-ip", "127.0.0.1"]).arg(format!("{}.pem", self.name));
+        if let Some(route) = route {
+            command.args(["--route", route]);
+        }
+        let output = command.current_dir(directory).output().expect("explain runs");
+        let report: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        match output.status.code() {
+            Some(0) => "admitted".into(),
+            Some(1) => report["code"].as_str().expect("a code").to_owned(),
+            other => panic!("explain ended with {other:?}"),
+        }
+    }
+}
+
+/// What an answer says: `admitted`, or the code.
+fn told(answer: &crate::support::client::Answer) -> String {
+    match answer.status.as_u16() {
+        200 => "admitted".into(),
+        _ => answer.code(),
+    }
+}
+
+/// Product's table, once more: the alert of each code on a listener that requires.
+fn alert(code: &str) -> Option<Alert> {
+    Some(match code {
+        "no_credential" => Alert::CertificateRequired,
+        "chain_invalid" | "issuer_unknown" => Alert::UnknownCA,
+        "expired" | "not_yet_valid" => Alert::CertificateExpired,
+        "revoked" => Alert::CertificateRevoked,
+        "unsuitable" => Alert::UnsupportedCertificate,
+        "not_listed"
+        | "revocation_unknown"
+        | "bounds_mismatch"
+        | "ambiguous_common_name"
+        | "identifier_missing"
+        | "principal_disabled"
+        | "principal_expired"
+        | "client_ip_denied" => Alert::AccessDenied,
+        _ => return None,
+    })
+}
+
+/// Every code of the decision, from the document that a test holds against the code.
+fn all_codes() -> BTreeSet<String> {
+    portcullis::admission::Denial::ALL.iter().map(|denial| denial.code().to_owned()).collect()
+}
+
+fn config(upstream: &str, rules: &str) -> String {
+    format!(
+        r#"
+[[listener]]
+name = "edge"
+address = "127.0.0.1:0"
+certificates = [{{ cert = "server.pem", key = "server.key" }}]
+
+[[listener]]
+name = "people"
+address = "127.0.0.1:0"
+client_auth = "request"
+certificates = [{{ cert = "server.pem", key = "server.key" }}]
+
+[monitor]
+address = "unix:monitor.sock"
+
+[[route]]
+name = "all"
+path = "/"
+upstream = "app"
+
+[[upstream]]
+name = "app"
+endpoints = ["{upstream}"]
+
+{rules}"#
+    )
+}
+
+/// The authorities of this test.
+struct World {
+    root: TestCa,
+    other: TestCa,
+    twin: TestCa,
+    intermediate: TestCa,
+    old_intermediate: TestCa,
+    revoked_intermediate: TestCa,
+}
+
+impl World {
+    fn new() -> Self {
+        let root = TestCa::new("root");
+        let signed = |leaf: Leaf| TestCa { identity: leaf.signed_with(&root.identity) };
+        Self {
+            intermediate: root.intermediate("intermediate"),
+            old_intermediate: signed(TestCa::params("old intermediate").expired()),
+            revoked_intermediate: signed(TestCa::params("revoked intermediate").serial(&[0x66])),
+            other: TestCa::new("other"),
+            twin: TestCa::twin("root"),
+            root,
+        }
+    }
+
+    fn write(&self, workspace: &Workspace) {
+        workspace.write("root.pem", self.root.pem());
+        workspace.write("other.pem", self.other.pem());
+        workspace.write("twin.pem", self.twin.pem());
+        workspace.write("intermediate.pem", self.intermediate.pem());
+        workspace.write("fresh.crl", self.root.crl(7, &[&[0x51], &[0x66]], 24));
+        workspace.write("stale.crl", self.root.crl(8, &[&[0x51]], -1));
+    }
+
+    /// Names are file names. `None` presents nothing.
+    fn candidates(&self) -> Vec<(String, Option<Identity>)> {
+        let mut all: Vec<(String, Option<Identity>)> = vec![("nothing".into(), None)];
+        let mut add = |name: String, identity: Identity| all.push((name, Some(identity)));
+        for number in 0..6 {
+            add(format!("pin-{number}"), Leaf::new(&format!("pin {number}")).organizational_unit("Pins").self_signed());
+        }
+        let seed = Identity::seed("ACL Client Cert");
+        add("seed-renewal".into(), Leaf::new("ACL Client Cert").no_eku().ca().key_of(&seed).self_signed());
+        add("seed-child".into(), Leaf::new("child").signed_with(&seed));
+        add("seed".into(), seed);
+        add("pin-expired".into(), Leaf::new("pin expired").expired().self_signed());
+        add("pin-early".into(), Leaf::new("pin early").not_yet_valid().self_signed());
+        add("pin-server".into(), Leaf::new("pin server").server_eku_only().self_signed());
+        for (ca, signer) in [("root", &self.root), ("other", &self.other), ("twin", &self.twin)] {
+            add(
+                format!("{ca}-job-1"),
+                signer.issue(Leaf::new("job-1").organizational_unit("DevOps").dns("job-1.example.com").serial(&[0x51])),
+            );
+            add(
+                format!("{ca}-job-2"),
+                signer.issue(Leaf::new("job-2").organizational_unit("Ops").email("job-2@example.com").serial(&[0x52])),
+            );
+            add(format!("{ca}-visitor"), signer.issue(Leaf::new("visitor").uri("spiffe://example.com/visitor")));
+            add(format!("{ca}-expired"), signer.issue(Leaf::new("job-3").expired()));
+            add(format!("{ca}-early"), signer.issue(Leaf::new("job-4").not_yet_valid()));
+            add(format!("{ca}-server"), signer.issue(Leaf::new("job-5").server_eku_only()));
+            add(format!("{ca}-no-eku"), signer.issue(Leaf::new("job-6").no_eku()));
+            let mut two = Leaf::new("job-7");
+            two.params.distinguished_name.push(rcgen::DnType::CustomDnType(vec![2, 5, 4, 3]), "job-8");
+            add(format!("{ca}-two-names"), signer.issue(two));
+            add(format!("{ca}-ca"), signer.intermediate("job-9").identity);
+        }
+        for (name, ca) in [("via", &self.intermediate), ("via-old", &self.old_intermediate), ("via-revoked", &self.revoked_intermediate)] {
+            let leaf = ca.issue(Leaf::new("job-10").organizational_unit("DevOps"));
+            add(format!("{name}-alone"), leaf.clone());
+            add(format!("{name}-with-chain"), leaf.with_chain(ca.identity.chain.clone()));
+        }
+        all
+    }
+}
+
+/// Twenty and more ways to rule: a title and the rules.
+fn snapshots(candidates: &[(String, Option<Identity>)]) -> Vec<(String, String)> {
+    let fingerprint = |name: &str| {
+        candidates.iter().find(|(other, _)| other == name).and_then(|(_, identity)| identity.as_ref()).expect("a candidate").fingerprint()
+    };
+    let pins = |more: &str| {
+        format!(
+            "[[principal]]\nname = \"pins\"\n{more}\ncertificates = [\"pin-0.pem\", \"pin-1.pem\", \"seed.pem\"]\nfingerprints = [\"sha256:{}\", \"sha256:{}\", \"sha256:{}\"]\n",
+            fingerprint("pin-expired"),
+            fingerprint("pin-early"),
+            fingerprint("pin-server")
+        )
+    };
+    let contributor = "role = \"Contributor\"";
+    let authority = |name: &str, terms: &str, files: &str, bounds: &str| {
+        format!("[[principal]]\nname = \"{name}\"\n{terms}\n[principal.authority]\ncertificates = [{files}]\n{bounds}\n")
+    };
+    let any_root = |terms: &str| authority("root", terms, "\"root.pem\"", "any = true");
+    let mut all: Vec<(&str, String)> = vec![
+        ("pins", pins(contributor)),
+        ("pins that may read", pins("role = \"Reader\"")),
+        ("pins without permission", pins("permissions = []")),
+        (
+            "pins denied on the route",
+            pins("permissions = [{ routes = [\"*\"], access = \"write\" }, { routes = [\"all\"], access = \"deny\" }]"),
+        ),
+        (
+            "pins of certain names",
+            pins("permissions = [{ routes = [\"all\"], access = \"write\", when = { organizational_unit = [\"Pins\"] } }]"),
+        ),
+        ("pins, disabled", pins(&format!("{contributor}\nenabled = false"))),
+        ("pins, over", pins(&format!("{contributor}\nvalid_until = 2020-01-01T00:00:00Z"))),
+        ("pins, from elsewhere", pins(&format!("{contributor}\nclient_ips = [\"192.0.2.0/24\"]"))),
+        ("pins, for another surface", pins(&format!("{contributor}\nserve = [\"admin\"]"))),
+        ("pins identified by an absent name", pins(&format!("{contributor}\nidentifier = \"dns_san\""))),
+        ("any of the root", any_root(contributor)),
+        ("any of the root, EKU not required", any_root(contributor).replace("any = true", "any = true\nrequire_client_eku = false")),
+        ("jobs of the root", authority("root", contributor, "\"root.pem\", \"intermediate.pem\"", "common_names = [\"job-*\"]")),
+        (
+            "DevOps of the root",
+            authority("root", contributor, "\"root.pem\"", "organizational_units = [\"DevOps\"]\ncommon_names = [\"job-?\", \"job-10\"]"),
+        ),
+        (
+            "DNS names of both roots",
+            format!(
+                "{}{}",
+                any_root(contributor).replace("any = true", "dns_sans = [\"*.example.com\"]"),
+                authority("other", contributor, "\"other.pem\"", "email_sans = [\"*@example.com\"]")
+            ),
+        ),
+        ("the twin", authority("twin", contributor, "\"twin.pem\"", "any = true")),
+        ("a revoked serial of the root's", format!("{}[revocation]\nids = [\"serial:52\"]\n", any_root(contributor))),
+        ("a principal's own revoked ids", any_root(&format!("{contributor}\nrevoked_ids = [\"serial:66\", \"serial-dec:81\"]"))),
+        ("a CRL", format!("{}[revocation]\ncrls = [\"fresh.crl\"]\n", any_root(contributor))),
+        ("a stale CRL", format!("{}[revocation]\ncrls = [\"stale.crl\"]\n", any_root(contributor))),
+        ("a CRL for each issuer", format!("{}[revocation]\ncrls = [\"fresh.crl\"]\nrequire_crl = true\n", any_root(contributor))),
+        (
+            "everybody",
+            format!("{}{}{}", pins(contributor), any_root(contributor), authority("other", contributor, "\"other.pem\"", "any = true")),
+        ),
+    ];
+    let revoked_pin = format!("{}[revocation]\nids = [\"{}\"]\n", pins(contributor), fingerprint("pin-0"));
+    all.push(("a revoked pin", revoked_pin));
+    all.into_iter().map(|(title, rules)| (title.to_owned(), rules)).collect()
+}
