@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "one binary: everything is reachable")]
 
 mod agreement;
+mod identity;
 mod live;
 mod reload;
 mod strangers;

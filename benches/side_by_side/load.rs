@@ -1,0 +1,262 @@
+//! The load generator and the trivial upstream: as little work a request as can be, on one thread each.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use crate::peers::World;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    Http1,
+    Http1Body,
+    Http2,
+    FullHandshake,
+    ResumedHandshake,
+}
+
+pub struct Done {
+    pub requests: u64,
+    pub errors: u64,
+}
+
+impl Work {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "HTTP/1.1, small GET",
+            Self::Http1Body => "HTTP/1.1, 64 KiB",
+            Self::Http2 => "HTTP/2, small GET",
+            Self::FullHandshake => "full handshake",
+            Self::ResumedHandshake => "resumed handshake",
+        }
+    }
+}
+
+/// Keeps this thread, and those it starts, on one core.
+pub fn pin(core: usize) {
+    let pid = std::process::id().to_string();
+    let status = std::process::Command::new("taskset")
+        .args(["-a", "-p", "-c", &core.to_string(), &pid])
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "taskset");
+}
+
+pub fn run(work: Work, world: &World, address: SocketAddr, time: Duration) -> Done {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let end = Instant::now() + time;
+        let (connections, path) = match work {
+            Work::Http1 => (64, "/small"),
+            Work::Http1Body => (16, "/64k"),
+            Work::Http2 => (8, "/small"),
+            Work::FullHandshake | Work::ResumedHandshake => (16, "/small"),
+        };
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..connections {
+            let config = Arc::new(client(world, number, work));
+            tasks.spawn(async move {
+                match work {
+                    Work::Http1 | Work::Http1Body => keep_alive(config, address, path, end).await,
+                    Work::Http2 => streams(config, address, path, end).await,
+                    Work::FullHandshake | Work::ResumedHandshake => handshakes(config, address, path, end).await,
+                }
+            });
+        }
+        let mut sum = Done { requests: 0, errors: 0 };
+        while let Some(done) = tasks.join_next().await {
+            let done = done.expect("no panic");
+            sum.requests += done.requests;
+            sum.errors += done.errors;
+        }
+        sum
+    })
+}
+
+fn client(world: &World, number: usize, work: Work) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(world.server.0.clone()).expect("the server's certificate");
+    let (cert, key) = &world.clients[number % world.clients.len()];
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
+    provider.cipher_suites = vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![cert.clone(), world.ca.0.clone()], key.clone_key())
+        .expect("a client's certificate");
+    config.resumption = match work {
+        Work::ResumedHandshake => rustls::client::Resumption::in_memory_sessions(8),
+        _ => rustls::client::Resumption::disabled(),
+    };
+    config.alpn_protocols = vec![if work == Work::Http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    config
+}
+
+async fn open(config: &Arc<ClientConfig>, address: SocketAddr) -> std::io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+    let tcp = tokio::net::TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    let name = ServerName::try_from("localhost").expect("a name");
+    tokio_rustls::TlsConnector::from(config.clone()).connect_with(name, tcp, |_: &mut ClientConnection| ()).await
+}
+
+async fn exchange(
+    stream: &mut (impl tokio::io::AsyncReadExt + tokio::io::AsyncWriteExt + Unpin),
+    path: &str,
+    buffer: &mut [u8],
+) -> std::io::Result<()> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let (mut have, mut want) = (0, None);
+    loop {
+        let read = stream.read(&mut buffer[have..]).await?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        have += read;
+        if want.is_none()
+            && let Some(head) = buffer[..have].windows(4).position(|window| window == b"\r\n\r\n")
+        {
+            let text = std::str::from_utf8(&buffer[..head]).map_err(|_| std::io::ErrorKind::InvalidData)?;
+            if !text.starts_with("HTTP/1.1 200") {
+                return Err(std::io::ErrorKind::InvalidData.into());
+            }
+            let length =
+                text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+            want = Some(head + 4 + length.ok_or(std::io::ErrorKind::InvalidData)?);
+        }
+        if want.is_some_and(|want| have >= want) {
+            return Ok(());
+        }
+    }
+}
+
+async fn keep_alive(config: Arc<ClientConfig>, address: SocketAddr, path: &str, end: Instant) -> Done {
+    let mut done = Done { requests: 0, errors: 0 };
+    let mut buffer = vec![0; 80 << 10];
+    let Ok(mut stream) = open(&config, address).await else { return Done { requests: 0, errors: 1 } };
+    while Instant::now() < end {
+        match exchange(&mut stream, path, &mut buffer).await {
+            Ok(()) => done.requests += 1,
+            Err(_) => {
+                done.errors += 1;
+                match open(&config, address).await {
+                    Ok(again) => stream = again,
+                    Err(_) => return done,
+                }
+            }
+        }
+    }
+    done
+}
+
+async fn handshakes(config: Arc<ClientConfig>, address: SocketAddr, path: &str, end: Instant) -> Done {
+    let mut done = Done { requests: 0, errors: 0 };
+    let mut buffer = vec![0; 16 << 10];
+    while Instant::now() < end {
+        let once = async {
+            let mut stream = open(&config, address).await?;
+            exchange(&mut stream, path, &mut buffer).await
+        };
+        match once.await {
+            Ok(()) => done.requests += 1,
+            Err(_) => done.errors += 1,
+        }
+    }
+    done
+}
+
+async fn streams(config: Arc<ClientConfig>, address: SocketAddr, path: &str, end: Instant) -> Done {
+    let Ok(stream) = open(&config, address).await else { return Done { requests: 0, errors: 1 } };
+    let (sender, driver) = h2::client::handshake(stream).await.expect("HTTP/2");
+    let driver = tokio::spawn(driver);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (mut sender, uri) = (sender.clone(), format!("https://localhost{path}"));
+        tasks.spawn(async move {
+            let mut done = Done { requests: 0, errors: 0 };
+            while Instant::now() < end {
+                let once = async {
+                    sender = sender.clone().ready().await?;
+                    let request = http::Request::get(&uri).body(()).expect("a request");
+                    let (response, _) = sender.send_request(request, true)?;
+                    let mut body = response.await?.into_body();
+                    while let Some(chunk) = body.data().await {
+                        let length = chunk?.len();
+                        body.flow_control().release_capacity(length)?;
+                    }
+                    Ok::<(), h2::Error>(())
+                };
+                match once.await {
+                    Ok(()) => done.requests += 1,
+                    Err(_) => done.errors += 1,
+                }
+            }
+            done
+        });
+    }
+    let mut sum = Done { requests: 0, errors: 0 };
+    while let Some(done) = tasks.join_next().await {
+        let done = done.expect("no panic");
+        sum.requests += done.requests;
+        sum.errors += done.errors;
+    }
+    driver.abort();
+    sum
+}
+
+/// Answers every head with 200: 64 KiB for `/64k`, a few bytes for the rest.
+pub fn upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            listener.set_nonblocking(true).expect("non-blocking");
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream));
+            }
+        });
+    });
+    address
+}
+
+async fn answer(mut stream: tokio::net::TcpStream) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let small = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n".to_vec();
+    let large = [b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 65536\r\n\r\n".to_vec(), vec![b'x'; 65536]].concat();
+    let _ = stream.set_nodelay(true);
+    let (mut buffer, mut have) = (vec![0; 16 << 10], 0);
+    while let Ok(read) = stream.read(&mut buffer[have..]).await {
+        have += read;
+        if read == 0 {
+            return;
+        }
+        while let Some(end) = buffer[..have].windows(4).position(|window| window == b"\r\n\r\n") {
+            let reply = if buffer.starts_with(b"GET /64k") { &large } else { &small };
+            if stream.write_all(reply).await.is_err() {
+                return;
+            }
+            buffer.copy_within(end + 4..have, 0);
+            have -= end + 4;
+        }
+    }
+}
+
+/// Waits until an address accepts.
+pub fn reachable(address: SocketAddr) {
+    let start = Instant::now();
+    while TcpStream::connect(address)
+        .and_then(|mut stream| stream.write(b"").and_then(|_| stream.set_nonblocking(true)).map(|()| stream.read(&mut [])).map(|_| ()))
+        .is_err()
+    {
+        assert!(start.elapsed() < Duration::from_secs(20), "{address} is not reachable");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
