@@ -1,0 +1,343 @@
+//! Reads the tables about machinery: listeners, routes, upstreams, settings. Each reads all of its keys
+//! before it gives up, so that everything wrong is said at once.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::Method;
+use rustls_pki_types::ServerName;
+
+use super::error::At;
+use super::file::{
+    AccessLog, Audit, CertificateFiles, Destination, Dialect, Limits, Listener, Monitor, RevocationEntry, RouteEntry, RuleEntry, Store,
+    TrustEntry, UpstreamEntry, UpstreamTls,
+};
+use super::reader::{LATER, Table, Words, one_of};
+use super::value;
+use crate::admission::{Access, RouteAuth, Surface};
+use crate::pki::Fingerprint;
+use crate::tls::acceptor::ClientAuth;
+
+pub(super) fn listener(table: &Table<'_>) -> Option<Listener> {
+    let name = table.required("name", table.parsed("name", value::plain_name));
+    let address = table.required("address", table.parsed("address", value::address));
+    let client_auth = table.word("client_auth", &[("require", Ok(ClientAuth::Require)), ("request", Ok(ClientAuth::Request))]);
+    let serve = table.words("serve", SURFACES);
+    if serve.as_ref().is_some_and(|serve| serve.value.is_empty()) {
+        table.error(
+            "serve",
+            "`serve` is an empty list: this listener would serve nothing",
+            Some("leave it out for [\"proxy\"]".to_owned()),
+        );
+    }
+    let certificates: Vec<_> = table.tables("certificates").iter().map(certificate_files).collect();
+    if !table.has("certificates") {
+        table.missing("certificates", Some("add certificates = [{ cert = \"…\", key = \"…\" }]".to_owned()));
+    } else if certificates.is_empty() {
+        table.error("certificates", "there is no certificate to serve with", None);
+    }
+    let min_tls = table.word("min_tls", &[("1.2", Ok(false)), ("1.3", Ok(true))]);
+    let groups = table.full_list("groups", "leave it out for the defaults", value::printable);
+    let ciphers = table.full_list("ciphers", "leave it out for the defaults", value::printable);
+    let strict_sni = table.flag("strict_sni").unwrap_or(false);
+    let send_ca_names = table.flag("send_ca_names").unwrap_or(false);
+    let http2 = table.flag("http2").unwrap_or(true);
+    let resumption = table.word("resumption", ON_OFF);
+    let proxy_protocol = table.word("proxy_protocol", &[("off", Ok(false)), ("require", Ok(true))]);
+    table.not_yet("tokens");
+    table.not_yet("http3");
+    table.finish();
+    Some(Listener {
+        name: name?,
+        address: address?,
+        client_auth: client_auth.map_or(ClientAuth::Require, |word| word.value),
+        serve: serve.map_or_else(|| vec![Surface::Proxy], |serve| serve.value.into_iter().map(|surface| surface.value).collect()),
+        certificates: certificates.into_iter().collect::<Option<_>>()?,
+        min_tls_13: min_tls.is_some_and(|word| word.value),
+        groups: groups.map(|list| list.value).unwrap_or_default(),
+        ciphers: ciphers.map(|list| list.value).unwrap_or_default(),
+        strict_sni,
+        send_ca_names,
+        http2,
+        resumption: resumption.is_none_or(|word| word.value),
+        proxy_protocol: proxy_protocol.is_some_and(|word| word.value),
+    })
+}
+
+/// Reads `{ cert, key }` or `{ pfx, password_file }`.
+fn certificate_files(table: &Table<'_>) -> Option<At<CertificateFiles>> {
+    let cert = table.parsed("cert", value::printable);
+    let key = table.parsed("key", value::printable);
+    let pfx = table.parsed("pfx", value::printable);
+    let password = table.parsed("password_file", value::printable).map(|path| path.value);
+    table.finish();
+    let value = match (cert, key, pfx) {
+        (Some(cert), Some(key), None) => CertificateFiles::Pem { cert: cert.value, key: key.value, password },
+        (None, None, Some(pfx)) => CertificateFiles::Pfx { pfx: pfx.value, password },
+        _ => {
+            let help = "write { cert = \"…\", key = \"…\" } or { pfx = \"…\", password_file = \"…\" }".to_owned();
+            table.reader().error(table.span, "a certificate is a `cert` with its `key`, or a `pfx`", Some(help));
+            return None;
+        }
+    };
+    Some(At { value, span: table.span })
+}
+
+pub(super) fn monitor(table: &Table<'_>) -> Option<Monitor> {
+    let address = table.required("address", table.parsed("address", value::address));
+    let certificate = table.table("certificate").map(|table| certificate_files(&table));
+    let names = table.flag("names").unwrap_or(false);
+    table.finish();
+    Some(Monitor { address: address?, certificate: certificate.map_or(Some(None), |files| files.map(Some))?, names })
+}
+
+pub(super) fn bootstrap(table: &Table<'_>) -> Vec<At<Fingerprint>> {
+    table.word("server_certificate", &[("never", Ok(())), ("until-first-admin", Err(LATER)), ("always", Err(LATER))]);
+    let fingerprints = table.list("admin_fingerprints", fingerprint);
+    table.finish();
+    fingerprints.map(|list| list.value).unwrap_or_default()
+}
+
+/// Reads `sha256:HEX`, or 64 hex digits.
+pub(super) fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+    text.parse().map_err(|_| format!("`{text}` is no fingerprint: write \"sha256:\" and 64 hex digits"))
+}
+
+pub(super) fn route(table: &Table<'_>) -> Option<RouteEntry> {
+    let name = table.required("name", table.parsed("name", value::plain_name));
+    let hosts = table.list("hosts", host);
+    let path = table.parsed("path", rooted);
+    let upstream = table.required("upstream", table.text("upstream"));
+    let auth =
+        table.word("auth", &[("required", Ok(RouteAuth::Required)), ("optional", Ok(RouteAuth::Optional)), ("none", Ok(RouteAuth::None))]);
+    let csrf = table.word("csrf", ON_OFF);
+    let upgrades = table.list("upgrades", upgrade);
+    let rules: Vec<_> = table.tables("rules").iter().map(rule).collect();
+    let case_sensitive = table.flag("case_sensitive").unwrap_or(true);
+    let encoded_slash = table.word("encoded_slash", &[("refuse", Ok(false)), ("keep", Ok(true))]);
+    let path_parameters = table.word("path_parameters", &[("refuse", Ok(false)), ("judge-without", Ok(true))]);
+    table.finish();
+    let name = name?;
+    Some(RouteEntry {
+        span: name.span,
+        name,
+        hosts: hosts.map(|list| list.value).unwrap_or_default(),
+        path: path.unwrap_or(At { value: "/".to_owned(), span: table.span }),
+        upstream: upstream?,
+        auth: auth.map_or(RouteAuth::Required, |word| word.value),
+        csrf: csrf.is_none_or(|word| word.value),
+        upgrades: upgrades.map(|list| list.value.into_iter().map(|token| token.value).collect()).unwrap_or_default(),
+        rules: rules.into_iter().collect::<Option<_>>()?,
+        case_sensitive,
+        keep_encoded_slash: encoded_slash.is_some_and(|word| word.value),
+        judge_without_parameters: path_parameters.is_some_and(|word| word.value),
+    })
+}
+
+fn rule(table: &Table<'_>) -> Option<RuleEntry> {
+    let methods = table.full_list("methods", "leave it out for any method", method);
+    let path = table.required("path", table.parsed("path", rooted));
+    let access = table.required("access", table.word("access", ACCESS));
+    table.finish();
+    let methods = methods.map(|list| list.value.into_iter().map(|method| method.value).collect()).unwrap_or_default();
+    Some(RuleEntry { methods, path: path?, access: access?.value })
+}
+
+pub(super) fn upstream(table: &Table<'_>) -> Option<UpstreamEntry> {
+    let name = table.required("name", table.parsed("name", value::plain_name));
+    let endpoints = table.full_list("endpoints", "an upstream needs at least one endpoint", value::printable);
+    let endpoints = table.required("endpoints", endpoints);
+    table.word("balance", &[("round-robin", Ok(())), ("least-requests", Err(LATER)), ("hash-identity", Err(LATER))]);
+    if table.table("health").is_some() {
+        table.error(
+            "health",
+            "`health` is not in this version",
+            Some("leave it out: a dead endpoint is passed over when connecting".to_owned()),
+        );
+    }
+    let tls = table.table("tls").map(|table| upstream_tls(&table));
+    table.finish();
+    Some(UpstreamEntry { name: name?, endpoints: endpoints?.value, tls })
+}
+
+fn upstream_tls(table: &Table<'_>) -> UpstreamTls {
+    let ca = table.parsed("ca", value::printable);
+    let client_cert = table.parsed("client_cert", value::printable);
+    let client_key = table.parsed("client_key", value::printable);
+    let server_name = table.parsed("server_name", |text| match ServerName::try_from(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("`{text}` is neither a DNS name nor an address")),
+    });
+    if client_cert.is_some() != client_key.is_some() {
+        table.reader().error(table.span, "`client_cert` and `client_key` go together", None);
+    }
+    table.finish();
+    UpstreamTls { span: table.span, ca, client_cert, client_key, server_name }
+}
+
+pub(super) fn identity(table: &Table<'_>) -> Vec<At<Dialect>> {
+    let headers = table.words("headers", DIALECTS);
+    table.not_yet("assertion");
+    table.finish();
+    let headers = headers.map(|list| list.value).unwrap_or_default();
+    for (at, dialect) in headers.iter().enumerate() {
+        if headers[..at].iter().any(|earlier| earlier.value == dialect.value) {
+            table.reader().error(dialect.span, "this dialect stands twice", None);
+        }
+    }
+    headers
+}
+
+pub(super) fn revocation(table: &Table<'_>) -> RevocationEntry {
+    let ids = table.list("ids", value::printable);
+    let files = table.list("files", value::printable);
+    let crls = table.list("crls", |text| match text.contains("://") {
+        true => Err(format!("`{text}`: fetching CRLs {LATER}; fetch it with a timer of your own, and give the file")),
+        false => value::printable(text),
+    });
+    let crl_stale = table.word("crl_stale", &[("deny", Ok(true)), ("warn", Ok(false))]);
+    let require_crl = table.flag("require_crl").unwrap_or(false);
+    table.finish();
+    RevocationEntry {
+        ids: ids.map(|list| list.value).unwrap_or_default(),
+        files: files.map(|list| list.value).unwrap_or_default(),
+        crls: crls.map(|list| list.value).unwrap_or_default(),
+        stale_denies: crl_stale.is_none_or(|word| word.value),
+        require_crl,
+    }
+}
+
+pub(super) fn trust(table: &Table<'_>) -> TrustEntry {
+    let proxy_from = table.list("proxy_from", value::network);
+    let forwarded_from = table.list("forwarded_from", value::network);
+    let header = table.word("header", &[("x-forwarded-for", Ok(false)), ("forwarded", Ok(true))]);
+    table.finish();
+    TrustEntry {
+        proxy_from: plain(proxy_from),
+        forwarded_from: plain(forwarded_from),
+        forwarded_header: header.is_some_and(|word| word.value),
+    }
+}
+
+pub(super) fn audit(table: &Table<'_>, directory: &Path) -> Audit {
+    let defaults = Audit::default();
+    let access = table.word("access", &[("json", Ok(AccessLog::Json)), ("combined", Ok(AccessLog::Combined)), ("off", Ok(AccessLog::Off))]);
+    let refusals = table.flag("refusals").unwrap_or(defaults.refusals);
+    let destination = table.parsed("destination", |text| {
+        Ok(match value::printable(text)?.as_str() {
+            "stderr" => Destination::Stderr,
+            "stdout" => Destination::Stdout,
+            path => Destination::File(directory.join(path)),
+        })
+    });
+    table.finish();
+    Audit {
+        access: access.map_or(defaults.access, |word| word.value),
+        refusals,
+        destination: destination.map_or(defaults.destination, |destination| destination.value),
+    }
+}
+
+pub(super) fn store(table: &Table<'_>, directory: &Path) -> Store {
+    let path = table.text("path");
+    table.finish();
+    let path = path.map_or_else(|| "state".to_owned(), |path| path.value);
+    Store { path: if path.is_empty() { None } else { Some(directory.join(path)) } }
+}
+
+pub(super) fn runtime(table: &Table<'_>) -> usize {
+    let workers = table.number("workers", 0..=1024);
+    table.finish();
+    workers.and_then(|workers| usize::try_from(workers.value).ok()).unwrap_or(0)
+}
+
+pub(super) fn limits(table: &Table<'_>) -> Limits {
+    let defaults = Limits::default();
+    let brief = Duration::from_millis(10)..=Duration::from_secs(3600);
+    let timeout = |key, default| table.duration(key, brief.clone()).unwrap_or(default);
+    let long = Duration::ZERO..=Duration::from_secs(366 * 86_400);
+    let count = |key, default| table.number(key, 0..=1 << 40).map_or(default, |number: At<u64>| number.value);
+    let positive = |key, default| table.number(key, 1..=1 << 40).map_or(default, |number: At<u64>| number.value);
+    let limits = Limits {
+        handshake: timeout("handshake", defaults.handshake),
+        head: timeout("head", defaults.head),
+        idle: timeout("idle", defaults.idle),
+        body_progress: timeout("body_progress", defaults.body_progress),
+        connect: timeout("connect", defaults.connect),
+        response: timeout("response", defaults.response),
+        drain: table.duration("drain", long.clone()).unwrap_or(defaults.drain),
+        head_bytes: table.size("head_bytes", 1 << 10..=16 << 20).unwrap_or(defaults.head_bytes),
+        body_bytes: table.size("body_bytes", 0..=1 << 50).unwrap_or(defaults.body_bytes),
+        connections: positive("connections", defaults.connections),
+        handshakes: positive("handshakes", defaults.handshakes),
+        max_connection_age: table.duration("max_connection_age", long).unwrap_or(defaults.max_connection_age),
+        clock_skew: table.duration("clock_skew", Duration::ZERO..=Duration::from_secs(300)).unwrap_or(defaults.clock_skew),
+        principal_rate: count("principal_rate", defaults.principal_rate),
+        principal_concurrency: count("principal_concurrency", defaults.principal_concurrency),
+    };
+    table.finish();
+    limits
+}
+
+/// Values without their places.
+pub(super) fn plain<T>(list: Option<At<Vec<At<T>>>>) -> Vec<T> {
+    list.map(|list| list.value.into_iter().map(|entry| entry.value).collect()).unwrap_or_default()
+}
+
+/// Reads an exact host or `*.example.org`; in the form that requests are compared in.
+fn host(text: &str) -> Result<String, String> {
+    let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let bare = lower.strip_prefix("*.").unwrap_or(&lower);
+    let is_name = ServerName::try_from(bare).is_ok() && !bare.contains('*');
+    if !is_name || (bare.len() != lower.len() && bare.parse::<std::net::IpAddr>().is_ok()) {
+        return Err(format!("`{text}` is no host: write a name without port, or \"*.example.org\""));
+    }
+    Ok(lower)
+}
+
+fn rooted(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err(format!("`{text}` does not start with `/`")) }
+}
+
+fn upgrade(text: &str) -> Result<String, String> {
+    match text.to_ascii_lowercase().as_str() {
+        // A tunnel that nobody looks into, or another protocol that does not know our gate.
+        protocol if protocol == "h2c" || protocol.starts_with("tls") || protocol.starts_with("http") => {
+            Err(format!("`{text}` is never passed on"))
+        }
+        protocol if !protocol.is_empty() && protocol.bytes().all(|b| b.is_ascii_alphanumeric() || b"-./+_".contains(&b)) => {
+            Ok(protocol.to_owned())
+        }
+        _ => Err(format!("`{text}` is no protocol: write \"websocket\"")),
+    }
+}
+
+fn method(text: &str) -> Result<Method, String> {
+    match Method::from_bytes(text.as_bytes()) {
+        Ok(method) if text.bytes().all(|byte| !byte.is_ascii_lowercase()) => Ok(method),
+        _ => Err(format!("`{text}` is no method: write it like \"GET\"")),
+    }
+}
+
+/// Reads one word outside of a table's own keys.
+pub(super) fn surface(text: &str) -> Result<Surface, String> {
+    one_of(text, SURFACES)
+}
+
+const ON_OFF: &Words<bool> = &[("on", Ok(true)), ("off", Ok(false))];
+
+pub(super) const ACCESS: &Words<Access> = &[("read", Ok(Access::Read)), ("write", Ok(Access::Write)), ("admin", Ok(Access::Admin))];
+
+pub(super) const SURFACES: &Words<Surface> =
+    &[("proxy", Ok(Surface::Proxy)), ("admin", Err(LATER)), ("challenge", Err(LATER)), ("console", Err(LATER))];
+
+const DIALECTS: &Words<Dialect> = &[
+    ("xfcc", Ok(Dialect::Xfcc)),
+    ("rfc9440", Ok(Dialect::Rfc9440)),
+    ("portcullis", Ok(Dialect::Portcullis)),
+    ("ingress-nginx", Err(LATER)),
+    ("haproxy", Err(LATER)),
+    ("traefik", Err(LATER)),
+    ("aws", Err(LATER)),
+    ("google", Err(LATER)),
+];
