@@ -1,31 +1,81 @@
 //! A live connection's grant, kept true as rules and time move on. `check` is asked for each request;
 //! `Hold` stands for each open request, stream and upgrade, and lapses when its scope is denied.
 
-use std::future::Future;
+use std::cell::{Cell, Ref, RefCell};
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::{Asker, Gate, Grant, Possession};
-use crate::admission::{ClientAddress, Decision, Denial, Scope};
+use ipnet::IpNet;
+
+use super::answer::{Answer, Judged, Window};
+use super::grant::Kind;
+use super::{Admitted, Asker, Checkpoint, Gate, Grant, Possession};
+use crate::admission::{Candidate, ClientAddress, Decision, Denial, Origin, Principal, RouteAuth, Scope, Verdict};
+use crate::metrics::Metrics;
 
 /// One connection's standing. Registered with its worker's gate while it lives.
-pub struct Standing {}
+pub struct Standing {
+    gate: Rc<Gate>,
+    possession: Option<Possession>,
+    address: ClientAddress,
+    asker: Asker,
+    slot: Cell<usize>,
+    connection: RefCell<Connection>,
+    /// The latest answers about requests, latest first.
+    answers: RefCell<Vec<Rc<Answer>>>,
+    holds: RefCell<Holds>,
+    waker: Cell<Option<Waker>>,
+}
+
+/// The answer about the connection itself.
+struct Connection {
+    window: Window,
+    denial: Option<Denial>,
+    gateways: Arc<[IpNet]>,
+    /// It was admitted, and is so no more: for good.
+    lapsed: Option<Denial>,
+    /// Held until the connection is gone.
+    cuts: Option<Arc<Cuts>>,
+}
 
 /// An open request, stream or upgrade: lapses when its own scope, or the whole connection, is denied.
-pub struct Hold {}
+pub struct Hold {
+    standing: Rc<Standing>,
+    slot: usize,
+}
+
+#[derive(Default)]
+struct Holds {
+    slots: Vec<Option<Held>>,
+    free: Vec<usize>,
+}
+
+struct Held {
+    answer: Rc<Answer>,
+    /// Whose request it is: the same certificate under another name is another client.
+    principal: Option<Arc<Principal>>,
+    lapsed: Option<Denial>,
+    cuts: Option<Arc<Cuts>>,
+    waker: Option<Waker>,
+}
 
 /// Measures one install: from the change being seen to the last connection cut. The last holder to drop it observes
 /// `portcullis_revocation_seconds`, if anything was cut.
 #[derive(Debug)]
 pub struct Cuts {
     pub seen: Instant,
+    metrics: Arc<Metrics>,
+    cut: AtomicU64,
 }
 
 impl Standing {
-    /// Opens the standing of a connection after its handshake, full or resumed, before any request is read.
-    /// `Err` with the decision when the connection itself is denied; a `request` listener then uses `open_denied`-style
-    /// standing: pass `http_denials = true` and the standing opens, and every `check` answers with the denial.
+    /// Opens the standing of a connection after its handshake, full or resumed, before any request is read: the lock.
+    /// `Err` (recorded) when the connection is denied; with `http_denials` (`client_auth = "request"`) it opens all the
+    /// same, and each `check` answers with the denial.
     pub fn open(
         gate: &Rc<Gate>,
         possession: Option<Possession>,
@@ -33,47 +83,339 @@ impl Standing {
         asker: Asker,
         http_denials: bool,
     ) -> Result<Rc<Self>, Box<Decision>> {
-        let _ = (gate, possession, address, asker, http_denials);
-        todo!()
+        let candidate = possession.as_ref().map(|possession| &**possession.candidate());
+        let (decision, window) = gate.ask(candidate, &Scope { address, request: None });
+        match (&decision.verdict, &possession) {
+            (Verdict::Admit(_), Some(possession)) => {
+                gate.remember(possession.candidate());
+                gate.record(&decision, candidate, &asker, Checkpoint::Established);
+            }
+            _ if http_denials => {}
+            _ => {
+                gate.record(&decision, candidate, &asker, Checkpoint::Established);
+                return Err(Box::new(decision));
+            }
+        }
+        let standing = Rc::new(Self {
+            gate: Rc::clone(gate),
+            address,
+            asker,
+            slot: Cell::new(0),
+            connection: RefCell::new(Connection {
+                window,
+                denial: denial_of(&decision),
+                gateways: gateways(&decision),
+                lapsed: None,
+                cuts: None,
+            }),
+            answers: RefCell::default(),
+            holds: RefCell::default(),
+            waker: Cell::default(),
+            possession,
+        });
+        standing.slot.set(gate.standings.borrow_mut().enter(Rc::downgrade(&standing)));
+        Ok(standing)
     }
 
-    /// Asks for one request. Remembered by everything the answer depends on, so that a request costs two comparisons.
+    /// Asks for one request, and records a denial. Remembered by everything the answer depends on, so that a request costs two comparisons.
     pub fn check(&self, scope: &Scope<'_>) -> Result<Grant, Denial> {
-        let _ = scope;
-        todo!()
+        self.keep_true(None);
+        if let Some(denial) = self.connection.borrow().lapsed {
+            return Err(denial);
+        }
+        let answer = self.answer(scope);
+        let judged = answer.judged.borrow();
+        match &judged.outcome {
+            Ok(grant) => Ok(grant.clone()),
+            Err(decision) => {
+                self.gate.record(decision, self.candidate(), &self.asker, Checkpoint::Request);
+                Err(refusal(decision))
+            }
+        }
     }
 
-    /// Stands for an open request in `scope` until dropped.
+    /// Stands for an open request in `scope` until dropped; to be taken right after `check` admitted it.
     pub fn hold(self: &Rc<Self>, scope: &Scope<'_>) -> Hold {
-        let _ = scope;
-        todo!()
+        let answer = self.answer(scope);
+        let (principal, lapsed) = match &answer.judged.borrow().outcome {
+            Ok(grant) => (principal_of(grant).cloned(), None),
+            Err(decision) => (None, Some(refusal(decision))),
+        };
+        let held = Held { answer, principal, lapsed, cuts: None, waker: None };
+        Hold { standing: Rc::clone(self), slot: self.holds.borrow_mut().enter(held) }
     }
 
-    /// Waits until the connection itself is denied.
+    /// Waits until the connection itself is denied. Await it in one place only.
     pub fn lapsed(self: &Rc<Self>) -> impl Future<Output = Denial> + 'static {
-        std::future::pending()
+        let standing = Rc::clone(self);
+        poll_fn(move |context| {
+            if let Some(denial) = standing.connection.borrow().lapsed {
+                return Poll::Ready(denial);
+            }
+            standing.waker.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
     }
 
-    /// The connection itself stands denied (only on listeners whose denials are HTTP answers, or while it is being cut).
+    /// Returns why the leaf is denied: where denials are HTTP answers, or while the connection is being cut. A
+    /// connection without a certificate is no such case: it may go on to open routes.
     pub fn denied(&self) -> Option<Denial> {
-        todo!()
+        let connection = self.connection.borrow();
+        connection.lapsed.or(connection.denial.filter(|_| self.possession.is_some()))
     }
 
     /// Returns who is asking.
     pub fn asker(&self) -> &Asker {
-        todo!()
+        &self.asker
+    }
+
+    /// Returns the address that the connection stands for.
+    pub fn address(&self) -> ClientAddress {
+        self.address
+    }
+
+    /// Returns what the client presented and proved; `None` when nothing.
+    pub fn candidate(&self) -> Option<&Candidate> {
+        self.possession.as_ref().map(|possession| &**possession.candidate())
     }
 
     /// Gateways of the principal, whose forwarding header counts; empty when none.
-    pub fn gateway_ips(&self) -> Arc<[ipnet::IpNet]> {
-        todo!()
+    pub fn gateway_ips(&self) -> Arc<[IpNet]> {
+        Arc::clone(&self.connection.borrow().gateways)
+    }
+
+    /// Asks again whatever no longer holds; returns the second at which time alone may change an answer.
+    pub(super) fn review(&self, cuts: Option<&Arc<Cuts>>) -> u64 {
+        self.keep_true(cuts);
+        let connection = self.connection.borrow();
+        if connection.lapsed.is_some() {
+            return u64::MAX;
+        }
+        let until = connection.window.until;
+        drop(connection);
+        until.min(self.review_holds(cuts))
+    }
+
+    /// Judges the connection again if its answer no longer holds. Once admitted and now denied, it lapses.
+    fn keep_true(&self, cuts: Option<&Arc<Cuts>>) {
+        let connection = self.connection.borrow();
+        if connection.lapsed.is_some() || self.gate.holds(connection.window) {
+            return;
+        }
+        let was_denied = connection.denial;
+        drop(connection);
+        let (decision, window) = self.gate.ask(self.candidate(), &Scope { address: self.address, request: None });
+        let denial = denial_of(&decision);
+        let mut connection = self.connection.borrow_mut();
+        connection.window = window;
+        connection.denial = denial;
+        connection.gateways = gateways(&decision);
+        if let (None, Some(denial)) = (was_denied, denial) {
+            connection.lapsed = Some(denial);
+            connection.cuts = cuts.map(|cuts| cuts.one_more());
+            drop(connection);
+            self.gate.metrics.cut(denial.code());
+            self.gate.record(&decision, self.candidate(), &self.asker, Checkpoint::Live);
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&self) {
+        let mut wakers: Vec<Waker> = self.waker.take().into_iter().collect();
+        wakers.extend(self.holds.borrow_mut().live().filter_map(|held| held.waker.take()));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn review_holds(&self, cuts: Option<&Arc<Cuts>>) -> u64 {
+        let mut until = u64::MAX;
+        let mut wakers = Vec::new();
+        for held in self.holds.borrow_mut().live().filter(|held| held.lapsed.is_none()) {
+            self.refresh(&held.answer);
+            let judged = held.answer.judged.borrow();
+            until = until.min(judged.window.until);
+            let denial = match &judged.outcome {
+                Ok(grant) if principal_of(grant).map(|now| &now.id) == held.principal.as_ref().map(|then| &then.id) => continue,
+                // The certificate went to another principal: the one whose stream this is has it no more.
+                Ok(_) => Denial::NotListed,
+                Err(decision) => {
+                    self.gate.record(decision, self.candidate(), &self.asker, Checkpoint::Live);
+                    refusal(decision)
+                }
+            };
+            self.gate.metrics.cut(denial.code());
+            held.lapsed = Some(denial);
+            held.cuts = cuts.map(|cuts| cuts.one_more());
+            wakers.extend(held.waker.take());
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        until
+    }
+
+    /// Returns an answer that holds: remembered, or judged now.
+    fn answer(&self, scope: &Scope<'_>) -> Rc<Answer> {
+        let mut answers = self.answers.borrow_mut();
+        if let Some(index) = answers.iter().position(|answer| answer.answers(scope)) {
+            answers.swap(0, index);
+            self.refresh(&answers[0]);
+            return Rc::clone(&answers[0]);
+        }
+        let answer = Rc::new(Answer::new(scope, self.judge(scope)));
+        if remembers(scope) {
+            answers.truncate(MAX_ANSWERS - 1);
+            answers.insert(0, Rc::clone(&answer));
+        }
+        answer
+    }
+
+    fn refresh(&self, answer: &Answer) {
+        if !self.gate.holds(answer.judged.borrow().window) {
+            let judged = self.judge(&answer.scope());
+            answer.judged.replace(judged);
+        }
+    }
+
+    fn judge(&self, scope: &Scope<'_>) -> Judged {
+        let (decision, window) = self.gate.ask(self.candidate(), scope);
+        let kind = match (&decision.verdict, &self.possession) {
+            (Verdict::Admit(admission), Some(possession)) => Some(Kind::Certificate(Rc::new(Admitted {
+                candidate: Rc::clone(possession.candidate()),
+                admission: admission.clone(),
+                generation: decision.generation,
+            }))),
+            (Verdict::Open, _) if is_open(scope) => Some(Kind::Open),
+            _ => None,
+        };
+        Judged { window, outcome: kind.map(Grant).ok_or_else(|| Box::new(decision)) }
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.gate.standings.borrow_mut().leave(self.slot.get());
+    }
+}
+
+impl std::fmt::Debug for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Standing").field("asker", &self.asker).field("denied", &self.denied()).finish_non_exhaustive()
     }
 }
 
 impl Hold {
     /// Waits until the scope, or the connection, is denied. May be polled from one task at a time.
-    pub fn poll_lapsed(&self, context: &mut std::task::Context<'_>) -> std::task::Poll<Denial> {
-        let _ = context;
-        todo!()
+    pub fn poll_lapsed(&self, context: &mut Context<'_>) -> Poll<Denial> {
+        let connection: Ref<'_, Connection> = self.standing.connection.borrow();
+        let mut holds = self.standing.holds.borrow_mut();
+        let Some(held) = &mut holds.slots[self.slot] else { return Poll::Pending };
+        if let Some(denial) = connection.lapsed.or(held.lapsed) {
+            return Poll::Ready(denial);
+        }
+        match &mut held.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Waits until the scope, or the connection, is denied.
+    pub async fn lapsed(&self) -> Denial {
+        poll_fn(|context| self.poll_lapsed(context)).await
     }
 }
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let held = self.standing.holds.borrow_mut().leave(self.slot);
+        drop(held);
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hold").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+impl Holds {
+    fn enter(&mut self, held: Held) -> usize {
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot] = Some(held);
+            return slot;
+        }
+        self.slots.push(Some(held));
+        self.slots.len() - 1
+    }
+
+    fn leave(&mut self, slot: usize) -> Option<Held> {
+        self.free.push(slot);
+        self.slots[slot].take()
+    }
+
+    fn live(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.slots.iter_mut().flatten()
+    }
+}
+
+impl Cuts {
+    /// Begins to measure an install whose change was seen at `seen`.
+    pub fn new(seen: Instant, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { seen, metrics, cut: AtomicU64::new(0) })
+    }
+
+    fn one_more(self: &Arc<Self>) -> Arc<Self> {
+        self.cut.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(self)
+    }
+}
+
+impl Drop for Cuts {
+    fn drop(&mut self) {
+        let cut = *self.cut.get_mut();
+        if cut > 0 {
+            let took = self.seen.elapsed();
+            self.metrics.revocation(took);
+            tracing::info!(cut, milliseconds = took.as_secs_f64() * 1e3, "what the change denied is gone");
+        }
+    }
+}
+
+/// Returns why the connection itself is denied.
+fn denial_of(decision: &Decision) -> Option<Denial> {
+    match decision.verdict {
+        Verdict::Admit(_) => None,
+        Verdict::Deny(denial) => Some(denial),
+        // Nobody in particular: what a connection without a certificate is.
+        Verdict::Open => Some(Denial::NoCredential),
+    }
+}
+
+/// Returns the denial of a decision that gave no grant.
+fn refusal(decision: &Decision) -> Denial {
+    // INVARIANT: an admission without a proven key, or an opening of a route that is not open, is none.
+    denial_of(decision).unwrap_or(Denial::NoCredential)
+}
+
+fn gateways(decision: &Decision) -> Arc<[IpNet]> {
+    match &decision.verdict {
+        Verdict::Admit(admission) => admission.principal.terms.gateway_ips.as_slice().into(),
+        Verdict::Deny(_) | Verdict::Open => Arc::default(),
+    }
+}
+
+fn principal_of(grant: &Grant) -> Option<&Arc<Principal>> {
+    grant.admitted().map(|admitted| &admitted.admission.principal)
+}
+
+/// Whatever the decision says: only a route that says so is open.
+fn is_open(scope: &Scope<'_>) -> bool {
+    let route = scope.request.and_then(|request| request.route);
+    route.is_some_and(|route| matches!(route.auth, RouteAuth::None | RouteAuth::Optional))
+}
+
+/// Text that a client chose is remembered only while it is short.
+fn remembers(scope: &Scope<'_>) -> bool {
+    !scope.request.is_some_and(|request| matches!(request.origin, Origin::Other(text) if text.len() > MAX_ORIGIN))
+}
+
+const MAX_ANSWERS: usize = 8;
+const MAX_ORIGIN: usize = 256;

@@ -1,0 +1,108 @@
+//! An answer that was given, with everything it depends on: the question in full, the snapshot, the time.
+
+use std::cell::RefCell;
+
+use super::Grant;
+use crate::admission::{Access, ClientAddress, Decision, Origin, RequestScope, RouteScope, Scope, Surface};
+
+/// While an answer holds: under one snapshot, and from the second it was given to the second time may change it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) installs: u64,
+    pub(super) from: u64,
+    pub(super) until: u64,
+}
+
+impl Window {
+    pub(super) fn holds(&self, installs: u64, now: u64) -> bool {
+        self.installs == installs && (self.from..self.until).contains(&now)
+    }
+}
+
+/// A question about a request, kept; and its latest answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    question: Question,
+    pub(super) judged: RefCell<Judged>,
+}
+
+/// A verdict and while it holds. The denial keeps its decision, for the log.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) window: Window,
+    pub(super) outcome: Result<Grant, Box<Decision>>,
+}
+
+impl Answer {
+    pub(super) fn new(scope: &Scope<'_>, judged: Judged) -> Self {
+        Self { question: Question::keep(scope), judged: RefCell::new(judged) }
+    }
+
+    /// Tells whether it answers this very question.
+    pub(super) fn answers(&self, scope: &Scope<'_>) -> bool {
+        self.question.scope() == *scope
+    }
+
+    /// Returns the question.
+    pub(super) fn scope(&self) -> Scope<'_> {
+        self.question.scope()
+    }
+}
+
+/// A `Scope` that owns what it names. Routes by value: the rules they came from may be gone.
+#[derive(Debug)]
+struct Question {
+    address: ClientAddress,
+    request: Option<RequestQuestion>,
+}
+
+#[derive(Debug)]
+struct RequestQuestion {
+    surface: Surface,
+    route: Option<RouteScope>,
+    access: Access,
+    origin: KeptOrigin,
+    unsafe_method: bool,
+}
+
+#[derive(Debug)]
+enum KeptOrigin {
+    Absent,
+    CrossSite,
+    Other(Box<str>),
+    Same,
+}
+
+impl Question {
+    fn keep(scope: &Scope<'_>) -> Self {
+        let request = scope.request.as_ref().map(|request| RequestQuestion {
+            surface: request.surface,
+            route: request.route.cloned(),
+            access: request.access,
+            origin: match request.origin {
+                Origin::Absent => KeptOrigin::Absent,
+                Origin::CrossSite => KeptOrigin::CrossSite,
+                Origin::Other(text) => KeptOrigin::Other(text.into()),
+                Origin::Same => KeptOrigin::Same,
+            },
+            unsafe_method: request.unsafe_method,
+        });
+        Self { address: scope.address, request }
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        let request = self.request.as_ref().map(|request| RequestScope {
+            surface: request.surface,
+            route: request.route.as_ref(),
+            access: request.access,
+            origin: match &request.origin {
+                KeptOrigin::Absent => Origin::Absent,
+                KeptOrigin::CrossSite => Origin::CrossSite,
+                KeptOrigin::Other(text) => Origin::Other(text),
+                KeptOrigin::Same => Origin::Same,
+            },
+            unsafe_method: request.unsafe_method,
+        });
+        Scope { address: self.address, request }
+    }
+}
