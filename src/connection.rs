@@ -1,1 +1,248 @@
-//! (connection)
+//! One connection, handshake to close; leaves when its standing lapses, when the drain begins, when it is idle
+//! or old. `listener` spawns `run` for each socket on the worker that got it; nothing here outlives that task
+//! but tunnels, which hold their own end.
+
+mod http2;
+mod transport;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+
+use crate::admission::{ClientAddress, Denial};
+use crate::drain::Drain;
+use crate::gate::{Asker, Gate, Standing};
+use crate::http1::{Ending, EndingKind};
+use crate::limits::{Handshakes, Place};
+use crate::metrics::{HandshakeKind, HandshakeResult, ListenerMetrics, Metrics};
+use crate::request;
+use crate::rules::{ListenerRules, Rules};
+use crate::tls::acceptor::ClientAuth;
+use crate::tls::handshake::{self, Session, TlsError};
+
+pub use transport::Socket;
+use transport::Transport;
+
+/// What the connections of one worker share.
+pub struct Worker {
+    pub gate: Rc<Gate>,
+    pub requests: Rc<request::Worker>,
+    pub rules: RefCell<Arc<Rules>>,
+    pub handshakes: Rc<Handshakes>,
+    pub metrics: Arc<Metrics>,
+    pub drain: Drain,
+}
+
+/// A socket that was accepted, on its way to a worker.
+#[derive(Debug)]
+pub struct Accepted {
+    pub socket: Socket,
+    pub listener: Arc<str>,
+    pub number: u64,
+    pub place: Place,
+}
+
+impl Worker {
+    /// Puts rules in force for whatever is asked from now on.
+    pub fn install(&self, rules: &Arc<Rules>, cuts: Option<&Arc<crate::gate::Cuts>>) {
+        *self.rules.borrow_mut() = Arc::clone(rules);
+        self.requests.install(Arc::clone(rules));
+        self.gate.limit_refusals(rules.limits.denial_lines);
+        self.gate.install(Arc::clone(&rules.snapshot), cuts);
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
+    let rules = Arc::clone(&worker.rules.borrow());
+    // A listener that a reload took out of the rules still has its socket until the restart: nobody is let in there.
+    let Some(listener) = rules.listener(&accepted.listener).cloned() else { return };
+    let metrics = worker.metrics.listener(&accepted.listener);
+    let peer = accepted.socket.peer();
+    let asker = Asker { listener: accepted.listener, peer, connection: accepted.number };
+    let Ok(transport) = Transport::new(accepted.socket, (accepted.place, metrics.connections.hold())) else { return };
+    let arriving = Arriving { worker: &worker, rules: &rules, listener: &listener, metrics: &metrics };
+    let Some((session, asker, address)) = arriving.shake_hands(transport, asker).await else { return };
+    if let Some((session, standing)) = arriving.admit(session, asker, address).await {
+        drop(rules);
+        serve(&worker, &listener, session, standing, address).await;
+    }
+}
+
+/// A connection that nobody vouched for yet.
+struct Arriving<'a> {
+    worker: &'a Rc<Worker>,
+    rules: &'a Rules,
+    listener: &'a ListenerRules,
+    metrics: &'a ListenerMetrics,
+}
+
+impl Arriving<'_> {
+    /// Takes a socket through its handshake; in every other end it is closed.
+    async fn shake_hands(&self, transport: Transport, asker: Asker) -> Option<(Session<Transport>, Asker, ClientAddress)> {
+        let limits = &self.rules.limits;
+        let mut under_way = self.worker.handshakes.begin(limits.handshakes);
+        let handshake = async {
+            let address = asker.peer.map_or(ClientAddress::Unknown, |peer| ClientAddress::Settled(peer.ip().to_canonical()));
+            let result = handshake::accept(&self.listener.tls, &self.worker.gate, transport, address, &asker, limits.handshake).await;
+            (result, address)
+        };
+        let (result, address) = tokio::select! {
+            biased;
+            ended = handshake => ended,
+            () = under_way.shed() => {
+                self.worker.metrics.overloaded("handshakes");
+                return None;
+            }
+        };
+        drop(under_way);
+        match result {
+            Ok(session) => Some((session, asker, address)),
+            Err(failed) => {
+                self.metrics.handshake(result_of(&failed.error), HandshakeKind::Full);
+                tracing::debug!(
+                    connection = asker.connection,
+                    error = ?failed.error,
+                    listener = &*asker.listener,
+                    peer = asker.peer.map(tracing::field::display),
+                    "handshake failed"
+                );
+                failed.close().await;
+                None
+            }
+        }
+    }
+
+    /// The lock: whatever the handshake said, full or resumed, the standing is opened under the rules of now.
+    async fn admit(&self, session: Session<Transport>, asker: Asker, address: ClientAddress) -> Option<(Session<Transport>, Rc<Standing>)> {
+        let kind = if session.resumed { HandshakeKind::Resumed } else { HandshakeKind::Full };
+        let anonymous = session.possession.is_none();
+        // Rules may have changed since the handshake began: denials are answers only if both say so.
+        let now = self.worker.rules.borrow().listener(&asker.listener).map(|listener| listener.tls.client_auth());
+        let http_denials = self.listener.tls.client_auth() == ClientAuth::Request && now == Some(ClientAuth::Request);
+        let opened = Standing::open(&self.worker.gate, session.possession.clone(), address, asker, http_denials);
+        self.metrics.handshake(
+            match &opened {
+                Ok(_) if anonymous => HandshakeResult::Anonymous,
+                Ok(standing) if standing.denied().is_none() => HandshakeResult::Admitted,
+                Ok(_) | Err(_) => HandshakeResult::Denied,
+            },
+            kind,
+        );
+        match opened {
+            Ok(standing) => Some((session, standing)),
+            Err(_) => {
+                handshake::slow_close(session.stream).await;
+                None
+            }
+        }
+    }
+}
+
+/// Serves the requests of an established connection.
+async fn serve(worker: &Rc<Worker>, listener: &ListenerRules, session: Session<Transport>, standing: Rc<Standing>, address: ClientAddress) {
+    let rules = Arc::clone(&worker.rules.borrow());
+    let context = Rc::new(request::Context {
+        worker: Rc::clone(&worker.requests),
+        standing: Rc::clone(&standing),
+        address,
+        sni: session.sni,
+        listener: Arc::clone(&listener.name),
+        names: session.names,
+        secure: true,
+        http2: session.http2,
+    });
+    let leaving = Leaving::new(&standing, worker.drain.clone(), rules.limits.max_connection_age);
+    if session.http2 {
+        http2::serve(session.stream, context, &rules.limits, leaving).await;
+    } else {
+        serve_http1(session.stream, context, &rules, leaving).await;
+    }
+}
+
+async fn serve_http1(stream: TlsStream<Transport>, context: Rc<request::Context>, rules: &Rules, mut leaving: Leaving) {
+    let service = hyper::service::service_fn(move |request| {
+        let context = Rc::clone(&context);
+        async move { Ok::<_, std::convert::Infallible>(request::serve(context, request).await) }
+    });
+    let mut connection = std::pin::pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(hyper_util::rt::TokioTimer::new())
+            .header_read_timeout(rules.limits.idle)
+            .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    std::future::poll_fn(|context| {
+        loop {
+            if connection.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            match std::task::ready!(leaving.poll_ending(context)) {
+                EndingKind::Cut => return Poll::Ready(()),
+                EndingKind::Drain => connection.as_mut().graceful_shutdown(),
+            }
+        }
+    })
+    .await;
+}
+
+/// The reasons for a connection to end before its client ends it.
+struct Leaving {
+    lapsed: Pin<Box<dyn Future<Output = Denial>>>,
+    drain: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    age: Option<Pin<Box<Sleep>>>,
+}
+
+impl Leaving {
+    fn new(standing: &Rc<Standing>, mut drain: Drain, age: Option<Duration>) -> Self {
+        // Spread over a tenth, so that what came together does not leave, and come back, together.
+        let spread = |age: Duration| age - age.mul_f64(f64::from(standing.asker().connection as u8) / 2560.0);
+        Self {
+            lapsed: Box::pin(standing.lapsed()),
+            drain: Some(Box::pin(async move { drain.started().await })),
+            age: age.map(|age| Box::pin(tokio::time::sleep_until(Instant::now() + spread(age)))),
+        }
+    }
+}
+
+impl Ending for Leaving {
+    fn poll_ending(&mut self, context: &mut Context<'_>) -> Poll<EndingKind> {
+        if self.lapsed.as_mut().poll(context).is_ready() {
+            return Poll::Ready(EndingKind::Cut);
+        }
+        if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(context).is_ready()) {
+            self.drain = None;
+            return Poll::Ready(EndingKind::Drain);
+        }
+        if self.age.as_mut().is_some_and(|age| age.as_mut().poll(context).is_ready()) {
+            self.age = None;
+            return Poll::Ready(EndingKind::Drain);
+        }
+        Poll::Pending
+    }
+}
+
+impl Socket {
+    fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(*peer),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+fn result_of(error: &TlsError) -> HandshakeResult {
+    match error {
+        TlsError::Denied(_) => HandshakeResult::Denied,
+        TlsError::Io(_) | TlsError::Protocol(_) | TlsError::UnknownName => HandshakeResult::Failed,
+        TlsError::Timeout => HandshakeResult::TimedOut,
+    }
+}

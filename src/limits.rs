@@ -1,7 +1,14 @@
 //! Times, sizes and numbers that bound what a client may cost us: plain data from `[limits]`, and the
 //! counters that hold to it. Rates per principal and source live here too.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 /// `[limits]`, compiled. One value for the whole proxy; it may change with every install.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +50,138 @@ impl Default for Limits {
             body_bytes: None,
             drain: Duration::from_secs(30),
             connections: 20_000,
-            handshakes: 64,
+            handshakes: 512,
             max_connection_age: None,
             denial_lines: 10,
         }
+    }
+}
+
+/// How many connections each worker has.
+#[derive(Debug)]
+pub struct Load(Box<[AtomicUsize]>);
+
+/// One connection's place on a worker, until dropped.
+#[derive(Debug)]
+pub struct Place {
+    load: Arc<Load>,
+    worker: usize,
+}
+
+impl Load {
+    /// Begins with idle workers; at least one.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self((0..workers.max(1)).map(|_| AtomicUsize::new(0)).collect()))
+    }
+
+    /// Takes a place on the least loaded worker; `None` when all together have `limit` connections.
+    pub fn place(self: &Arc<Self>, limit: usize) -> Option<Place> {
+        let counts = || self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        if counts().sum::<usize>() >= limit {
+            return None;
+        }
+        let worker = counts().enumerate().min_by_key(|(_, count)| *count).map_or(0, |(worker, _)| worker);
+        self.0[worker].fetch_add(1, Ordering::Relaxed);
+        Some(Place { load: Arc::clone(self), worker })
+    }
+
+    /// Returns how many connections are open.
+    pub fn total(&self) -> usize {
+        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Place {
+    /// Returns on which worker.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.load.0[self.worker].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The handshakes under way on one worker. Over the limit the longest waiting goes: an honest client is done in a
+/// few round trips, so whoever opens connections and stays silent pushes out only its own.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    next: Cell<u64>,
+    waiting: RefCell<BTreeMap<u64, oneshot::Sender<()>>>,
+}
+
+/// One handshake under way.
+#[derive(Debug)]
+pub struct Handshake {
+    all: Rc<Handshakes>,
+    number: u64,
+    shed: oneshot::Receiver<()>,
+}
+
+impl Handshakes {
+    /// Begins one more, at the expense of the oldest where there are `limit`.
+    pub fn begin(self: &Rc<Self>, limit: usize) -> Handshake {
+        let (sender, shed) = oneshot::channel();
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.insert(number, sender);
+        if waiting.len() > limit.max(1)
+            && let Some((_, oldest)) = waiting.pop_first()
+        {
+            let _ = oldest.send(());
+        }
+        drop(waiting);
+        Handshake { all: Rc::clone(self), number, shed }
+    }
+}
+
+impl Handshake {
+    /// Waits until this one has to go.
+    pub async fn shed(&mut self) {
+        if (&mut self.shed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.all.waiting.borrow_mut().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_loaded_worker_gets_the_next_connection() {
+        let load = Load::new(2);
+        let places: Vec<Place> = (0..4).filter_map(|_| load.place(10)).collect();
+        assert_eq!(places.iter().map(Place::worker).collect::<Vec<_>>(), [0, 1, 0, 1]);
+        let kept: Vec<Place> = places.into_iter().filter(|place| place.worker() == 0).collect();
+        assert_eq!(load.place(10).map(|place| place.worker()), Some(1));
+        drop(kept);
+        assert_eq!(load.total(), 0);
+    }
+
+    #[test]
+    fn no_more_connections_than_the_limit() {
+        let load = Load::new(2);
+        let places: Vec<Option<Place>> = (0..3).map(|_| load.place(2)).collect();
+        assert!(places[0].is_some() && places[1].is_some() && places[2].is_none());
+    }
+
+    #[tokio::test]
+    async fn the_oldest_handshake_is_shed() {
+        let handshakes = Rc::new(Handshakes::default());
+        let mut oldest = handshakes.begin(2);
+        let mut second = handshakes.begin(2);
+        let _third = handshakes.begin(2);
+        oldest.shed().await;
+        assert!(tokio::time::timeout(Duration::ZERO, second.shed()).await.is_err());
     }
 }

@@ -1,17 +1,27 @@
 //! Bind, accept, limit, back off; hands each socket to the least loaded worker, which gives it to `connection`.
 //! `cli/run.rs` starts it once and installs every new `Rules` through it.
 
+mod acceptor;
+mod socket;
+mod worker;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::drain::Drain;
+use crate::gate::Cuts;
+use crate::limits::Load;
 use crate::metrics::Metrics;
 use crate::rules::{InForce, Rules};
+use socket::Listening;
+use worker::{Installed, WorkerHandle};
 
 /// What cannot change live: worker count and listener addresses. `config` compiles it; a reload compares it and says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +54,20 @@ pub struct BadAddress;
 #[derive(Debug)]
 pub enum ListenError {
     Bind { name: Arc<str>, address: BindAddress, error: std::io::Error },
-    Worker(std::io::Error),
+    Thread(std::io::Error),
 }
 
 /// The workers and the acceptor, running.
-pub struct Running {}
+pub struct Running {
+    rules: Arc<InForce>,
+    metrics: Arc<Metrics>,
+    bound: Vec<Bind>,
+    workers: Vec<WorkerHandle>,
+    acceptor: JoinHandle<()>,
+}
 
-/// Binds every listener, starts the workers and the acceptor thread. Call it once, from a thread that will not run a worker.
+/// Binds every listener, starts the workers and the acceptor thread. Call it once, from a thread that will not run a
+/// worker, with metrics made for as many workers as [`RuntimeSettings::workers`] says.
 pub fn start(
     rules: Arc<InForce>,
     settings: RuntimeSettings,
@@ -58,28 +75,72 @@ pub fn start(
     metrics: Arc<Metrics>,
     drain: Drain,
 ) -> Result<Running, ListenError> {
-    let _ = (rules, settings, clock, metrics, drain);
-    todo!()
+    let workers = settings.workers();
+    let listening = settings.binds.iter().map(Listening::bind).collect::<Result<Vec<_>, _>>()?;
+    let bound = listening.iter().map(Listening::bound).collect();
+    let load = Load::new(workers);
+    let handles = (0..workers)
+        .map(|index| WorkerHandle::start(index, Arc::clone(&rules), clock.clone(), Arc::clone(&metrics), drain.clone()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(ListenError::Thread)?;
+    let inboxes = handles.iter().map(|handle| handle.sockets.clone()).collect();
+    let acceptor =
+        acceptor::start(listening, inboxes, load, Arc::clone(&rules), Arc::clone(&metrics), drain).map_err(ListenError::Thread)?;
+    Ok(Running { rules, metrics, bound, workers: handles, acceptor })
+}
+
+impl RuntimeSettings {
+    /// Returns how many workers there will be.
+    pub fn workers(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
 }
 
 impl Running {
     /// Returns where each listener listens: with the port that the system chose where 0 was asked for.
     pub fn bound(&self) -> &[Bind] {
-        todo!()
+        &self.bound
     }
 
     /// Puts rules in force on every worker; `seen` is when the change was noticed, for `portcullis_revocation_seconds`.
-    /// Returns once each worker has them: from then on nobody is judged by the old ones.
+    /// Returns once each worker has them, and has woken whatever they deny. Blocks meanwhile.
     pub fn install(&self, rules: Arc<Rules>, seen: Instant) {
-        let _ = (rules, seen);
-        todo!()
+        let generation = rules.generation;
+        let cuts = Cuts::new(seen, Arc::clone(&self.metrics));
+        let (done, installed) = mpsc::channel::<Installed>();
+        self.rules.replace(Arc::clone(&rules));
+        let asked = self.workers.iter().filter(|worker| worker.install(&rules, &cuts, &done)).count();
+        drop((cuts, done));
+        for _ in 0..asked {
+            // A worker that is ending drops its sender; one that hangs must not take the reloader with it.
+            match installed.recv_timeout(STUCK) {
+                Ok(Installed) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    tracing::error!(generation, "a worker did not take the new rules in time");
+                    break;
+                }
+            }
+        }
+        self.metrics.generation.set(generation as f64);
     }
 
     /// Waits until the drain is over and every worker has ended. Blocks.
     pub fn join(self) {
-        todo!()
+        let threads = self.workers.into_iter().map(WorkerHandle::into_thread).chain([self.acceptor]);
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker or the acceptor ended in a panic");
+            }
+        }
     }
 }
+
+/// How long `install` waits for a worker.
+const STUCK: Duration = Duration::from_secs(5);
 
 impl FromStr for BindAddress {
     type Err = BadAddress;
@@ -115,7 +176,7 @@ impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind { name, address, error } => write!(f, "listener {name}: cannot listen on {address}: {error}"),
-            Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
+            Self::Thread(error) => write!(f, "cannot start a worker: {error}"),
         }
     }
 }
@@ -125,7 +186,7 @@ impl std::error::Error for BadAddress {}
 impl std::error::Error for ListenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Bind { error, .. } | Self::Worker(error) => Some(error),
+            Self::Bind { error, .. } | Self::Thread(error) => Some(error),
         }
     }
 }

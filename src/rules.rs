@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use crate::admission::{Snapshot, Surface};
 use crate::limits::Limits;
 use crate::routing::Routes;
-use crate::tls::acceptor::ClientAuth;
+use crate::tls::acceptor::Acceptor;
 use crate::upstream::Upstreams;
 
 /// Everything that a handshake and a request are judged and carried out by.
@@ -27,7 +27,8 @@ pub struct Rules {
 #[derive(Debug)]
 pub struct ListenerRules {
     pub name: Arc<str>,
-    pub client_auth: ClientAuth,
+    /// Certificates, sessions, and whether a denial is an alert or an answer.
+    pub tls: Arc<Acceptor>,
     pub surfaces: Vec<Surface>,
     /// `proxy_protocol = "require"`.
     pub proxy_protocol: bool,

@@ -109,6 +109,12 @@ impl Gate {
         self.looked.set(now);
     }
 
+    /// Returns how many standings live on this worker.
+    pub fn standing_count(&self) -> usize {
+        let standings = self.standings.borrow();
+        standings.slots.len() - standings.free.len()
+    }
+
     /// Returns the candidate of a presented chain; a returning client's certificates were parsed and its path verified before.
     pub fn candidate(&self, chain: &[CertificateDer<'_>]) -> Option<Rc<Candidate>> {
         if let Some(candidate) = self.candidates.borrow_mut().find(chain) {
@@ -137,7 +143,7 @@ impl Gate {
                 connection = asker.connection,
                 generation = decision.generation,
                 listener = &*asker.listener,
-                principal = %admission.principal.name,
+                principal = ?admission.principal.name,
                 "admitted"
             ),
             Verdict::Open => {}

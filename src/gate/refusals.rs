@@ -83,7 +83,7 @@ pub(super) fn log(denial: Denial, decision: &Decision, candidate: Option<&Candid
         generation = decision.generation,
         listener = &*asker.listener,
         peer = asker.peer.map(tracing::field::display),
-        principal = decision.principal.as_ref().map(|principal| tracing::field::display(&principal.name)),
+        principal = decision.principal.as_ref().map(|principal| tracing::field::debug(&principal.name)),
         steps = steps(decision),
         subject,
         "denied"

@@ -179,6 +179,12 @@ impl Standing {
         self.possession.as_ref().map(|possession| &**possession.candidate())
     }
 
+    /// Returns how many requests, streams and upgrades are open.
+    pub fn holds_open(&self) -> usize {
+        let holds = self.holds.borrow();
+        holds.slots.len() - holds.free.len()
+    }
+
     /// Gateways of the principal, whose forwarding header counts; empty when none.
     pub fn gateway_ips(&self) -> Arc<[IpNet]> {
         Arc::clone(&self.connection.borrow().gateways)

@@ -1,0 +1,110 @@
+//! HTTP/2 with a client: hyper's engine, our limits, and how such a connection leaves.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
+
+use super::Leaving;
+use super::transport::Transport;
+use crate::http1::{Ending, EndingKind};
+use crate::limits::Limits;
+use crate::request;
+
+/// Serves one connection until it ends, or has to.
+pub(super) async fn serve(stream: TlsStream<Transport>, context: Rc<request::Context>, limits: &Limits, mut leaving: Leaving) {
+    let standing = Rc::clone(&context.standing);
+    let progress = stream.get_ref().0.progress();
+    let asked = Rc::new(Cell::new(Instant::now()));
+    let service = service_fn({
+        let asked = Rc::clone(&asked);
+        move |request| {
+            asked.set(Instant::now());
+            let context = Rc::clone(&context);
+            async move { Ok::<_, Infallible>(request::serve(context, request).await) }
+        }
+    });
+    let mut connection = pin!(engine(limits).serve_connection(TokioIo::new(stream), service));
+    let mut watch = pin!(tokio::time::sleep(limits.body_progress.min(limits.idle)));
+    let mut stuck_at = None;
+    let cut = poll_fn(|context| {
+        loop {
+            if connection.as_mut().poll(context).is_ready() {
+                return std::task::Poll::Ready(false);
+            }
+            match leaving.poll_ending(context) {
+                std::task::Poll::Ready(EndingKind::Cut) => return std::task::Poll::Ready(true),
+                std::task::Poll::Ready(EndingKind::Drain) => {
+                    connection.as_mut().graceful_shutdown();
+                    continue;
+                }
+                std::task::Poll::Pending => {}
+            }
+            if watch.as_mut().poll(context).is_pending() {
+                return std::task::Poll::Pending;
+            }
+            // Looked at now and then: a timer for each request would cost more than the request.
+            let blocked = progress.blocked_at();
+            if blocked.is_some() && blocked == stuck_at {
+                return std::task::Poll::Ready(true);
+            }
+            stuck_at = blocked;
+            if standing.holds_open() == 0 && asked.get().elapsed() >= limits.idle {
+                connection.as_mut().graceful_shutdown();
+            }
+            watch.as_mut().reset(Instant::now() + limits.body_progress.min(limits.idle));
+        }
+    })
+    .await;
+    if cut {
+        // GOAWAY first, so that the client knows what was not served; then whatever is left goes with the socket.
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+    }
+}
+
+fn engine(limits: &Limits) -> hyper::server::conn::http2::Builder<LocalExecutor> {
+    let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .enable_connect_protocol()
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
+        .keep_alive_interval(limits.idle.max(PONG))
+        .keep_alive_timeout(PONG)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_local_error_reset_streams(MAX_RESETS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_send_buf_size(SEND_BUFFER);
+    builder
+}
+
+/// Runs a connection's streams on its own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// What a cut connection may still take: far below the promised 100 ms.
+const LAST_WORDS: Duration = Duration::from_millis(30);
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_RESETS: usize = 256;
+const MAX_STREAMS: u32 = 128;
+const PONG: Duration = Duration::from_secs(20);
+const SEND_BUFFER: usize = 64 * 1024;
+const WINDOW: u32 = 256 * 1024;

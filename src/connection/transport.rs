@@ -1,0 +1,129 @@
+//! The socket of one connection, whichever kind it is, with what has to live exactly as long as it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::limits::Place;
+use crate::metrics;
+
+/// A socket as the acceptor hands it over.
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// The client's end of the wire. Dropped, it is closed, and then the connection is counted no more.
+#[derive(Debug)]
+pub(super) struct Transport {
+    stream: Stream,
+    /// Read with the PROXY header, and belongs to what follows.
+    ahead: Bytes,
+    progress: Arc<Progress>,
+    _counted: (Place, metrics::Held),
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Whether the client takes what is written to it.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    blocked: AtomicBool,
+    written: AtomicU64,
+}
+
+impl Progress {
+    /// Returns how much was written, if more waits to be.
+    pub(super) fn blocked_at(&self) -> Option<u64> {
+        self.blocked.load(Ordering::Relaxed).then(|| self.written.load(Ordering::Relaxed))
+    }
+}
+
+impl Transport {
+    /// Takes a socket into this worker's reactor.
+    pub(super) fn new(socket: Socket, counted: (Place, metrics::Held)) -> io::Result<Self> {
+        let stream = match socket {
+            Socket::Tcp(stream, _) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Socket::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        };
+        Ok(Self { stream, ahead: Bytes::new(), progress: Arc::default(), _counted: counted })
+    }
+
+    /// Gives back bytes that were read too far.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
+    }
+
+    /// Returns what tells whether the client takes what is written.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    fn note(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.progress.blocked.store(result.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(count)) = &result {
+            self.progress.written.fetch_add(*count as u64, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.has_remaining() {
+            let count = self.ahead.len().min(into.remaining());
+            into.put_slice(&self.ahead.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, into),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, into),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        };
+        self.note(result)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let result = match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+        };
+        self.note(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        })?;
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,114 @@
+//! A worker's thread: one `current_thread` runtime, everything of a connection on it, and the rules it goes by.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::clock::Clock;
+use crate::connection::{self, Accepted, Worker};
+use crate::drain::Drain;
+use crate::gate::{Cuts, Gate};
+use crate::metrics::{self, Metrics};
+use crate::request;
+use crate::rules::{InForce, Rules};
+
+/// The way to a worker, from the other threads.
+pub(super) struct WorkerHandle {
+    pub(super) sockets: UnboundedSender<Accepted>,
+    orders: UnboundedSender<Install>,
+    thread: JoinHandle<()>,
+}
+
+/// Rules to put in force.
+struct Install {
+    rules: Arc<Rules>,
+    cuts: Arc<Cuts>,
+    done: mpsc::Sender<Installed>,
+}
+
+/// They are in force, and whatever they deny was woken.
+pub(super) struct Installed;
+
+impl WorkerHandle {
+    /// Starts the thread. It ends when the drain is over.
+    pub(super) fn start(index: usize, rules: Arc<InForce>, clock: Clock, metrics: Arc<Metrics>, drain: Drain) -> io::Result<Self> {
+        let (sockets, accepted) = unbounded_channel();
+        let (orders, installs) = unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            metrics::set_worker(index);
+            LocalSet::new().block_on(&runtime, work(accepted, installs, &rules, clock, metrics, drain));
+        })?;
+        Ok(Self { sockets, orders, thread })
+    }
+
+    /// Sends rules; tells whether the worker is there to take them.
+    pub(super) fn install(&self, rules: &Arc<Rules>, cuts: &Arc<Cuts>, done: &mpsc::Sender<Installed>) -> bool {
+        self.orders.send(Install { rules: Arc::clone(rules), cuts: Arc::clone(cuts), done: done.clone() }).is_ok()
+    }
+
+    /// Lets go of the worker, which then knows that nothing more will come.
+    pub(super) fn into_thread(self) -> JoinHandle<()> {
+        self.thread
+    }
+}
+
+async fn work(
+    mut accepted: UnboundedReceiver<Accepted>,
+    mut installs: UnboundedReceiver<Install>,
+    in_force: &InForce,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    mut drain: Drain,
+) {
+    let rules = in_force.rules();
+    let gate = Gate::new(clock, Arc::clone(&metrics), Arc::clone(&rules.snapshot));
+    gate.limit_refusals(rules.limits.denial_lines);
+    let worker = Rc::new(Worker {
+        requests: request::Worker::new(Rc::clone(&gate), Arc::clone(&metrics), Arc::clone(&rules)),
+        gate: Rc::clone(&gate),
+        rules: RefCell::new(rules),
+        handshakes: Rc::default(),
+        metrics,
+        drain: drain.clone(),
+    });
+    let mut connections = JoinSet::new();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut deadline = None;
+    let far = Instant::now() + Duration::from_secs(u32::MAX.into());
+    loop {
+        tokio::select! {
+            // In this order: a removal does not wait behind a crowd of newcomers.
+            biased;
+            Some(install) = installs.recv() => {
+                worker.install(&install.rules, Some(&install.cuts));
+                let _ = install.done.send(Installed);
+            }
+            () = drain.started(), if deadline.is_none() => {
+                deadline = Some(Instant::now() + worker.rules.borrow().limits.drain);
+            }
+            () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => break,
+            _ = tick.tick() => gate.tick(),
+            Some(_ended) = connections.join_next() => {}
+            Some(accepted) = accepted.recv() => {
+                connections.spawn_local(connection::run(Rc::clone(&worker), accepted));
+            }
+        }
+        // Tunnels are tasks of their own: their standings tell that they live.
+        if deadline.is_some() && accepted.is_empty() && connections.is_empty() && gate.standing_count() == 0 {
+            break;
+        }
+    }
+    connections.shutdown().await;
+}
+
+/// The clock may be off by a suspend or a step: looked at twice a second, so that no answer is kept a second too long.
+const TICK: Duration = Duration::from_millis(500);
