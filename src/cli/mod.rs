@@ -1,1 +1,53 @@
-//! (cli/mod)
+//! The command line: one file per subcommand. Here are the arguments, the exit codes and how a failure is told.
+
+mod cert;
+mod echo;
+mod input;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use output::{Exit, Failure, Output};
+
+/// An mTLS-terminating HTTP reverse proxy that lets in exactly the clients on an allowlist of certificates.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done or allowed, 1 refused, 2 usage, 3 local file or key, 4 network.")]
+struct Arguments {
+    /// Answer in JSON, on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Work with certificates
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Run an upstream that answers with what it was asked: for tests and demos
+    Echo(echo::Arguments),
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    // First thing: whatever needs cryptography finds the one provider, and never has to choose.
+    let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    debug_assert!(installed.is_ok(), "nobody installed a provider before");
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json);
+    let result = match arguments.command {
+        Command::Cert(command) => cert::run(&command, &output),
+        Command::Echo(arguments) => echo::run(&arguments, &output),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}

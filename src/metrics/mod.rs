@@ -94,11 +94,10 @@ pub enum HandshakeKind {
 /// How a reload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadResult {
-    /// Nothing was installed.
-    Failed,
-    /// Installed, but for one source or more whose last good content stays.
-    Partial,
+    /// One source or more could not be read or compiled; its last good content stays, whatever became of the others.
+    Failure,
     Success,
+    Unchanged,
 }
 
 /// One of the certificates whose end is watched.
@@ -184,7 +183,7 @@ impl Metrics {
     /// Counts a reload; `now` in seconds since the epoch.
     pub fn reloaded(&self, result: ReloadResult, now: f64) {
         self.reloads.counter(result.label()).inc();
-        if result == ReloadResult::Success {
+        if result != ReloadResult::Failure {
             self.last_reload_success.set(now);
         }
     }
@@ -324,9 +323,9 @@ impl HandshakeKind {
 impl ReloadResult {
     fn label(self) -> &'static str {
         match self {
-            Self::Failed => "failed",
-            Self::Partial => "partial",
+            Self::Failure => "failure",
             Self::Success => "success",
+            Self::Unchanged => "unchanged",
         }
     }
 }

@@ -1,0 +1,120 @@
+//! What commands read: certificate files of bounded size, passwords, times.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use crate::clock::Date;
+use crate::pki::FileError;
+
+/// How a PFX's password is given: never as an argument, which any other process can read.
+#[derive(Debug, clap::Args)]
+pub(super) struct Password {
+    /// File whose first line is the PFX's password; `-` is standard input. Else PORTCULLIS_PASSWORD
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl Password {
+    pub(super) fn read(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.password_file else { return Ok(std::env::var("PORTCULLIS_PASSWORD").ok()) };
+        let text = String::from_utf8(read(path)?).map_err(|_| Failure::file(path, "not UTF-8"))?;
+        Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
+    }
+}
+
+/// Reads a file whole; `-` is standard input.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let result = if path == Path::new("-") {
+        std::io::stdin().lock().take(MAX_INPUT + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_end(&mut bytes))
+    };
+    result.map_err(|error| Failure::file(path, error))?;
+    if bytes.len() as u64 > MAX_INPUT {
+        return Err(Failure::file(path, format_args!("more than {} MiB", MAX_INPUT >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// Tells what is wrong with a file's content, and where.
+pub(super) fn file_error(path: &Path, error: &FileError) -> Failure {
+    match error.line {
+        0 => Failure::file(path, &error.why),
+        line => Failure::local(format_args!("{}:{line}: {}", path.display(), error.why)),
+    }
+}
+
+/// Reads `--at`: RFC 3339, or seconds since the epoch.
+pub(super) fn time(text: &str) -> Result<u64, String> {
+    parse_time(text).ok_or_else(|| "expected a time as 2027-01-31T12:00:00Z, with an offset, or seconds since 1970".to_owned())
+}
+
+fn parse_time(text: &str) -> Option<u64> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok();
+    }
+    let text = text.as_bytes();
+    let number = |from: usize, to: usize| -> Option<u64> {
+        let digits = text.get(from..to)?;
+        digits.iter().all(u8::is_ascii_digit).then(|| digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
+    };
+    let separators = [(4, b"-" as &[u8]), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":")];
+    if !separators.iter().all(|(at, allowed)| text.get(*at).is_some_and(|byte| allowed.contains(byte))) {
+        return None;
+    }
+    let date = Date {
+        year: number(0, 4)?,
+        month: number(5, 7)?,
+        day: number(8, 10)?,
+        hour: number(11, 13)?,
+        minute: number(14, 16)?,
+        second: number(17, 19)?,
+    };
+    let local = date.seconds()?;
+    // RFC 3339, 5.6: the fraction is below our grain, the offset is not optional.
+    let rest = match text.get(19) {
+        Some(b'.') => 20 + text[20..].iter().take_while(|byte| byte.is_ascii_digit()).count(),
+        _ => 19,
+    };
+    match text.get(rest)? {
+        b'Z' | b'z' if text.len() == rest + 1 => Some(local),
+        sign @ (b'+' | b'-') if text.len() == rest + 6 && text[rest + 3] == b':' => {
+            let offset = number(rest + 1, rest + 3)? * 3_600 + number(rest + 4, rest + 6)? * 60;
+            if *sign == b'+' { local.checked_sub(offset) } else { Some(local + offset) }
+        }
+        _ => None,
+    }
+}
+
+/// No list that a person inspects is longer; a device file is.
+const MAX_INPUT: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_carry_an_offset() {
+        for (text, seconds) in [
+            ("2026-11-20T23:12:10Z", Some(1_795_216_330)),
+            ("2026-11-21T00:12:10.5+01:00", Some(1_795_216_330)),
+            ("2026-11-20 18:12:10-05:00", Some(1_795_216_330)),
+            ("1795216330", Some(1_795_216_330)),
+            ("2026-11-20T23:12:10", None),
+            ("2026-02-30T00:00:00Z", None),
+            ("2026-11-20", None),
+            ("2026-11-20T23:12:10Zx", None),
+            ("tomorrow", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_time(text), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_endless_file_is_not_read_for_ever() {
+        assert!(read(Path::new("/dev/zero")).unwrap_err().message.contains("more than"));
+    }
+}
