@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::gate::Cuts;
 use crate::limits::Load;
+use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::rules::{InForce, Rules};
 use socket::Listening;
@@ -73,6 +74,7 @@ pub fn start(
     settings: RuntimeSettings,
     clock: Clock,
     metrics: Arc<Metrics>,
+    log: &AccessLog,
     drain: Drain,
 ) -> Result<Running, ListenError> {
     let workers = settings.workers();
@@ -80,7 +82,7 @@ pub fn start(
     let bound = listening.iter().map(Listening::bound).collect();
     let load = Load::new(workers);
     let handles = (0..workers)
-        .map(|index| WorkerHandle::start(index, Arc::clone(&rules), clock.clone(), Arc::clone(&metrics), drain.clone()))
+        .map(|index| WorkerHandle::start(index, Arc::clone(&rules), clock.clone(), Arc::clone(&metrics), log.clone(), drain.clone()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(ListenError::Thread)?;
     let inboxes = handles.iter().map(|handle| handle.sockets.clone()).collect();

@@ -8,12 +8,15 @@ use hyper::body::Incoming;
 
 use crate::admission::ClientAddress;
 use crate::gate::{Gate, Standing};
+use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::rules::Rules;
 
 /// What one worker's requests share. `install` is called on the worker's own thread.
 pub struct Worker {
     pub gate: Rc<Gate>,
+    /// A line for each request answered; the worker's tick flushes it.
+    pub log: Rc<AccessLog>,
 }
 
 /// What one connection's requests share.
@@ -33,9 +36,9 @@ pub struct Context {
 
 impl Worker {
     /// Makes a worker's share, with empty pools.
-    pub fn new(gate: Rc<Gate>, metrics: Arc<Metrics>, rules: Arc<Rules>) -> Rc<Self> {
+    pub fn new(gate: Rc<Gate>, metrics: Arc<Metrics>, log: Rc<AccessLog>, rules: Arc<Rules>) -> Rc<Self> {
         let _ = (metrics, rules);
-        Rc::new(Self { gate })
+        Rc::new(Self { gate, log })
     }
 
     /// Uses other rules from the next request on. Pools of unchanged upstreams keep their connections.

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::connection::{self, Accepted, Worker};
 use crate::drain::Drain;
 use crate::gate::{Cuts, Gate};
+use crate::log::AccessLog;
 use crate::metrics::{self, Metrics};
 use crate::request;
 use crate::rules::{InForce, Rules};
@@ -38,13 +39,20 @@ pub(super) struct Installed;
 
 impl WorkerHandle {
     /// Starts the thread. It ends when the drain is over.
-    pub(super) fn start(index: usize, rules: Arc<InForce>, clock: Clock, metrics: Arc<Metrics>, drain: Drain) -> io::Result<Self> {
+    pub(super) fn start(
+        index: usize,
+        rules: Arc<InForce>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        log: AccessLog,
+        drain: Drain,
+    ) -> io::Result<Self> {
         let (sockets, accepted) = unbounded_channel();
         let (orders, installs) = unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             metrics::set_worker(index);
-            LocalSet::new().block_on(&runtime, work(accepted, installs, &rules, clock, metrics, drain));
+            LocalSet::new().block_on(&runtime, work(accepted, installs, &rules, clock, metrics, log, drain));
         })?;
         Ok(Self { sockets, orders, thread })
     }
@@ -66,13 +74,15 @@ async fn work(
     in_force: &InForce,
     clock: Clock,
     metrics: Arc<Metrics>,
+    log: AccessLog,
     mut drain: Drain,
 ) {
     let rules = in_force.rules();
     let gate = Gate::new(clock, Arc::clone(&metrics), Arc::clone(&rules.snapshot));
     gate.limit_refusals(rules.limits.denial_lines);
+    let log = Rc::new(log);
     let worker = Rc::new(Worker {
-        requests: request::Worker::new(Rc::clone(&gate), Arc::clone(&metrics), Arc::clone(&rules)),
+        requests: request::Worker::new(Rc::clone(&gate), Arc::clone(&metrics), Rc::clone(&log), Arc::clone(&rules)),
         gate: Rc::clone(&gate),
         rules: RefCell::new(rules),
         handshakes: Rc::default(),
@@ -96,7 +106,10 @@ async fn work(
                 deadline = Some(Instant::now() + worker.rules.borrow().limits.drain);
             }
             () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => break,
-            _ = tick.tick() => gate.tick(),
+            _ = tick.tick() => {
+                gate.tick();
+                log.flush();
+            }
             Some(_ended) = connections.join_next() => {}
             Some(accepted) = accepted.recv() => {
                 connections.spawn_local(connection::run(Rc::clone(&worker), accepted));
