@@ -5,6 +5,8 @@
 mod agreement;
 mod identity;
 mod live;
+mod paths;
 mod reload;
+mod smuggling;
 mod strangers;
 mod support;

@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod client;
 pub mod proxy;
+pub mod raw;
 pub mod upstream;
 
 use std::time::{Duration, Instant};

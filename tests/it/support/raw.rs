@@ -1,0 +1,72 @@
+//! Bytes on a TLS connection, exactly as written: for what no well-behaved client would send.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::{Client, within};
+
+/// A TLS connection without an HTTP engine on it.
+pub struct Raw(pub TlsStream<TcpStream>);
+
+/// What came back: the answers as text, and how the connection ended.
+#[derive(Debug)]
+pub struct Back {
+    pub text: String,
+    /// The other side closed the connection.
+    pub closed: bool,
+}
+
+impl Raw {
+    pub async fn open(client: &Client) -> Self {
+        Self(client.handshake().await.expect("a handshake"))
+    }
+
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        // The other side may have answered and closed already: then reading tells.
+        let _ = self.0.write_all(bytes.as_ref()).await;
+        let _ = self.0.flush().await;
+    }
+
+    /// Reads until the other side closes.
+    pub async fn read_to_end(&mut self) -> Back {
+        let mut bytes = Vec::new();
+        let _ = within("the connection to close", self.0.read_to_end(&mut bytes)).await;
+        Back { text: String::from_utf8_lossy(&bytes).into_owned(), closed: true }
+    }
+
+    /// Reads until a text is there, or the other side closes.
+    pub async fn read_until(&mut self, wanted: &str) -> Back {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if text.contains(wanted) {
+                return Back { text, closed: false };
+            }
+            match within(&format!("{wanted:?} in {text:?}"), self.0.read(&mut buffer)).await {
+                Ok(0) | Err(_) => return Back { text, closed: true },
+                Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+            }
+        }
+    }
+
+    /// Sends bytes on a new connection and reads to the end.
+    pub async fn exchange(client: &Client, bytes: impl AsRef<[u8]>) -> Back {
+        let mut raw = Self::open(client).await;
+        raw.write(bytes).await;
+        raw.read_to_end().await
+    }
+}
+
+impl Back {
+    /// Returns the status of each answer.
+    pub fn statuses(&self) -> Vec<u16> {
+        self.text.match_indices("HTTP/1.1 ").filter_map(|(at, _)| self.text.get(at + 9..at + 12)?.parse().ok()).collect()
+    }
+}
+
+/// How long a test looks on when nothing should happen.
+pub const WHILE: Duration = Duration::from_millis(300);
