@@ -7,6 +7,7 @@ mod identity;
 mod live;
 mod paths;
 mod reload;
+mod revocation;
 mod smuggling;
 mod strangers;
 mod support;

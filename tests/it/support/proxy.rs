@@ -14,14 +14,14 @@ use super::eventually;
 /// A running proxy. Killed when dropped.
 pub struct TestProxy {
     child: Child,
-    directory: tempfile::TempDir,
+    directory: Arc<tempfile::TempDir>,
     log: Arc<Mutex<Vec<String>>>,
     pub server: Identity,
 }
 
 /// A directory with a server certificate and an empty allowlist directory, before the proxy starts.
 pub struct Workspace {
-    pub directory: tempfile::TempDir,
+    pub directory: Arc<tempfile::TempDir>,
     pub server: Identity,
 }
 
@@ -32,7 +32,7 @@ impl Workspace {
         let server = certificates::server(&["localhost", "a.test", "b.test"]);
         server.write(directory.path(), "server");
         std::fs::create_dir(directory.path().join("allowlist")).expect("directory");
-        Self { directory, server }
+        Self { directory: Arc::new(directory), server }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -90,13 +90,13 @@ headers = ["xfcc", "rfc9440", "portcullis"]
     }
 
     /// Starts the proxy with one client on its allowlist that no test uses: an empty directory is an error.
-    pub fn start_with_somebody(self, config: &str) -> TestProxy {
+    pub fn start_with_somebody(&self, config: &str) -> TestProxy {
         self.allow("somebody", &super::Leaf::new("somebody").self_signed());
         self.start(config)
     }
 
-    /// Starts the proxy on `portcullis.toml` with this content and waits until it is ready.
-    pub fn start(self, config: &str) -> TestProxy {
+    /// Starts the proxy on `portcullis.toml` with this content and waits until it is ready; a second start finds the same files.
+    pub fn start(&self, config: &str) -> TestProxy {
         self.write("portcullis.toml", config);
         let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .args(["run", "-c", "portcullis.toml"])
@@ -113,7 +113,7 @@ headers = ["xfcc", "rfc9440", "portcullis"]
                 lines.lock().expect("no panic while held").push(line);
             }
         });
-        let proxy = TestProxy { child, directory: self.directory, log, server: self.server };
+        let proxy = TestProxy { child, directory: self.directory.clone(), log, server: self.server.clone() };
         eventually("the proxy is ready", || proxy.monitor("/readyz").is_some_and(|(status, _)| status == 200));
         proxy
     }
