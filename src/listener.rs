@@ -3,6 +3,7 @@
 
 mod acceptor;
 mod socket;
+mod systemd;
 mod worker;
 
 use std::fmt;
@@ -78,6 +79,7 @@ pub fn start(
     drain: Drain,
 ) -> Result<Running, ListenError> {
     let workers = settings.workers();
+    raise_file_limit();
     let listening = settings.binds.iter().map(Listening::bind).collect::<Result<Vec<_>, _>>()?;
     let bound = listening.iter().map(Listening::bound).collect();
     let load = Load::new(workers);
@@ -89,6 +91,16 @@ pub fn start(
     let acceptor =
         acceptor::start(listening, inboxes, load, Arc::clone(&rules), Arc::clone(&metrics), drain).map_err(ListenError::Thread)?;
     Ok(Running { rules, metrics, bound, workers: handles, acceptor })
+}
+
+/// Takes as many descriptors as the system lets us have: the usual soft limit is a thousand, and every connection
+/// may need two.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, soft = limit.current, hard = limit.maximum, "cannot raise the limit of open files");
+    }
 }
 
 impl RuntimeSettings {

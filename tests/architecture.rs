@@ -41,6 +41,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("p12_keystore", &["pki"]),
     ("hashbrown", &["admission"]),
     ("clap", &["cli"]),
+    ("rustix", &["listener"]),
+    ("socket2", &["listener", "upstream"]),
 ];
 
 #[test]

@@ -11,36 +11,34 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{Bind, BindAddress, ListenError};
+use super::{Bind, BindAddress, ListenError, systemd};
 use crate::connection;
 
 /// One listener's socket, not yet accepted from.
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) name: Arc<str>,
+    address: BindAddress,
     socket: Kind,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     Tcp(TcpListener),
-    /// The file goes when the socket does.
-    Unix(UnixListener, PathBuf),
+    /// With the file that goes when the socket does; one of systemd's stays.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 impl Listening {
     /// Binds a listener.
     pub(super) fn bind(bind: &Bind) -> Result<Self, ListenError> {
         let socket = match &bind.address {
-            BindAddress::Systemd(_) => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "sockets from systemd are not in this version; give ADDRESS:PORT or unix:PATH",
-            )),
+            BindAddress::Systemd(name) => systemd::socket(name),
             BindAddress::Tcp(address) => tcp(*address).map(Kind::Tcp),
-            BindAddress::Unix(path) => unix(path).map(|socket| Kind::Unix(socket, path.clone())),
+            BindAddress::Unix(path) => unix(path).map(|socket| Kind::Unix(socket, Some(path.clone()))),
         };
         match socket {
-            Ok(socket) => Ok(Self { name: Arc::clone(&bind.name), socket }),
+            Ok(socket) => Ok(Self { name: Arc::clone(&bind.name), address: bind.address.clone(), socket }),
             Err(error) => Err(ListenError::Bind { name: Arc::clone(&bind.name), address: bind.address.clone(), error }),
         }
     }
@@ -48,8 +46,8 @@ impl Listening {
     /// Returns where it listens.
     pub(super) fn bound(&self) -> Bind {
         let address = match &self.socket {
-            Kind::Tcp(socket) => BindAddress::Tcp(socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))),
-            Kind::Unix(_, path) => BindAddress::Unix(path.clone()),
+            Kind::Tcp(socket) => socket.local_addr().map_or_else(|_| self.address.clone(), BindAddress::Tcp),
+            Kind::Unix(..) => self.address.clone(),
         };
         Bind { name: Arc::clone(&self.name), address }
     }
@@ -91,7 +89,7 @@ impl AsRawFd for Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let Kind::Unix(_, path) = &self.socket {
+        if let Kind::Unix(_, Some(path)) = &self.socket {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -136,3 +134,43 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 const BACKLOG: i32 = 4096;
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
 const SOCKET_MODE: u32 = 0o660;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(path: &Path) -> Result<Listening, ListenError> {
+        Listening::bind(&Bind { name: "edge".into(), address: BindAddress::Unix(path.into()) })
+    }
+
+    #[test]
+    fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("edge.sock");
+        // What a killed process leaves: the file, and nobody behind it.
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let live = bind(&path).unwrap();
+        let error = bind(&path).unwrap_err().to_string();
+        assert!(error.contains("another process listens there"), "{error}");
+        UnixStream::connect(&path).unwrap();
+        drop(live);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notes");
+        std::fs::write(&path, "keep me").unwrap();
+        assert!(bind(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "keep me");
+    }
+
+    #[test]
+    fn port_0_becomes_the_port_that_was_bound() {
+        let address = BindAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listening = Listening::bind(&Bind { name: "edge".into(), address }).unwrap();
+        assert!(matches!(listening.bound().address, BindAddress::Tcp(address) if address.port() > 0));
+    }
+}
