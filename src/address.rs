@@ -1,1 +1,100 @@
-//! (address)
+//! The effective client address: the socket's peer, what PROXY said, then what trusted headers say. Who may
+//! say so is `Trust`, compiled from `[trust]`; `connection` reads PROXY, `request` the headers.
+
+mod forwarded;
+pub mod proxy;
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+use crate::admission::ClientAddress;
+pub use proxy::{Proxied, ProxyError};
+
+/// Whose word on the client's address counts: `[trust]`, compiled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Who may speak PROXY.
+    pub proxy_from: Vec<IpNet>,
+    /// Whose forwarding header counts, whoever the client is.
+    pub forwarded_from: Vec<IpNet>,
+    pub header: ForwardingHeader,
+}
+
+/// The one header that may carry the address; the other kind is always dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardingHeader {
+    Forwarded,
+    #[default]
+    XForwardedFor,
+}
+
+/// What one request's headers said of where it comes from, and how the upstream is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The effective address; never unsettled.
+    pub address: ClientAddress,
+    /// The peer was trusted: its headers are carried on, and added to.
+    pub trusted: bool,
+}
+
+impl Trust {
+    /// Tells whether a peer may speak PROXY. A unix socket has no address: whoever may open it may.
+    pub fn takes_proxy_from(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|peer| contains(&self.proxy_from, peer))
+    }
+
+    /// Says where a connection's client stands: unsettled while a header of a trusted forwarder may still speak.
+    /// (Gateways of one principal are for `admission` to know, which knows the principal.)
+    pub fn connection(&self, peer: Option<IpAddr>) -> ClientAddress {
+        match peer.map(|peer| peer.to_canonical()) {
+            Some(peer) if contains(&self.forwarded_from, peer) => ClientAddress::Unsettled(peer),
+            Some(peer) => ClientAddress::Settled(peer),
+            None => ClientAddress::Unknown,
+        }
+    }
+
+    /// Settles the address of one request: the header is walked from the right, past trusted addresses; a
+    /// malformed element stops the walk. `gateways`: those of the principal.
+    pub fn request(&self, connection: ClientAddress, gateways: &[IpNet], headers: &HeaderMap) -> Origin {
+        let Some(peer) = connection.ip().map(|ip| ip.to_canonical()) else {
+            return Origin { address: ClientAddress::Unknown, trusted: false };
+        };
+        let is_trusted = |ip| contains(&self.forwarded_from, ip) || contains(gateways, ip);
+        let trusted = is_trusted(peer);
+        let mut effective = peer;
+        if trusted {
+            for named in forwarded::from_the_right(self.header, headers) {
+                let Some(named) = named else { break };
+                effective = named;
+                if !is_trusted(effective) {
+                    break;
+                }
+            }
+        }
+        Origin { address: ClientAddress::Settled(effective), trusted }
+    }
+
+    /// Writes the forwarding headers for the upstream: added to where the peer was trusted, else replaced.
+    /// `connection`: where the request came from; `host`: what it asked for.
+    pub fn write(
+        &self,
+        headers: &mut HeaderMap,
+        origin: Origin,
+        connection: ClientAddress,
+        scheme: &'static str,
+        host: &http::HeaderValue,
+    ) {
+        forwarded::write(self.header, headers, origin.trusted, connection.ip().map(|ip| ip.to_canonical()), scheme, host);
+    }
+}
+
+/// IPv4-mapped addresses are unmapped on both sides: `::ffff:192.0.2.1` is in 192.0.2.0/24.
+fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    nets.iter().any(|net| net.contains(&ip))
+}
+
+#[cfg(test)]
+mod tests;
