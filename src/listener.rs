@@ -22,7 +22,7 @@ use crate::limits::Load;
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::rules::{InForce, Rules};
-use socket::Listening;
+pub(crate) use socket::Listening;
 use worker::{Installed, WorkerHandle};
 
 /// What cannot change live: worker count and listener addresses. `config` compiles it; a reload compares it and says so.

@@ -14,9 +14,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use super::{Bind, BindAddress, ListenError, systemd};
 use crate::connection;
 
-/// One listener's socket, not yet accepted from.
+/// One listener's socket, or the monitor's, not yet accepted from.
 #[derive(Debug)]
-pub(super) struct Listening {
+pub(crate) struct Listening {
     pub(super) name: Arc<str>,
     address: BindAddress,
     socket: Kind,
@@ -31,7 +31,7 @@ pub(super) enum Kind {
 
 impl Listening {
     /// Binds a listener.
-    pub(super) fn bind(bind: &Bind) -> Result<Self, ListenError> {
+    pub(crate) fn bind(bind: &Bind) -> Result<Self, ListenError> {
         let socket = match &bind.address {
             BindAddress::Systemd(name) => systemd::socket(name),
             BindAddress::Tcp(address) => tcp(*address).map(Kind::Tcp),
@@ -44,7 +44,7 @@ impl Listening {
     }
 
     /// Returns where it listens.
-    pub(super) fn bound(&self) -> Bind {
+    pub(crate) fn bound(&self) -> Bind {
         let address = match &self.socket {
             Kind::Tcp(socket) => socket.local_addr().map_or_else(|_| self.address.clone(), BindAddress::Tcp),
             Kind::Unix(..) => self.address.clone(),
@@ -53,7 +53,7 @@ impl Listening {
     }
 
     /// Takes the next connection, if one waits.
-    pub(super) fn accept(&self) -> io::Result<connection::Socket> {
+    pub(crate) fn accept(&self) -> io::Result<connection::Socket> {
         match &self.socket {
             Kind::Tcp(socket) => {
                 let (stream, peer) = socket.accept()?;
