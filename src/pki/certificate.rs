@@ -263,7 +263,7 @@ fn is_canonical(der: &[u8]) -> bool {
 }
 
 /// Larger than any certificate that a client sends in earnest; rustls bounds a whole chain to the same.
-const MAX_BYTES: usize = 64 * 1024;
+pub(super) const MAX_BYTES: usize = 64 * 1024;
 
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];

@@ -1,6 +1,13 @@
 //! A certificate revocation list, read once. Whether it counts (signature, issuer, age) is for `admission/revocation.rs` to say.
 
+use x509_parser::asn1_rs::FromDer as _;
+use x509_parser::extensions::X509Extension;
+use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
+
+use super::der::{self, Reader, tag};
+use super::extension::{self, AUTHORITY_KEY_ID};
 use super::name::DistinguishedName;
+use super::signature::Signed;
 
 /// A CRL, parsed; entries sorted for lookup.
 #[derive(Clone, Debug)]
@@ -14,6 +21,8 @@ pub struct Crl {
     pub next_update: Option<u64>,
     /// The raw issuingDistributionPoint, which tells apart the partitions of one issuer.
     pub distribution_point: Option<Box<[u8]>>,
+    /// What the issuingDistributionPoint confines the list to.
+    pub covers: Covers,
     /// deltaCRLIndicator is present: refused at load.
     pub delta: bool,
     /// indirectCRL is set: refused at load.
@@ -21,21 +30,67 @@ pub struct Crl {
     serials: Vec<Box<[u8]>>,
 }
 
+/// Whose revocations a CRL tells (RFC 5280, 5.2.5). Its silence about other certificates means nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Covers {
+    #[default]
+    Everything,
+    /// onlyContainsCACerts.
+    Issuers,
+    /// onlyContainsUserCerts.
+    Leaves,
+}
+
 /// Why a CRL could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrlError(pub String);
 
+impl std::fmt::Display for CrlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "not a usable CRL: {}", self.0)
+    }
+}
+
+impl std::error::Error for CrlError {}
+
 impl Crl {
-    /// Reads a CRL from its DER.
+    /// Reads a CRL from its DER, of version 1 or 2. What is critical and unknown is an error (RFC 5280, 5.2 and 5.3: such a
+    /// list must not be used to find out that a certificate is good).
     pub fn parse(der: &[u8]) -> Result<Self, CrlError> {
-        let _ = der;
-        todo!()
+        Signed::read(der).filter(Signed::is_spelled_one_way).ok_or_else(|| error("not DER, or bytes after its end"))?;
+        let (_, parsed) = CertificateRevocationList::from_der(der).map_err(|why| CrlError(why.to_string()))?;
+        let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+        let mut crl = Self {
+            der: der.into(),
+            issuer: DistinguishedName::read(parsed.issuer()),
+            authority_key_id: None,
+            number: None,
+            this_update: seconds(parsed.last_update()),
+            next_update: parsed.next_update().map(seconds),
+            distribution_point: None,
+            covers: Covers::Everything,
+            delta: false,
+            indirect: false,
+            serials: Vec::new(),
+        };
+        let extensions = parsed.extensions();
+        for (index, extension) in extensions.iter().enumerate() {
+            if extensions[..index].iter().any(|before| before.oid == extension.oid) {
+                return Err(error("an extension stands in it twice"));
+            }
+            crl.extend(extension)?;
+        }
+        for entry in parsed.iter_revoked_certificates() {
+            crl.serials.push(crl_entry(entry)?);
+        }
+        crl.serials.sort_unstable();
+        crl.serials.dedup();
+        Ok(crl)
     }
 
     /// Tells whether a serial (magnitude without leading zeros) is on the list.
     pub fn lists(&self, serial: &[u8]) -> bool {
-        let _ = serial;
-        todo!()
+        self.serials.binary_search_by(|listed| (**listed).cmp(serial)).is_ok()
     }
 
     /// Returns how many serials are listed.
@@ -43,9 +98,233 @@ impl Crl {
         self.serials.len()
     }
 
+    /// Tells whether nothing is revoked.
+    pub fn is_empty(&self) -> bool {
+        self.serials.is_empty()
+    }
+
     /// Checks the signature against an issuer's SubjectPublicKeyInfo.
     pub fn is_signed_by(&self, spki: &[u8]) -> bool {
-        let _ = spki;
-        todo!()
+        Signed::read(&self.der).is_some_and(|signed| signed.verifies(spki))
+    }
+
+    fn extend(&mut self, extension: &X509Extension<'_>) -> Result<(), CrlError> {
+        let value = extension.value;
+        match extension.oid.as_bytes() {
+            CRL_NUMBER => {
+                let number = der::only(value, tag::INTEGER).and_then(der::magnitude);
+                self.number = Some(number.ok_or_else(|| error("a malformed cRLNumber"))?.into());
+            }
+            DELTA_INDICATOR => self.delta = true,
+            ISSUING_DISTRIBUTION_POINT => {
+                (self.covers, self.indirect) = scope(value)?;
+                self.distribution_point = Some(value.into());
+            }
+            AUTHORITY_KEY_ID => {
+                let id = extension::authority_key_id(value);
+                self.authority_key_id = id.ok_or_else(|| error("a malformed authorityKeyIdentifier"))?;
+            }
+            other if extension.critical => return Err(CrlError(format!("an unknown critical extension {}", der::dotted(other)))),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Returns the serial of an entry, when it concerns a certificate of the list's own issuer.
+fn crl_entry(entry: &RevokedCertificate<'_>) -> Result<Box<[u8]>, CrlError> {
+    for extension in entry.extensions() {
+        match extension.oid.as_bytes() {
+            // Either says what the extension cannot undo, since we take every listed serial for revoked.
+            REASON_CODE | INVALIDITY_DATE => {}
+            CERTIFICATE_ISSUER => return Err(error("entries of other issuers (an indirect CRL)")),
+            other if extension.critical => {
+                return Err(CrlError(format!("an unknown critical entry extension {}", der::dotted(other))));
+            }
+            _ => {}
+        }
+    }
+    Ok(der::strip_zeros(entry.raw_serial()).into())
+}
+
+/// Reads an issuingDistributionPoint: what it covers, and whether it is indirect.
+fn scope(value: &[u8]) -> Result<(Covers, bool), CrlError> {
+    let malformed = || error("a malformed issuingDistributionPoint");
+    let mut fields = Reader::new(der::only(value, tag::SEQUENCE).ok_or_else(malformed)?);
+    let (mut covers, mut indirect) = (Covers::Everything, false);
+    while !fields.is_empty() {
+        let field = fields.next().ok_or_else(malformed)?;
+        let set = field.content != [0];
+        match field.tag {
+            DISTRIBUTION_POINT => {}
+            ONLY_LEAVES if set && covers == Covers::Everything => covers = Covers::Leaves,
+            ONLY_ISSUERS if set && covers == Covers::Everything => covers = Covers::Issuers,
+            INDIRECT if set => indirect = true,
+            ONLY_LEAVES | ONLY_ISSUERS | INDIRECT | ONLY_ATTRIBUTES if !set => {}
+            // A list of some reasons says nothing of the others: it could only ever seem to answer.
+            ONLY_REASONS => return Err(error("only some reasons of revocation are in it")),
+            ONLY_ATTRIBUTES => return Err(error("only attribute certificates are in it")),
+            _ => return Err(malformed()),
+        }
+    }
+    Ok((covers, indirect))
+}
+
+fn error(why: &str) -> CrlError {
+    CrlError(why.to_owned())
+}
+
+/// id-ce 20, 21, 24, 27, 28, 29.
+const CRL_NUMBER: &[u8] = &[0x55, 29, 20];
+const REASON_CODE: &[u8] = &[0x55, 29, 21];
+const INVALIDITY_DATE: &[u8] = &[0x55, 29, 24];
+const DELTA_INDICATOR: &[u8] = &[0x55, 29, 27];
+const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 29, 28];
+const CERTIFICATE_ISSUER: &[u8] = &[0x55, 29, 29];
+
+const DISTRIBUTION_POINT: u8 = 0xa0;
+const ONLY_LEAVES: u8 = 0x81;
+const ONLY_ISSUERS: u8 = 0x82;
+const ONLY_REASONS: u8 = 0x83;
+const INDIRECT: u8 = 0x84;
+const ONLY_ATTRIBUTES: u8 = 0x85;
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, IsCa, Issuer,
+        KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, RevokedCertParams, SerialNumber, date_time_ymd,
+    };
+
+    use super::*;
+
+    fn params(serials: &[&[u8]]) -> CertificateRevocationListParams {
+        let entry = |serial: &&[u8]| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 2),
+            next_update: date_time_ymd(2033, 5, 18),
+            crl_number: SerialNumber::from_slice(&[0x80, 1]),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        }
+    }
+
+    fn issue(params: CertificateRevocationListParams, key: &KeyPair) -> Vec<u8> {
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        ca.key_usages = vec![KeyUsagePurpose::CrlSign];
+        params.signed_by(&Issuer::from_params(&ca, key)).unwrap().der().to_vec()
+    }
+
+    /// The CRL with its signed part rebuilt; what a signature check would notice, parsing does not.
+    fn rebuilt(crl: &[u8], change: impl Fn(usize, &[u8]) -> Vec<u8>) -> Vec<u8> {
+        let signed = Signed::read(crl).unwrap();
+        let mut fields = Reader::new(der::only(signed.tbs, tag::SEQUENCE).unwrap());
+        let mut kept = Vec::new();
+        for index in 0.. {
+            let Some(field) = fields.next() else { break };
+            kept.extend(change(index, field.whole));
+        }
+        let rest = &der::only(crl, tag::SEQUENCE).unwrap()[signed.tbs.len()..];
+        der::encode(tag::SEQUENCE, &[&der::encode(tag::SEQUENCE, &kept)[..], rest].concat())
+    }
+
+    #[test]
+    fn a_crl_is_read_and_answers_for_serials() {
+        let key = KeyPair::generate().unwrap();
+        let crl = Crl::parse(&issue(params(&[&[9], &[1, 0], &[0x80]]), &key)).unwrap();
+        assert_eq!((crl.len(), crl.this_update, crl.next_update), (3, 1_767_312_000, Some(1_999_987_200)));
+        assert_eq!(crl.number.as_deref(), Some(&[0x80, 1][..]));
+        assert!(crl.authority_key_id.is_some() && !crl.delta && !crl.indirect);
+        for (serial, listed) in [(&[9_u8] as &[u8], true), (&[1, 0], true), (&[0x80], true), (&[1], false), (&[], false), (&[0, 9], false)]
+        {
+            assert_eq!(crl.lists(serial), listed, "{serial:?}");
+        }
+    }
+
+    #[test]
+    fn a_signature_is_the_keys_own() {
+        let algorithms =
+            [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ECDSA_P521_SHA512, &rcgen::PKCS_ED25519];
+        let keys = algorithms.map(|algorithm| KeyPair::generate_for(algorithm).unwrap());
+        for key in &keys {
+            let crl = Crl::parse(&issue(params(&[&[9]]), key)).unwrap();
+            for other in &keys {
+                assert_eq!(crl.is_signed_by(&other.subject_public_key_info()), std::ptr::eq(key, other));
+            }
+            assert!(!crl.is_signed_by(&[]));
+        }
+    }
+
+    #[test]
+    fn a_distribution_point_confines_the_list() {
+        let key = KeyPair::generate().unwrap();
+        for (scope, covers) in
+            [(None, Covers::Everything), (Some(CrlScope::UserCertsOnly), Covers::Leaves), (Some(CrlScope::CaCertsOnly), Covers::Issuers)]
+        {
+            let mut params = params(&[]);
+            let distribution_point = CrlDistributionPoint { uris: vec!["http://crl.example/".into()] };
+            params.issuing_distribution_point = Some(CrlIssuingDistributionPoint { distribution_point, scope });
+            let crl = Crl::parse(&issue(params, &key)).unwrap();
+            assert_eq!(crl.covers, covers);
+            assert!(crl.distribution_point.is_some() && crl.is_empty());
+        }
+        for (value, expected) in [
+            (&[0x30_u8, 3, INDIRECT, 1, 0xff] as &[u8], Some((Covers::Everything, true))),
+            (&[0x30, 3, ONLY_LEAVES, 1, 0], Some((Covers::Everything, false))),
+            (&[0x30, 4, ONLY_REASONS, 2, 1, 2], None),
+            (&[0x30, 3, ONLY_ATTRIBUTES, 1, 0xff], None),
+            (&[0x30, 6, ONLY_LEAVES, 1, 0xff, ONLY_ISSUERS, 1, 0xff], None),
+            (&[0x30, 3, 0x86, 1, 0xff], None),
+            (&[5, 0], None),
+        ] {
+            assert_eq!(scope(value).ok(), expected, "{value:x?}");
+        }
+    }
+
+    #[test]
+    fn a_version_1_crl_is_read() {
+        let crl = issue(params(&[&[9]]), &KeyPair::generate().unwrap());
+        // Without version and extensions.
+        let crl = Crl::parse(&rebuilt(&crl, |index, field| if index == 0 || field[0] == 0xa0 { vec![] } else { field.to_vec() })).unwrap();
+        assert!(crl.lists(&[9]) && crl.number.is_none() && crl.authority_key_id.is_none());
+    }
+
+    #[test]
+    fn what_is_critical_and_unknown_is_refused_and_a_delta_told() {
+        let crl = issue(params(&[&[9]]), &KeyPair::generate().unwrap());
+        let with = |oid: &[u8], critical: bool| {
+            let flag: &[u8] = if critical { &[1, 1, 0xff] } else { &[] };
+            let extension = [&der::encode(tag::OID, oid), flag, &der::encode(tag::OCTET_STRING, &[2, 1, 1])].concat();
+            let list = der::encode(tag::SEQUENCE, &der::encode(tag::SEQUENCE, &extension));
+            Crl::parse(&rebuilt(&crl, |_, field| if field[0] == 0xa0 { der::encode(0xa0, &list) } else { field.to_vec() }))
+        };
+        assert!(with(&[0x2a, 3, 4], false).is_ok());
+        assert!(with(&[0x2a, 3, 4], true).is_err());
+        assert!(with(DELTA_INDICATOR, true).unwrap().delta);
+    }
+
+    #[test]
+    fn rubbish_is_refused_and_never_panics() {
+        let crl = issue(params(&[&[9], &[8]]), &KeyPair::generate().unwrap());
+        assert!(Crl::parse(&[&crl[..], &[0]].concat()).is_err());
+        for cut in 0..crl.len() {
+            assert!(Crl::parse(&crl[..cut]).is_err(), "cut at {cut}");
+        }
+        for at in 0..crl.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut changed = crl.clone();
+                changed[at] ^= flip;
+                if let Ok(read) = Crl::parse(&changed) {
+                    let _ = (read.is_signed_by(&[]), read.lists(&[9]), read.issuer.rfc2253());
+                }
+            }
+        }
     }
 }

@@ -8,10 +8,16 @@ pub mod files;
 pub mod fingerprint;
 pub mod hex;
 pub mod name;
+mod pem;
+mod pfx;
+pub mod pin;
+mod private_key;
 mod signature;
 
 pub use certificate::{Certificate, CertificateError, San, Validity};
-pub use crl::Crl;
-pub use files::{FileError, Located, PrivateKey};
+pub use crl::{Covers, Crl, CrlError};
+pub use files::{FileError, Located};
 pub use fingerprint::{Fingerprint, SpkiPin};
 pub use name::DistinguishedName;
+pub use pin::PinnedCertificate;
+pub use private_key::PrivateKey;

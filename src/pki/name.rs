@@ -149,9 +149,12 @@ const SHORT_NAMES: [(&str, &str); 18] = [
 mod tests {
     use super::*;
 
-    /// A Name of RDNs of (OID content, string tag, value).
-    fn name(rdns: &[&[(&[u8], u8, &[u8])]]) -> DistinguishedName {
-        let set = |rdn: &&[(&[u8], u8, &[u8])]| {
+    /// OID content, string tag, value.
+    type Attribute<'a> = (&'a [u8], u8, &'a [u8]);
+
+    /// A Name of RDNs.
+    fn name(rdns: &[&[Attribute<'_>]]) -> DistinguishedName {
+        let set = |rdn: &&[Attribute<'_>]| {
             let parts: Vec<u8> = rdn
                 .iter()
                 .flat_map(|(oid, kind, value)| {
@@ -172,7 +175,7 @@ mod tests {
     fn rfc2253_is_most_specific_first_and_escapes() {
         let utf8 = tag::UTF8_STRING;
         for (expected, rdns) in [
-            ("", &[] as &[&[(&[u8], u8, &[u8])]]),
+            ("", &[] as &[&[Attribute<'_>]]),
             ("CN=a,O=b,C=SE", &[&[(C, tag::PRINTABLE_STRING, b"SE")], &[(O, utf8, b"b")], &[(CN, utf8, b"a")]]),
             ("CN=a+O=b", &[&[(CN, utf8, b"a"), (O, utf8, b"b")]]),
             (r#"CN=a\,O=b\+c\"\\\<\>\;"#, &[&[(CN, utf8, br#"a,O=b+c"\<>;"#)]]),
