@@ -2,8 +2,10 @@
 
 #![allow(unreachable_pub, reason = "one binary: everything is reachable")]
 
+mod addresses;
 mod agreement;
 mod identity;
+mod limits;
 mod live;
 mod paths;
 mod reload;

@@ -106,9 +106,17 @@ impl Client {
         self
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Opens TCP and TLS, nothing more.
     pub async fn handshake(&self) -> Result<TlsStream<TcpStream>, Refused> {
         let tcp = TcpStream::connect(self.address).await.map_err(|error| Refused::from_error(&error))?;
+        self.handshake_over(tcp).await
+    }
+
+    async fn handshake_over(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Refused> {
         tcp.set_nodelay(true).expect("nodelay");
         let name = self.sni.clone().try_into().expect("a server name");
         TlsConnector::from(self.config.clone()).connect(name, tcp).await.map_err(|error| Refused::from_error(&error))
@@ -116,7 +124,10 @@ impl Client {
 
     /// Opens a connection ready for requests. With TLS 1.3 a denial is heard only with the first answer.
     pub async fn connect(&self) -> Result<Connection, Refused> {
-        let stream = self.handshake().await?;
+        self.connect_over(self.handshake().await?).await
+    }
+
+    async fn connect_over(&self, stream: TlsStream<TcpStream>) -> Result<Connection, Refused> {
         let (kind, version) = (stream.get_ref().1.handshake_kind().expect("done"), stream.get_ref().1.protocol_version().expect("done"));
         let io = TokioIo::new(stream);
         let (sender, driver) = if self.http2 {
@@ -132,6 +143,12 @@ impl Client {
     /// Opens a connection, sends a GET, reads the answer to its end.
     pub async fn get(&self, path: &str) -> Result<Answer, Refused> {
         self.connect().await?.get(path).await
+    }
+
+    /// The same over a TCP connection on which something was sent already.
+    pub async fn get_over(&self, tcp: TcpStream, path: &str) -> Result<Answer, Refused> {
+        let stream = self.handshake_over(tcp).await?;
+        self.connect_over(stream).await?.get(path).await
     }
 
     /// Opens a connection, sends one request, reads the answer to its end.
