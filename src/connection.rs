@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
+use crate::address::proxy::{self, Proxied};
 use crate::admission::{ClientAddress, Denial};
 use crate::drain::Drain;
 use crate::gate::{Asker, Gate, Standing};
@@ -87,35 +88,65 @@ struct Arriving<'a> {
 
 impl Arriving<'_> {
     /// Takes a socket through its handshake; in every other end it is closed.
-    async fn shake_hands(&self, transport: Transport, asker: Asker) -> Option<(Session<Transport>, Asker, ClientAddress)> {
+    async fn shake_hands(&self, transport: Transport, mut asker: Asker) -> Option<(Session<Transport>, Asker, ClientAddress)> {
         let limits = &self.rules.limits;
         let mut under_way = self.worker.handshakes.begin(limits.handshakes);
         let handshake = async {
-            let address = asker.peer.map_or(ClientAddress::Unknown, |peer| ClientAddress::Settled(peer.ip().to_canonical()));
-            let result = handshake::accept(&self.listener.tls, &self.worker.gate, transport, address, &asker, limits.handshake).await;
-            (result, address)
+            let began = Instant::now();
+            let mut transport = transport;
+            let address = self.locate(&mut transport, &mut asker).await?;
+            let left = limits.handshake.saturating_sub(began.elapsed());
+            let shaken = handshake::accept(&self.listener.tls, &self.worker.gate, transport, address, &asker, left).await;
+            Some((shaken, address))
         };
-        let (result, address) = tokio::select! {
+        let ended = tokio::select! {
             biased;
             ended = handshake => ended,
             () = under_way.shed() => {
                 self.worker.metrics.overloaded("handshakes");
-                return None;
+                None
             }
         };
         drop(under_way);
-        match result {
-            Ok(session) => Some((session, asker, address)),
-            Err(failed) => {
+        match ended? {
+            (Ok(session), address) => Some((session, asker, address)),
+            (Err(failed), _) => {
                 self.metrics.handshake(result_of(&failed.error), HandshakeKind::Full);
-                tracing::debug!(
-                    connection = asker.connection,
-                    error = ?failed.error,
-                    listener = &*asker.listener,
-                    peer = asker.peer.map(tracing::field::display),
-                    "handshake failed"
-                );
+                note(&asker, &failed.error);
                 failed.close().await;
+                None
+            }
+        }
+    }
+
+    /// Says where the client stands: what PROXY says where the listener requires it, else the socket's peer. Without
+    /// the header, or from somebody who has no say, there is no connection.
+    async fn locate(&self, transport: &mut Transport, asker: &mut Asker) -> Option<ClientAddress> {
+        let trust = &self.rules.trust;
+        let peer = asker.peer.map(|peer| peer.ip());
+        if !self.listener.proxy_protocol {
+            return Some(trust.connection(peer));
+        }
+        if !trust.takes_proxy_from(peer) {
+            note(asker, "it is not in [trust] proxy_from, and this listener requires PROXY");
+            return None;
+        }
+        match tokio::time::timeout(self.rules.limits.handshake, proxy::read(transport)).await {
+            Ok(Ok(Proxied::Client(client))) => {
+                asker.peer = Some(client);
+                Some(trust.connection(Some(client.ip())))
+            }
+            Ok(Ok(Proxied::Local)) => Some(trust.connection(peer)),
+            Ok(Ok(Proxied::Unknown)) => {
+                asker.peer = None;
+                Some(ClientAddress::Unknown)
+            }
+            Ok(Err(error)) => {
+                note(asker, &error);
+                None
+            }
+            Err(_) => {
+                note(asker, "the PROXY header took too long");
                 None
             }
         }
@@ -245,4 +276,15 @@ fn result_of(error: &TlsError) -> HandshakeResult {
         TlsError::Io(_) | TlsError::Protocol(_) | TlsError::UnknownName => HandshakeResult::Failed,
         TlsError::Timeout => HandshakeResult::TimedOut,
     }
+}
+
+/// Says why there is no session: at debug, since anybody can cause it as often as they like.
+fn note(asker: &Asker, error: impl std::fmt::Display) {
+    tracing::debug!(
+        connection = asker.connection,
+        %error,
+        listener = &*asker.listener,
+        peer = asker.peer.map(tracing::field::display),
+        "no session"
+    );
 }

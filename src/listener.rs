@@ -80,6 +80,7 @@ pub fn start(
 ) -> Result<Running, ListenError> {
     let workers = settings.workers();
     raise_file_limit();
+    count_panics(&metrics);
     let listening = settings.binds.iter().map(Listening::bind).collect::<Result<Vec<_>, _>>()?;
     let bound = listening.iter().map(Listening::bound).collect();
     let load = Load::new(workers);
@@ -101,6 +102,16 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, soft = limit.current, hard = limit.maximum, "cannot raise the limit of open files");
     }
+}
+
+/// A panic ends the task that had it, one connection or one stream, and is a defect to report: counted and said.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let (metrics, before) = (Arc::clone(metrics), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panics.inc();
+        tracing::error!(at = panic.location().map(tracing::field::display), "a task panicked; the others go on");
+        before(panic);
+    }));
 }
 
 impl RuntimeSettings {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::address::Trust;
 use crate::admission::{Snapshot, Surface};
 use crate::limits::Limits;
 use crate::routing::Routes;
@@ -20,6 +21,7 @@ pub struct Rules {
     pub routes: Routes,
     pub upstreams: Upstreams,
     pub limits: Limits,
+    pub trust: Trust,
     pub listeners: Vec<Arc<ListenerRules>>,
 }
 

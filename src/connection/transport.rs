@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -25,8 +24,6 @@ pub enum Socket {
 #[derive(Debug)]
 pub(super) struct Transport {
     stream: Stream,
-    /// Read with the PROXY header, and belongs to what follows.
-    ahead: Bytes,
     progress: Arc<Progress>,
     _counted: (Place, metrics::Held),
 }
@@ -58,12 +55,7 @@ impl Transport {
             Socket::Tcp(stream, _) => Stream::Tcp(TcpStream::from_std(stream)?),
             Socket::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
         };
-        Ok(Self { stream, ahead: Bytes::new(), progress: Arc::default(), _counted: counted })
-    }
-
-    /// Gives back bytes that were read too far.
-    pub(super) fn unread(&mut self, bytes: Bytes) {
-        self.ahead = bytes;
+        Ok(Self { stream, progress: Arc::default(), _counted: counted })
     }
 
     /// Returns what tells whether the client takes what is written.
@@ -82,11 +74,6 @@ impl Transport {
 
 impl AsyncRead for Transport {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.ahead.has_remaining() {
-            let count = self.ahead.len().min(into.remaining());
-            into.put_slice(&self.ahead.split_to(count));
-            return Poll::Ready(Ok(()));
-        }
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(context, into),
             Stream::Unix(stream) => Pin::new(stream).poll_read(context, into),

@@ -114,3 +114,33 @@ fn cut(mut text: String) -> String {
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_SOURCES: usize = 1024;
 const MAX_SUBJECT: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asker(peer: &str) -> Asker {
+        Asker { listener: "edge".into(), peer: Some(peer.parse().unwrap()), connection: 1 }
+    }
+
+    #[test]
+    fn one_source_has_so_many_lines_and_others_have_theirs() {
+        let mut refusals = Refusals::default();
+        refusals.limit(2);
+        // One subscriber, whatever port and address inside its /64 it comes from.
+        let noisy = ["[2001:db8::1]:1", "[2001:db8::2]:2", "[2001:db8::ffff]:3", "[2001:db8::1]:4"];
+        assert_eq!(noisy.map(|peer| refusals.may_log(&asker(peer))), [true, true, false, false]);
+        let others = ["[2001:db8:0:1::1]:1", "192.0.2.1:1", "[::ffff:192.0.2.1]:1", "192.0.2.1:2"];
+        assert_eq!(others.map(|peer| refusals.may_log(&asker(peer))), [true, true, true, false]);
+    }
+
+    #[test]
+    fn more_sources_than_are_kept_are_counted_together() {
+        let mut refusals = Refusals::default();
+        for host in 0..MAX_SOURCES as u32 {
+            assert!(refusals.may_log(&asker(&format!("{}:1", std::net::Ipv4Addr::from_bits(host)))));
+        }
+        assert!(!refusals.may_log(&asker("203.0.113.1:1")));
+        assert_eq!((refusals.crowd, refusals.sources.len()), (1, MAX_SOURCES));
+    }
+}
