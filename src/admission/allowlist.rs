@@ -1,124 +1,196 @@
-//! Principals and their credentials, compiled for lookup.
+//! The allowlist: all principals in force, as rosters that sources share with the allowlist before, and the
+//! trust anchors of all authorities together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use rustls_pki_types::UnixTime;
 
-use super::bounds::{Attribute, Bounds, OriginPattern};
-use super::permission::{Clearance, Permission};
-use super::scope::Surface;
+use super::permission::Clearance;
+use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
+use super::roster::{Conflict, Credential, Pin, Roster, RosterBuilder};
+use super::scope::RouteScope;
+use super::trust::Trust;
 use crate::pki::{Certificate, Fingerprint, SpkiPin};
 
-/// `p-` and 12 characters of `[a-z0-9]`; derived from the name unless the configuration gives one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PrincipalId(Box<str>);
-
-/// `/`-separated segments of `[A-Za-z0-9._-]+`; unique case-insensitively.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PrincipalName(Box<str>);
-
-/// Where something was written: for the log, `check` and `explain`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Provenance {
-    pub file: Arc<str>,
-    /// 1-based; 0 where the whole file is meant.
-    pub line: u32,
-}
-
-/// A named client on the allowlist. A pin list has a million of these: what many share is in `terms`.
+/// All principals in force. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Principal {
-    pub id: PrincipalId,
-    pub name: PrincipalName,
-    pub display_name: Option<Box<str>>,
-    pub terms: Arc<Terms>,
-    pub provenance: Provenance,
+pub struct Allowlist {
+    rosters: Arc<[Arc<Roster>]>,
+    admins: Arc<HashMap<Fingerprint, Arc<Principal>>>,
+    pub(super) trust: Arc<Trust>,
+    /// The terms that name origins, each once.
+    cors: Arc<[Arc<Terms>]>,
 }
-
-/// What holds for a principal whatever proves it: conditions, clearance, permissions, identifier.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    pub enabled: bool,
-    pub valid_from: Option<UnixTime>,
-    pub valid_until: Option<UnixTime>,
-    /// `None`: from anywhere.
-    pub client_ips: Option<Vec<IpNet>>,
-    /// Gateways trusted to forward the client's address.
-    pub gateway_ips: Vec<IpNet>,
-    pub cors_origins: Vec<OriginPattern>,
-    /// `None`: every surface.
-    pub serve: Option<Vec<Surface>>,
-    pub clearance: Clearance,
-    pub permissions: Vec<Permission>,
-    pub identifier: Identifier,
-    pub audit_claims: Vec<Attribute>,
-    /// A pin whose EKU list lacks clientAuth may pass.
-    pub allow_any_eku: bool,
-}
-
-/// Which attribute identifies the caller to the upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identifier {
-    Attribute(Attribute),
-    Fingerprint,
-    Principal,
-    Serial,
-}
-
-/// What proves a principal.
-#[derive(Clone, Debug)]
-pub enum Credential {
-    Authority(Arc<Authority>),
-    Pin(Fingerprint),
-    SpkiPin(SpkiPin),
-}
-
-/// Trust anchors with bounds.
-#[derive(Debug)]
-pub struct Authority {
-    /// The bundle: trust anchors; partial chains may end at any of them.
-    pub certificates: Vec<Arc<Certificate>>,
-    pub bounds: Bounds,
-    /// Lowest first; 100 unless configured.
-    pub priority: u32,
-    /// An absent EKU does not pass (the default).
-    pub require_client_eku: bool,
-}
-
-/// All principals in force.
-#[derive(Debug)]
-pub struct Allowlist {}
 
 /// Collects principals, then compiles them; refuses what would be ambiguous.
 #[derive(Debug, Default)]
-pub struct AllowlistBuilder {}
+pub struct AllowlistBuilder {
+    own: RosterBuilder,
+    included: Vec<Arc<Roster>>,
+    admins: HashMap<Fingerprint, Arc<Principal>>,
+    /// Rosters that stood side by side before, and so need no comparing.
+    before: Vec<Arc<Roster>>,
+}
 
-/// One fingerprint, SPKI pin, name or id claimed twice by different principals.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// `certificate`, `spki pin`, `name`, `id`.
-    pub kind: &'static str,
-    pub value: String,
-    pub first: Provenance,
-    pub second: Provenance,
+/// A principal whose credential was found, and where that credential was written.
+pub(super) struct Match {
+    pub(super) principal: Arc<Principal>,
+    pub(super) written: Provenance,
 }
 
 impl AllowlistBuilder {
-    /// Adds a principal with its credentials. The same credential twice in one principal counts once.
+    /// Starts from nothing, knowing the allowlist in force: what it shares with the new one was compared already.
+    pub fn after(allowlist: &Allowlist) -> Self {
+        Self { before: allowlist.rosters.to_vec(), ..Self::default() }
+    }
+
+    /// Adds a principal with its credentials. The same credential twice in one principal counts once. A conflict leaves
+    /// the builder as it was.
     pub fn add(&mut self, principal: Principal, credentials: Vec<(Credential, Provenance)>) -> Result<(), Conflict> {
-        let _ = (principal, credentials);
-        todo!()
+        self.included.iter().try_for_each(|roster| roster.check(&principal, &credentials))?;
+        self.own.add(&principal, &credentials)
+    }
+
+    /// Adds a principal that is one pin, as lists of a million have them.
+    pub fn add_pin(&mut self, name: &PrincipalName, terms: &Arc<Terms>, pin: Pin, provenance: &Provenance) -> Result<(), Conflict> {
+        if !self.included.is_empty() {
+            let id = PrincipalId::derived(name);
+            let principal =
+                Principal { id, name: name.clone(), display_name: None, terms: Arc::clone(terms), provenance: provenance.clone() };
+            self.included.iter().try_for_each(|roster| roster.check(&principal, &[(Credential::Pin(pin), provenance.clone())]))?;
+        }
+        self.own.add_pin(name, terms, pin, provenance)
+    }
+
+    /// Includes the principals of one source, compiled before: what makes a change beside a million pins cheap.
+    /// A conflict leaves the builder as it was.
+    pub fn include(&mut self, roster: Arc<Roster>) -> Result<(), Conflict> {
+        self.own.roster().check_all(&roster)?;
+        let stood = |roster: &Arc<Roster>| self.before.iter().any(|before| Arc::ptr_eq(before, roster));
+        for other in &self.included {
+            if !(stood(other) && stood(&roster)) {
+                other.check_all(&roster)?;
+            }
+        }
+        self.included.push(roster);
+        Ok(())
     }
 
     /// Adds the fingerprints of well-known admins.
     pub fn well_known_admins(&mut self, fingerprints: &[Fingerprint]) {
-        let _ = fingerprints;
-        todo!()
+        let terms = Arc::new(Terms { clearance: Clearance::Admin, ..Terms::default() });
+        for fingerprint in fingerprints {
+            let name = PrincipalName::known(&format!("well-known-admin/{}", &fingerprint.to_string()[..16]));
+            let id = PrincipalId::derived(&name);
+            let provenance = Provenance { file: "[bootstrap] admin_fingerprints".into(), line: 0 };
+            let principal = Principal { id, name, display_name: None, terms: Arc::clone(&terms), provenance };
+            self.admins.insert(*fingerprint, Arc::new(principal));
+        }
     }
 
-    /// Makes every intermediate configured for any authority available to every path.
+    /// Compiles. Every intermediate configured for any authority is available to every path.
     pub fn finish(self) -> Allowlist {
-        todo!()
+        let mut rosters = self.included;
+        let own = self.own.finish();
+        if !own.is_empty() {
+            rosters.push(Arc::new(own));
+        }
+        let mut cors: Vec<Arc<Terms>> = Vec::new();
+        for terms in rosters.iter().flat_map(|roster| roster.all_terms()).filter(|terms| !terms.cors_origins.is_empty()) {
+            cors.push(Arc::clone(terms));
+        }
+        Allowlist { trust: Arc::new(Trust::compile(&rosters)), rosters: rosters.into(), admins: Arc::new(self.admins), cors: cors.into() }
+    }
+}
+
+impl Allowlist {
+    /// Returns how many principals there are.
+    pub fn len(&self) -> usize {
+        self.rosters.iter().map(|roster| roster.len() as usize).sum::<usize>() + self.admins.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns how many credentials there are.
+    pub fn credentials(&self) -> usize {
+        self.rosters.iter().map(|roster| roster.credentials()).sum::<usize>() + self.admins.len()
+    }
+
+    /// Puts every principal together, one after the other.
+    pub fn principals(&self) -> impl Iterator<Item = Principal> {
+        self.rosters.iter().flat_map(|roster| (0..roster.len()).map(|owner| roster.principal(owner)))
+    }
+
+    /// Returns every pinned fingerprint.
+    pub fn fingerprints(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.rosters.iter().flat_map(|roster| roster.fingerprints())
+    }
+
+    /// Finds a principal by its name, in any case.
+    pub fn find(&self, name: &str) -> Option<Principal> {
+        self.rosters.iter().find_map(|roster| roster.find_name(name).map(|owner| roster.principal(owner)))
+    }
+
+    /// Returns the certificates of all authorities, each once.
+    pub fn anchors(&self) -> impl Iterator<Item = &Arc<Certificate>> {
+        self.trust.certificates()
+    }
+
+    /// Returns the subjects of all trust anchors, DER, each once: the names that `send_ca_names` sends.
+    pub fn anchor_subjects(&self) -> Vec<Vec<u8>> {
+        let mut subjects: Vec<Vec<u8>> = Vec::new();
+        for anchor in self.anchors() {
+            if !subjects.iter().any(|subject| **subject == *anchor.subject.der) {
+                subjects.push(anchor.subject.der.to_vec());
+            }
+        }
+        subjects
+    }
+
+    /// Tells whether an origin is listed by anybody who can reach a route: what a preflight is answered from.
+    pub fn preflight_allows(&self, route: &RouteScope, origin: &str) -> bool {
+        let listed = |terms: &Terms| terms.cors_origins.iter().any(|pattern| pattern.matches(origin));
+        self.cors.iter().any(|terms| listed(terms) && terms.may_reach(route))
+    }
+
+    /// Says until when the bundles hold: the first second after `now` at which a trust anchor begins or ends.
+    pub fn anchors_change_at(&self, now: UnixTime, skew: u64) -> Option<u64> {
+        let ends = self.anchors().flat_map(|anchor| [anchor.not_before.saturating_sub(skew), anchor.not_after.saturating_add(skew + 1)]);
+        ends.filter(|end| *end > now.as_secs()).min()
+    }
+
+    pub(super) fn find_admin(&self, fingerprint: &Fingerprint) -> Option<&Arc<Principal>> {
+        self.admins.get(fingerprint)
+    }
+
+    pub(super) fn find_pin(&self, fingerprint: &Fingerprint) -> Option<Match> {
+        self.find_in_rosters(|roster| roster.find_pin(fingerprint))
+    }
+
+    pub(super) fn find_spki_pin(&self, pin: &SpkiPin) -> Option<Match> {
+        self.find_in_rosters(|roster| roster.find_spki_pin(pin))
+    }
+
+    pub(super) fn find_kin_by_key(&self, pin: &SpkiPin) -> Option<Match> {
+        self.find_in_rosters(|roster| roster.find_kin_by_key(pin))
+    }
+
+    pub(super) fn find_kin_by_subject(&self, subject: &[u8]) -> Option<Match> {
+        self.find_in_rosters(|roster| roster.find_kin_by_subject(subject))
+    }
+
+    /// Puts the principal of an authority together.
+    pub(super) fn owner_of(&self, listed: &super::trust::Listed) -> Arc<Principal> {
+        Arc::new(self.rosters[listed.roster].principal(listed.owner))
+    }
+
+    fn find_in_rosters(&self, find: impl Fn(&Roster) -> Option<(u32, Provenance)>) -> Option<Match> {
+        self.rosters
+            .iter()
+            .find_map(|roster| find(roster).map(|(owner, written)| Match { principal: Arc::new(roster.principal(owner)), written }))
     }
 }

@@ -1,1 +1,103 @@
-//! Time, client address, origin, surface.
+//! Conditions: when, from where, from which page a principal may come, and on which surface. And what every
+//! certificate has to be: in its time, with a key that is worth something.
+
+use rustls_pki_types::UnixTime;
+
+use super::decision::{Denial, Horizon, Steps};
+use super::principal::Terms;
+use super::scope::{ClientAddress, Origin, RequestScope, RouteAuth, RouteScope, Scope};
+use crate::pki::Certificate;
+use crate::pki::certificate::KeyKind;
+
+impl Terms {
+    /// Judges all that does not depend on the route: enabled, time, address, surface.
+    pub(super) fn check(&self, scope: &Scope<'_>, now: UnixTime, horizon: &mut Horizon, steps: &mut Steps) -> Result<(), Denial> {
+        if !self.enabled {
+            return Err(steps.failed("conditions", "the principal is disabled (enabled = false)", Denial::PrincipalDisabled));
+        }
+        self.check_time(now, horizon, steps)?;
+        self.check_address(scope, steps)?;
+        match (scope.request, &self.serve) {
+            (Some(request), Some(serve)) if !serve.contains(&request.surface) => {
+                let finding = format!("the principal may not use the surface {} (serve)", request.surface.name());
+                Err(steps.failed("conditions", finding, Denial::SurfaceDenied))
+            }
+            _ => {
+                steps.passed("conditions", "enabled, in time, from an address and on a surface that the principal may use");
+                Ok(())
+            }
+        }
+    }
+
+    /// Judges the page that a request was sent from. Browsers attach certificates by themselves, so that proof of the
+    /// key says nothing of whose idea the request was.
+    pub(super) fn check_origin(&self, request: &RequestScope<'_>, route: &RouteScope, steps: &mut Steps) -> Result<(), Denial> {
+        if !route.csrf || !request.unsafe_method {
+            return Ok(());
+        }
+        let why = match request.origin {
+            Origin::Absent | Origin::Same => return Ok(()),
+            Origin::Other(origin) if self.cors_origins.iter().any(|pattern| pattern.matches(origin)) => {
+                steps.passed("origin", format!("{origin:?} is in the principal's cors_origins"));
+                return Ok(());
+            }
+            Origin::Other(origin) => format!("{origin:?} is neither this origin nor in the principal's cors_origins"),
+            Origin::CrossSite => "sent by a page of another site, which names no origin".to_owned(),
+        };
+        Err(steps.failed("origin", why, Denial::OriginDenied))
+    }
+
+    /// Tells whether some request of the principal on this route could be permitted.
+    pub(super) fn may_reach(&self, route: &RouteScope) -> bool {
+        self.enabled
+            && (route.auth == RouteAuth::None
+                || self.clearance.skips_permissions()
+                || super::permission::may_reach(&self.permissions, route))
+    }
+
+    fn check_time(&self, now: UnixTime, horizon: &mut Horizon, steps: &mut Steps) -> Result<(), Denial> {
+        if let Some(from) = self.valid_from {
+            horizon.change_at(from.as_secs());
+            if now < from {
+                let finding = format!("the principal is valid from {} on (valid_from, seconds since 1970)", from.as_secs());
+                return Err(steps.failed("conditions", finding, Denial::PrincipalExpired));
+            }
+        }
+        if let Some(until) = self.valid_until {
+            horizon.change_at(until.as_secs().saturating_add(1));
+            if now > until {
+                let finding = format!("the principal was valid until {} (valid_until, seconds since 1970)", until.as_secs());
+                return Err(steps.failed("conditions", finding, Denial::PrincipalExpired));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_address(&self, scope: &Scope<'_>, steps: &mut Steps) -> Result<(), Denial> {
+        let Some(networks) = &self.client_ips else { return Ok(()) };
+        let ip = match scope.address {
+            // A trusted header may still name the client; the request will know.
+            ClientAddress::Unsettled(_) if scope.request.is_none() => return Ok(()),
+            ClientAddress::Settled(ip) | ClientAddress::Unsettled(ip) => ip.to_canonical(),
+            ClientAddress::Unknown => {
+                let finding = "the client has no address (a unix socket without PROXY), and client_ips asks for one";
+                return Err(steps.failed("conditions", finding, Denial::ClientIpDenied));
+            }
+        };
+        match networks.iter().any(|network| network.contains(&ip)) {
+            true => Ok(()),
+            false => Err(steps.failed("conditions", format!("{ip} is outside the principal's client_ips"), Denial::ClientIpDenied)),
+        }
+    }
+}
+
+/// Says why a key is worth nothing, or costs too much to check.
+pub(super) fn weak_key(certificate: &Certificate) -> Option<String> {
+    match certificate.key {
+        KeyKind::Ec { bits } if bits < 256 => Some(format!("an EC key of {bits} bits; 256 at least")),
+        KeyKind::Rsa { bits } if bits < 2048 => Some(format!("an RSA key of {bits} bits; 2048 at least")),
+        KeyKind::Rsa { bits } if bits > 8192 => Some(format!("an RSA key of {bits} bits; 8192 at most")),
+        KeyKind::Other => Some("a key of a kind that is not supported: RSA, EC on P-256, P-384 or P-521, Ed25519".to_owned()),
+        KeyKind::Ec { .. } | KeyKind::Ed25519 | KeyKind::Rsa { .. } => None,
+    }
+}

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::allowlist::Principal;
 use super::permission::Access;
+use super::principal::Principal;
 
 /// The answer to one question.
 #[derive(Clone, Debug)]
@@ -141,8 +141,55 @@ impl Steps {
         denial
     }
 
+    /// Takes a step that was noted elsewhere.
+    pub(super) fn push(&mut self, step: Step) {
+        self.0.push(step);
+    }
+
     /// Returns the steps in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Step> {
         self.0.iter()
+    }
+}
+
+impl Decision {
+    /// Returns who was admitted.
+    pub fn admission(&self) -> Option<&Admission> {
+        match &self.verdict {
+            Verdict::Admit(admission) => Some(admission),
+            Verdict::Deny(_) | Verdict::Open => None,
+        }
+    }
+
+    /// Returns the reason for a no.
+    pub fn denial(&self) -> Option<Denial> {
+        match &self.verdict {
+            Verdict::Deny(denial) => Some(*denial),
+            Verdict::Admit(_) | Verdict::Open => None,
+        }
+    }
+}
+
+/// Gathers until when an answer holds: the first second after now at which some date that was looked at lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Horizon {
+    now: u64,
+    until: u64,
+}
+
+impl Horizon {
+    pub(super) fn new(now: UnixTime) -> Self {
+        Self { now: now.as_secs(), until: u64::MAX }
+    }
+
+    /// Notes that the answer may change at this second.
+    pub(super) fn change_at(&mut self, second: u64) {
+        if second > self.now {
+            self.until = self.until.min(second);
+        }
+    }
+
+    pub(super) fn until(self) -> UnixTime {
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(self.until))
     }
 }

@@ -2,20 +2,38 @@
 //! async, and it names only `pki`. The gate asks it; `explain` asks it in the same way.
 
 pub mod allowlist;
+pub mod attribute;
+pub mod authority;
 pub mod bounds;
 pub mod candidate;
 pub mod chain;
 pub mod conditions;
+pub mod crl;
 pub mod decision;
+pub mod glob;
+pub mod origin;
 pub mod permission;
+pub mod principal;
 pub mod revocation;
+pub mod revoked_id;
+pub mod roster;
 pub mod scope;
 pub mod snapshot;
+mod trust;
 
-pub use allowlist::{Allowlist, AllowlistBuilder, Authority, Conflict, Principal, PrincipalId, PrincipalName, Provenance, Terms};
+pub use allowlist::{Allowlist, AllowlistBuilder};
+pub use attribute::{Attribute, AttributeError, Oid};
+pub use authority::{AnchorProblem, AnchorProblemKind, Authority};
+pub use bounds::{BoundError, BoundKind, Bounds};
 pub use candidate::Candidate;
+pub use crl::{CrlProblem, CrlProblemKind, CrlRefusal, StaleCrl};
 pub use decision::{Admission, Basis, Decision, Denial, Step, Steps, Verdict};
+pub use glob::{Glob, GlobError};
+pub use origin::{OriginError, OriginPattern};
 pub use permission::{Access, Clearance, Permission};
-pub use revocation::{Revocation, RevokedId};
+pub use principal::{Identifier, Principal, PrincipalId, PrincipalName, Provenance, Terms};
+pub use revocation::{Revocation, RevocationBuilder};
+pub use revoked_id::{RevokedId, RevokedIdError};
+pub use roster::{Conflict, Credential, Pin, Roster, RosterBuilder};
 pub use scope::{ClientAddress, Origin, RequestScope, RouteAuth, RouteScope, Scope, Surface};
 pub use snapshot::Snapshot;

@@ -6,7 +6,8 @@ use super::allowlist::Allowlist;
 use super::candidate::Candidate;
 use super::decision::Decision;
 use super::revocation::Revocation;
-use super::scope::Scope;
+use super::scope::{RouteScope, Scope};
+use crate::pki::Fingerprint;
 
 /// The rules in force, as far as admission goes.
 #[derive(Debug)]
@@ -23,5 +24,19 @@ impl Snapshot {
     pub fn decide(&self, candidate: Option<&Candidate>, scope: &Scope<'_>, now: UnixTime) -> Decision {
         let _ = (candidate, scope, now);
         todo!()
+    }
+
+    /// Tells trust anchors, CRLs and bounds from others: where it changes, sessions of before must not be resumed.
+    pub fn trust_id(&self) -> [u8; 32] {
+        let mut parts = Vec::new();
+        parts.extend_from_slice(self.allowlist.trust.anchors_identity().as_bytes());
+        parts.extend_from_slice(self.allowlist.trust.bounds_identity().as_bytes());
+        self.revocation.crls.write_identity(&mut parts);
+        *Fingerprint::of(&parts).as_bytes()
+    }
+
+    /// Tells whether a preflight of an origin is to be answered on a route: whether anybody who can reach it lists the origin.
+    pub fn preflight_allows(&self, route: &RouteScope, origin: &str) -> bool {
+        self.allowlist.preflight_allows(route, origin)
     }
 }

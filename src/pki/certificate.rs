@@ -175,9 +175,12 @@ impl Certificate {
 
     /// Returns SHA-1 of the DER: for looking up ids only, never a basis of trust.
     pub fn sha1(&self) -> [u8; 20] {
-        let mut out = [0; 20];
-        out.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.der).as_ref());
-        out
+        sha1(&self.der)
+    }
+
+    /// Returns SHA-1 of the certificate that [`Certificate::twin`] is the fingerprint of.
+    pub fn twin_sha1(&self) -> Option<[u8; 20]> {
+        Signed::read(&self.der)?.twin().map(|der| sha1(&der))
     }
 
     /// Returns the serial as OpenSSL prints it: upper-case hex, even digits.
@@ -235,6 +238,12 @@ impl KeyKind {
             _ => None,
         }
     }
+}
+
+fn sha1(bytes: &[u8]) -> [u8; 20] {
+    let mut out = [0; 20];
+    out.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref());
+    out
 }
 
 fn malformed(why: &str) -> CertificateError {

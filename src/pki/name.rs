@@ -81,6 +81,12 @@ impl DistinguishedName {
     }
 }
 
+/// Decodes the DER of one ASN.1 string, and nothing after it, to text. `None` for anything else: it never matches.
+pub fn text_of(der: &[u8]) -> Option<Box<str>> {
+    let (rest, value) = asn1_rs::Any::from_der(der).ok()?;
+    if rest.is_empty() { text(&value) } else { None }
+}
+
 /// Decodes a string type to text. `None` for other types, bad encodings and values with a NUL, which some
 /// reader behind us may take for the end.
 fn text(value: &asn1_rs::Any<'_>) -> Option<Box<str>> {

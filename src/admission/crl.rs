@@ -1,0 +1,308 @@
+//! CRLs: which count, what they say of a certificate. A CRL that no CA's key vouches for says nothing; one that
+//! is old where a newer one is at hand says nothing either.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::decision::Horizon;
+use super::principal::Provenance;
+use super::trust::Trust;
+use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
+
+/// What a CRL past its nextUpdate means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StaleCrl {
+    /// Nobody of that issuer is admitted.
+    #[default]
+    Deny,
+    Warn,
+}
+
+/// Why a CRL is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrlRefusal {
+    Delta,
+    Indirect,
+}
+
+/// Something about a CRL that an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlProblem {
+    pub kind: CrlProblemKind,
+    /// The issuer's name, RFC 2253.
+    pub issuer: String,
+    pub written: Provenance,
+}
+
+/// What may be the matter with a CRL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CrlProblemKind {
+    /// A configured CA has its issuer's name, but did not sign it: to be refused at load.
+    Forged,
+    /// A newer one of the same issuer and distribution point is at hand, there.
+    Superseded(Provenance),
+    /// No configured CA has its issuer's name. It counts once a client presents a CA that signed it.
+    UnknownIssuer,
+}
+
+/// The CRLs in force.
+#[derive(Debug, Default)]
+pub(super) struct Crls {
+    entries: Vec<Entry>,
+    by_issuer: HashMap<Box<[u8]>, Vec<u32>>,
+    stale: StaleCrl,
+    required: bool,
+    problems: Vec<CrlProblem>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct CrlsBuilder {
+    entries: Vec<(Arc<Crl>, Provenance)>,
+    stale: StaleCrl,
+    required: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    crl: Arc<Crl>,
+    written: Provenance,
+    identity: Fingerprint,
+    /// The key of a configured CA that signed it.
+    signer: Option<SpkiPin>,
+}
+
+/// The CRLs that speak for one issuer: found once per path, since that may take a signature.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Speaking {
+    crls: Vec<u32>,
+    /// One bears the issuer's name, and its key did not sign it; and none other is at hand.
+    forged: Option<u32>,
+}
+
+/// What the CRLs say of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Clean,
+    Revoked(String),
+    Unknown(String),
+}
+
+impl CrlsBuilder {
+    pub(super) fn add(&mut self, crl: Arc<Crl>, written: Provenance) -> Result<(), CrlRefusal> {
+        if crl.delta {
+            return Err(CrlRefusal::Delta);
+        }
+        if crl.indirect {
+            return Err(CrlRefusal::Indirect);
+        }
+        self.entries.push((crl, written));
+        Ok(())
+    }
+
+    pub(super) fn policy(&mut self, stale: StaleCrl, required: bool) {
+        (self.stale, self.required) = (stale, required);
+    }
+
+    pub(super) fn finish(self, trust: &Trust) -> Crls {
+        let mut crls = Crls { stale: self.stale, required: self.required, ..Crls::default() };
+        for (crl, written) in self.entries {
+            let issuers = trust.by_subject(&crl.issuer.der);
+            let signer = issuers.iter().map(|issuer| &trust.known(*issuer).certificate).find(|issuer| crl.is_signed_by(issuer.spki()));
+            let signer = signer.map(|signer| signer.spki_pin);
+            let kind = match signer {
+                Some(_) => None,
+                None if issuers.is_empty() => Some(CrlProblemKind::UnknownIssuer),
+                None => Some(CrlProblemKind::Forged),
+            };
+            crls.problems.extend(kind.map(|kind| CrlProblem { kind, issuer: crl.issuer.rfc2253(), written: written.clone() }));
+            crls.entries.push(Entry { identity: Fingerprint::of(&crl.der), crl, written, signer });
+        }
+        crls.drop_superseded();
+        for (at, entry) in crls.entries.iter().enumerate() {
+            crls.by_issuer.entry(entry.crl.issuer.der.clone()).or_default().push(u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        crls
+    }
+}
+
+impl Crls {
+    pub(super) fn problems(&self) -> &[CrlProblem] {
+        &self.problems
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<Crl>, &Provenance)> {
+        self.entries.iter().map(|entry| (&entry.crl, &entry.written))
+    }
+
+    /// Writes down everything that distinguishes these CRLs from others.
+    pub(super) fn write_identity(&self, out: &mut Vec<u8>) {
+        let mut all: Vec<[u8; 32]> = self.entries.iter().map(|entry| *entry.identity.as_bytes()).collect();
+        all.sort_unstable();
+        out.extend_from_slice(all.as_flattened());
+        out.extend_from_slice(format!("{:?}{}", self.stale, self.required).as_bytes());
+    }
+
+    /// Finds the CRLs that a CA's key vouches for, the newest of each distribution point.
+    pub(super) fn speaking_for(&self, issuer: &Certificate) -> Speaking {
+        let mut speaking = Speaking::default();
+        let Some(named) = self.by_issuer.get(&issuer.subject.der) else { return speaking };
+        for at in named {
+            let entry = &self.entries[*at as usize];
+            let signed = match entry.signer {
+                Some(signer) => signer == issuer.spki_pin,
+                None => entry.crl.is_signed_by(issuer.spki()),
+            };
+            match signed {
+                true => self.take_newest(&mut speaking.crls, *at),
+                // Another key of the same CA's, maybe; only one that names this key, or none, claims to speak for it.
+                false if entry.signer.is_none() && entry.names_key_of(issuer) => speaking.forged = Some(*at),
+                false => {}
+            }
+        }
+        if !speaking.crls.is_empty() {
+            speaking.forged = None;
+        }
+        speaking
+    }
+
+    /// Tells whether a configured CA's CRL lists a leaf that this CA signed: asked for pins too, which have no path.
+    pub(super) fn lists_leaf(&self, leaf: &Certificate, trust: &Trust) -> Option<String> {
+        let named = self.by_issuer.get(&leaf.issuer.der)?;
+        let listing = named.iter().map(|at| &self.entries[*at as usize]).filter(|entry| entry.crl.lists(&leaf.serial));
+        let mut listing = listing.filter_map(|entry| entry.signer.map(|signer| (entry, signer)));
+        let issuers = trust.by_subject(&leaf.issuer.der);
+        let is_issuer = |key: SpkiPin| {
+            let mut issuers = issuers.iter().map(|issuer| &trust.known(*issuer).certificate);
+            issuers.find(|issuer| issuer.spki_pin == key).is_some_and(|issuer| leaf.is_signed_by(issuer.spki()))
+        };
+        listing.find(|(_, signer)| is_issuer(*signer)).map(|(entry, _)| entry.revokes(leaf))
+    }
+
+    /// Asks the CRLs of a certificate's issuer.
+    pub(super) fn status(&self, certificate: &Certificate, speaking: &Speaking, now: u64, skew: u64, horizon: &mut Horizon) -> Status {
+        let entries = || speaking.crls.iter().map(|at| &self.entries[*at as usize]);
+        if let Some(entry) = entries().find(|entry| entry.crl.lists(&certificate.serial)) {
+            return Status::Revoked(entry.revokes(certificate));
+        }
+        if let Some(forged) = speaking.forged {
+            let entry = &self.entries[forged as usize];
+            return Status::Unknown(format!("the CRL in {} bears the issuer's name, and the issuer did not sign it", entry.written));
+        }
+        let stale = entries().find_map(|entry| entry.untimely(now, skew, horizon));
+        match stale {
+            Some(why) if self.required || self.stale == StaleCrl::Deny => return Status::Unknown(why),
+            _ => {}
+        }
+        if self.required && !entries().any(|entry| entry.covers(certificate)) {
+            let issuer = certificate.issuer.rfc2253();
+            return Status::Unknown(format!("require_crl = true, and no CRL of {issuer:?} is at hand"));
+        }
+        Status::Clean
+    }
+
+    fn drop_superseded(&mut self) {
+        let mut kept: Vec<u32> = Vec::new();
+        let mut newest: HashMap<(Box<[u8]>, SpkiPin, Option<Box<[u8]>>), u32> = HashMap::new();
+        for at in 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) {
+            let entry = &self.entries[at as usize];
+            let Some(signer) = entry.signer else {
+                kept.push(at);
+                continue;
+            };
+            let group = (entry.crl.issuer.der.clone(), signer, entry.crl.distribution_point.clone());
+            let standing = *newest.entry(group.clone()).or_insert(at);
+            if standing == at {
+                continue;
+            }
+            let (old, new) = if entry.is_newer_than(&self.entries[standing as usize]) { (standing, at) } else { (at, standing) };
+            newest.insert(group, new);
+            let (old, new) = (&self.entries[old as usize], &self.entries[new as usize]);
+            let kind = CrlProblemKind::Superseded(new.written.clone());
+            self.problems.push(CrlProblem { kind, issuer: old.crl.issuer.rfc2253(), written: old.written.clone() });
+        }
+        kept.extend(newest.values());
+        kept.sort_unstable();
+        let mut index = 0;
+        self.entries.retain(|_| {
+            index += 1;
+            kept.binary_search(&(index - 1)).is_ok()
+        });
+    }
+
+    /// Adds a CRL unless a newer one of the same distribution point is there; takes an older one's place.
+    fn take_newest(&self, taken: &mut Vec<u32>, at: u32) {
+        let entry = &self.entries[at as usize];
+        let same = taken.iter().position(|other| self.entries[*other as usize].crl.distribution_point == entry.crl.distribution_point);
+        match same {
+            None => taken.push(at),
+            Some(place) if entry.is_newer_than(&self.entries[taken[place] as usize]) => taken[place] = at,
+            Some(_) => {}
+        }
+    }
+}
+
+impl Entry {
+    /// RFC 5280, 5.2.3: the CRL number tells; where one has none, thisUpdate.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        let number = |entry: &Self| entry.crl.number.as_ref().map(|number| (number.len(), number.clone()));
+        match (number(self), number(other)) {
+            (Some(this), Some(that)) if this != that => this > that,
+            _ => self.crl.this_update > other.crl.this_update,
+        }
+    }
+
+    fn names_key_of(&self, issuer: &Certificate) -> bool {
+        match (&self.crl.authority_key_id, &issuer.subject_key_id) {
+            (Some(named), Some(key)) => named == key,
+            _ => true,
+        }
+    }
+
+    /// Says why the CRL does not speak for this time.
+    fn untimely(&self, now: u64, skew: u64, horizon: &mut Horizon) -> Option<String> {
+        let begins = self.crl.this_update.saturating_sub(skew);
+        horizon.change_at(begins);
+        if now < begins {
+            return Some(format!("the CRL in {} is from the future (thisUpdate)", self.written));
+        }
+        // RFC 5280, 5.1.2.5, demands nextUpdate: without one nobody could tell that the CRL is old.
+        let Some(ends) = self.crl.next_update.map(|next| next.saturating_add(skew)) else {
+            return Some(format!("the CRL in {} does not say until when it holds (nextUpdate)", self.written));
+        };
+        horizon.change_at(ends.saturating_add(1));
+        (now > ends).then(|| format!("the CRL in {} is stale (nextUpdate has passed)", self.written))
+    }
+
+    /// Tells whether the absence of a certificate from the list says anything.
+    fn covers(&self, certificate: &Certificate) -> bool {
+        let _ = certificate;
+        self.crl.distribution_point.is_none()
+    }
+
+    fn revokes(&self, certificate: &Certificate) -> String {
+        format!("serial {} is on the CRL in {}", certificate.serial_hex(), self.written)
+    }
+}
+
+impl fmt::Display for CrlRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delta => "is a delta CRL, which lists changes only: give the complete one",
+            Self::Indirect => "is an indirect CRL, whose entries belong to other issuers: give one CRL for each issuer",
+        })
+    }
+}
+
+impl std::error::Error for CrlRefusal {}
+
+impl fmt::Display for CrlProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let issuer = &self.issuer;
+        match &self.kind {
+            CrlProblemKind::Forged => write!(f, "the CRL of {issuer:?} is not signed by the configured CA of that name"),
+            CrlProblemKind::Superseded(newer) => write!(f, "the CRL of {issuer:?} is older than the one in {newer}, which counts"),
+            CrlProblemKind::UnknownIssuer => write!(f, "the CRL of {issuer:?} has an issuer that no authority lists"),
+        }
+    }
+}
