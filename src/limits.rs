@@ -1,14 +1,16 @@
 //! Times, sizes and numbers that bound what a client may cost us: plain data from `[limits]`, and the
-//! counters that hold to it. Rates per principal and source live here too.
+//! counters that hold to it: connections, handshakes, requests of one principal.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+
+use crate::admission::PrincipalId;
 
 /// `[limits]`, compiled. One value for the whole proxy; it may change with every install.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Limits {
     pub body_progress: Duration,
     /// Connecting to an upstream endpoint, TLS included.
     pub connect: Duration,
+    /// Until the head of an upstream's answer.
+    pub response: Duration,
     pub head_bytes: usize,
     /// `None`: no limit.
     pub body_bytes: Option<u64>,
@@ -36,6 +40,10 @@ pub struct Limits {
     pub max_connection_age: Option<Duration>,
     /// Lines about denials that one source may cause in a second; what is above becomes one counted line.
     pub denial_lines: u32,
+    /// Requests a second of one principal; 0: no limit.
+    pub principal_rate: u32,
+    /// Open requests of one principal; 0: no limit.
+    pub principal_concurrency: u32,
 }
 
 impl Default for Limits {
@@ -46,6 +54,7 @@ impl Default for Limits {
             idle: Duration::from_secs(75),
             body_progress: Duration::from_secs(30),
             connect: Duration::from_secs(5),
+            response: Duration::from_secs(60),
             head_bytes: 64 * 1024,
             body_bytes: None,
             drain: Duration::from_secs(30),
@@ -53,6 +62,8 @@ impl Default for Limits {
             handshakes: 512,
             max_connection_age: None,
             denial_lines: 10,
+            principal_rate: 0,
+            principal_concurrency: 0,
         }
     }
 }
@@ -153,9 +164,108 @@ impl Drop for Handshake {
     }
 }
 
+/// What each principal uses of its limits, on all workers together. Asked only where there are such limits.
+#[derive(Debug, Default)]
+pub struct Principals(Mutex<HashMap<PrincipalId, Use>>);
+
+/// One principal's share.
+#[derive(Debug)]
+struct Use {
+    open: u32,
+    /// Requests that may still come, and when that was so; a second's worth at most.
+    tokens: f64,
+    at: Instant,
+}
+
+/// One request's share, until dropped.
+#[derive(Debug)]
+pub struct Entered {
+    principals: Arc<Principals>,
+    id: PrincipalId,
+}
+
+/// Which limit a principal is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    Concurrency,
+    Rate,
+}
+
+impl Principals {
+    /// Counts one request of a principal in; `None` where nothing limits it.
+    pub fn enter(self: &Arc<Self>, id: &PrincipalId, limits: &Limits, now: Instant) -> Result<Option<Entered>, Excess> {
+        if limits.principal_rate == 0 && limits.principal_concurrency == 0 {
+            return Ok(None);
+        }
+        let rate = f64::from(limits.principal_rate);
+        let mut all = self.lock();
+        if all.len() >= MANY && !all.contains_key(id) {
+            // A second of silence gives everything back: such a share says nothing.
+            all.retain(|_, used| used.open > 0 || now.saturating_duration_since(used.at) < SECOND);
+        }
+        let used = all.entry(id.clone()).or_insert(Use { open: 0, tokens: rate, at: now });
+        if limits.principal_rate > 0 {
+            let earned = now.saturating_duration_since(used.at).as_secs_f64() * rate;
+            (used.tokens, used.at) = ((used.tokens + earned).min(rate), now);
+            if used.tokens < 1.0 {
+                return Err(Excess::Rate);
+            }
+        }
+        if limits.principal_concurrency > 0 && used.open >= limits.principal_concurrency {
+            return Err(Excess::Concurrency);
+        }
+        used.tokens -= 1.0;
+        used.open += 1;
+        Ok(Some(Entered { principals: Arc::clone(self), id: id.clone() }))
+    }
+
+    /// What a panicking thread left behind are counts: as good as any.
+    fn lock(&self) -> MutexGuard<'_, HashMap<PrincipalId, Use>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(used) = self.principals.lock().get_mut(&self.id) {
+            used.open = used.open.saturating_sub(1);
+        }
+    }
+}
+
+const MANY: usize = 10_000;
+const SECOND: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn id() -> PrincipalId {
+        "p-abcdefghijkl".parse().unwrap()
+    }
+
+    #[test]
+    fn a_principal_has_so_many_requests_a_second() {
+        let principals = Arc::new(Principals::default());
+        let limits = Limits { principal_rate: 2, ..Limits::default() };
+        let start = Instant::now();
+        let enter = |millis| principals.enter(&id(), &limits, start + Duration::from_millis(millis)).err();
+        assert_eq!(
+            [0, 0, 1, 501, 502, 10_000, 10_000, 10_000].map(enter),
+            [None, None, Some(Excess::Rate), None, Some(Excess::Rate), None, None, Some(Excess::Rate)]
+        );
+    }
+
+    #[test]
+    fn a_principal_has_so_many_open_requests() {
+        let principals = Arc::new(Principals::default());
+        let limits = Limits { principal_concurrency: 1, ..Limits::default() };
+        let one = principals.enter(&id(), &limits, Instant::now()).unwrap();
+        assert_eq!(principals.enter(&id(), &limits, Instant::now()).unwrap_err(), Excess::Concurrency);
+        drop(one);
+        assert!(principals.enter(&id(), &limits, Instant::now()).unwrap().is_some());
+        assert!(principals.enter(&id(), &Limits::default(), Instant::now()).unwrap().is_none());
+    }
 
     #[test]
     fn the_least_loaded_worker_gets_the_next_connection() {

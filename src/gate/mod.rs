@@ -143,7 +143,7 @@ impl Gate {
                 connection = asker.connection,
                 generation = decision.generation,
                 listener = &*asker.listener,
-                principal = ?admission.principal.name,
+                principal = %admission.principal.name,
                 "admitted"
             ),
             Verdict::Open => {}

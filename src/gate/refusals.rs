@@ -51,6 +51,11 @@ impl Refusals {
             return;
         }
         let limit = self.limit;
+        if limit == 0 {
+            // Not wanted at all: `[audit] refusals = false`.
+            self.sources.clear();
+            self.crowd = 0;
+        }
         for (source, lines) in self.sources.drain().filter(|(_, lines)| *lines > limit) {
             let source = source.map_or_else(|| "unix".to_owned(), |ip| ip.to_string());
             tracing::info!(source, count = lines - limit, "more denials, not logged one by one");
@@ -83,7 +88,7 @@ pub(super) fn log(denial: Denial, decision: &Decision, candidate: Option<&Candid
         generation = decision.generation,
         listener = &*asker.listener,
         peer = asker.peer.map(tracing::field::display),
-        principal = decision.principal.as_ref().map(|principal| tracing::field::debug(&principal.name)),
+        principal = decision.principal.as_ref().map(|principal| tracing::field::display(&principal.name)),
         steps = steps(decision),
         subject,
         "denied"
