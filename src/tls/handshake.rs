@@ -108,7 +108,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let hello = read_hello(acceptor, current, io).await?;
-    let accepted = hello.accepted;
+    let (accepted, mut used) = (hello.accepted, hello.used);
     if !acceptor.knows(accepted.client_hello().server_name()) {
         io.write_all(&alert::UNRECOGNIZED_NAME).await.map_err(TlsError::Io)?;
         return Err(TlsError::UnknownName);
@@ -122,10 +122,11 @@ where
     };
     if !may_go_on {
         // Nothing of it was sent: the same bytes again, as a full handshake, so that the client may hear its alert.
-        let (accepted, _) = replay(&hello.bytes)?;
-        connection = answer(accepted, acceptor.full_only(), io).await?;
+        let again = replay(&hello.bytes)?;
+        connection = answer(again.0, acceptor.full_only(), io).await?;
+        used = again.1;
     }
-    drive(&mut connection, io, &hello.bytes[hello.used..]).await.map_err(|error| told(error, current))?;
+    drive(&mut connection, io, &hello.bytes[used..]).await.map_err(|error| told(error, current))?;
 
     // INVARIANT: whatever was resumed was judged above.
     if connection.handshake_kind() == Some(HandshakeKind::Resumed) && !current.was_resumed() {
