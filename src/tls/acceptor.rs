@@ -193,3 +193,17 @@ impl fmt::Display for SettingsError {
 }
 
 impl std::error::Error for SettingsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_cas_are_sent_while_the_list_is_short() {
+        let name = |index: usize| [&[0x30, 60][..], format!("{index:060}").as_bytes()].concat();
+        for (count, expected) in [(0, 0), (3, 3), (128, 128), (129, 0), (5000, 0)] {
+            assert_eq!(hints((0..count).map(name).collect()).len(), expected, "{count} names");
+        }
+        assert_eq!(hints(vec![name(1), name(1)]).len(), 1, "each once");
+    }
+}

@@ -8,6 +8,8 @@ pub mod credentials;
 mod current;
 pub mod handshake;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 pub use acceptor::{Acceptor, ClientAuth, Settings, SettingsError, TrustId};
