@@ -1,0 +1,211 @@
+//! What a client may claim of itself: every name of every dialect, whether or not one is enabled. `http`
+//! keeps names in lower case; `_` and `.` are folded here as an upstream behind CGI may fold them.
+
+use http::HeaderMap;
+use http::header::HeaderName;
+
+use crate::admission::Access;
+
+/// Removes every claimed identity, in one pass over the names; for headers and trailers alike (for trailers,
+/// `needed` is `Access::Read`: a method override has no business there).
+pub fn remove_claimed(headers: &mut HeaderMap, needed: Access) {
+    let is_claim = |name: &&HeaderName| is_claimed(name.as_str().as_bytes(), needed);
+    // Collected first, as the map cannot be changed while it is read; most requests claim nothing, and cost nothing.
+    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+/// Tells whether a name, in any case and spelling, is one of the identity headers: `Connection` may not name it.
+pub fn is_ours(name: &[u8]) -> bool {
+    is_claimed(name, Access::Read)
+}
+
+fn is_claimed(name: &[u8], needed: Access) -> bool {
+    let Some(initial) = name.first() else { return false };
+    // The first byte sorts out nearly everything that requests carry.
+    match initial.to_ascii_lowercase() {
+        b'x' => name.get(1).is_some_and(|second| fold(*second) == b'-') && is_claimed_x(name, needed),
+        b'c' => starts(name, "cf-cert-") || is(name, "client-cert") || is(name, "client-cert-chain"),
+        b'f' => is_respelled(name, "forwarded"),
+        b'l' => is(name, "l5d-client-id"),
+        b's' => starts(name, "ssl-client-"),
+        b't' => is(name, "true-client-ip"),
+        _ => false,
+    }
+}
+
+fn is_claimed_x(name: &[u8], needed: Access) -> bool {
+    X_PREFIXES.iter().any(|prefix| starts(name, prefix))
+        || X_NAMES.iter().any(|claimed| is(name, claimed))
+        || X_FORWARDING.iter().any(|carried| is_respelled(name, carried))
+        // Whoever may write may choose the method anyway; nobody else may turn a GET into a DELETE behind us.
+        || (needed < Access::Write && METHOD_OVERRIDES.iter().any(|overriding| is(name, overriding)))
+}
+
+fn fold(byte: u8) -> u8 {
+    match byte {
+        b'_' | b'.' => b'-',
+        _ => byte.to_ascii_lowercase(),
+    }
+}
+
+fn is(name: &[u8], claimed: &str) -> bool {
+    name.len() == claimed.len() && starts(name, claimed)
+}
+
+fn starts(name: &[u8], prefix: &str) -> bool {
+    name.len() >= prefix.len() && name.iter().zip(prefix.bytes()).all(|(byte, expected)| fold(*byte) == expected)
+}
+
+/// The name, but in another spelling: `address` looks after the one that counts, and an upstream that folds would
+/// read the other.
+fn is_respelled(name: &[u8], carried: &str) -> bool {
+    is(name, carried) && !name.eq_ignore_ascii_case(carried.as_bytes())
+}
+
+const X_PREFIXES: &[&str] = &["x-portcullis-", "x-ssl-", "x-amzn-mtls-", "x-client-cert-", "x-forwarded-tls-"];
+
+const X_NAMES: &[&str] =
+    &["x-forwarded-client-cert", "x-ssl", "x-arr-clientcert", "x-forwarded-user", "x-real-ip", "x-original-url", "x-rewrite-url"];
+
+const METHOD_OVERRIDES: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override"];
+
+const X_FORWARDING: &[&str] = &[
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIMS: &[&str] = &[
+        "x-portcullis-principal",
+        "x-portcullis-",
+        "x-portcullis-assertion",
+        "x-ssl",
+        "x-ssl-client-verify",
+        "x-ssl-issuer",
+        "ssl-client-verify",
+        "ssl-client-cert",
+        "x-amzn-mtls-clientcert",
+        "x-amzn-mtls-clientcert-leaf",
+        "x-client-cert-present",
+        "cf-cert-revoked",
+        "x-forwarded-tls-client-cert",
+        "x-forwarded-tls-client-cert-info",
+        "x-forwarded-client-cert",
+        "client-cert",
+        "client-cert-chain",
+        "x-arr-clientcert",
+        "l5d-client-id",
+        "x-forwarded-user",
+        "x-real-ip",
+        "true-client-ip",
+        "x-original-url",
+        "x-rewrite-url",
+    ];
+
+    const INNOCENT: &[&str] = &[
+        "host",
+        "accept",
+        "authorization",
+        "cookie",
+        "content-type",
+        "client",
+        "client-certificate",
+        "x-request-id",
+        "x-requested-with",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "forwarded",
+        "x-sslx",
+        "x-portculli",
+        "traceparent",
+        "te",
+        "x",
+        "x-",
+        "ssl-client",
+        "sec-fetch-site",
+        "client-cert-chains",
+        "x-api-key",
+    ];
+
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(self.0 >> 33).unwrap() % bound
+        }
+    }
+
+    fn respell(name: &str, random: &mut Random) -> Vec<u8> {
+        let respelled = name.bytes().map(|byte| match (byte, random.below(3)) {
+            (b'-', 0) => b'_',
+            (b'-', 1) => b'.',
+            (_, 0) => byte.to_ascii_uppercase(),
+            _ => byte,
+        });
+        respelled.collect()
+    }
+
+    #[test]
+    fn a_claim_is_removed_in_every_spelling_however_often_it_stands() {
+        let mut random = Random(7);
+        for _ in 0..20_000 {
+            let mut headers = HeaderMap::new();
+            for innocent in INNOCENT {
+                headers.append(HeaderName::from_static(innocent), "kept".parse().unwrap());
+            }
+            let before = headers.clone();
+            for _ in 0..random.below(6) {
+                let claim = respell(CLAIMS[random.below(CLAIMS.len())], &mut random);
+                assert!(is_ours(&claim), "{:?}", String::from_utf8_lossy(&claim));
+                let name = HeaderName::from_bytes(&claim).unwrap();
+                for _ in 0..=random.below(3) {
+                    headers.append(&name, "forged".parse().unwrap());
+                }
+            }
+            remove_claimed(&mut headers, Access::Read);
+            assert_eq!(headers, before);
+        }
+    }
+
+    #[test]
+    fn whatever_follows_a_prefix_is_a_claim() {
+        for prefix in ["x-portcullis-", "X_SSL_", "ssl.client-", "x-amzn-mtls_", "x-client-cert-", "cf-cert-", "x_forwarded_tls_"] {
+            assert!(is_ours(format!("{prefix}anything").as_bytes()), "{prefix}");
+        }
+        assert!(!is_ours(b"") && !is_ours(b"x") && !is_ours(b"client-cert\xff"));
+    }
+
+    #[test]
+    fn a_forwarding_header_counts_in_one_spelling_only() {
+        for (name, expected) in
+            [("x-forwarded-for", false), ("X-Forwarded-For", false), ("x_forwarded_for", true), ("X-Forwarded.Proto", true)]
+        {
+            assert_eq!(is_ours(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_method_override_needs_what_it_may_turn_into() {
+        for (needed, kept) in [(Access::Read, false), (Access::Write, true), (Access::Admin, true)] {
+            for name in ["x-http-method", "x-http-method-override", "x-method-override", "x_http_method_override"] {
+                let mut headers = HeaderMap::new();
+                headers.insert(HeaderName::from_static(name), "DELETE".parse().unwrap());
+                remove_claimed(&mut headers, needed);
+                assert_eq!(headers.contains_key(name), kept, "{name} {needed:?}");
+            }
+        }
+    }
+}
