@@ -3,7 +3,8 @@
 //!
 //! The policy when the destination is slow: a request never waits for its log line. What the channel cannot take, and
 //! what the destination refuses, is dropped and counted (`portcullis_log_lines_dropped_total`).
-//! What operators read of the proxy's own doings goes through `tracing`, not through here.
+//! What operators read of the proxy's own doings is written by `tracing`; only its lines go the same way (`Lines`),
+//! so that a stuck terminal or journal stops no worker either.
 
 mod line;
 mod writer;
@@ -102,6 +103,13 @@ pub struct AccessLog {
     buffer: RefCell<Buffer>,
 }
 
+/// Takes whole lines and hands each to a writer of its own. For `tracing`.
+#[derive(Clone, Debug)]
+pub struct Lines {
+    lines: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
 /// Lines on their way, and how many.
 #[derive(Default)]
 struct Buffer {
@@ -119,6 +127,7 @@ struct Shared {
     dropped: Arc<AtomicU64>,
 }
 
+#[derive(Debug)]
 enum Message {
     Lines {
         bytes: Box<[u8]>,
@@ -126,6 +135,8 @@ enum Message {
     },
     /// Open the destination (again).
     Open(Settings),
+    /// Dropped when all before it is written.
+    Settle(mpsc::Sender<()>),
 }
 
 impl AccessLog {
@@ -190,6 +201,38 @@ impl AccessLog {
     }
 }
 
+impl Lines {
+    /// Starts a writer to a destination; `dropped` counts lost lines.
+    pub fn open(destination: Destination, dropped: Arc<AtomicU64>) -> std::io::Result<Self> {
+        let (lines, messages) = mpsc::sync_channel(MAX_LINES);
+        Writer::start(Settings { format: Format::Json, destination }, messages, Arc::clone(&dropped))?;
+        Ok(Self { lines, dropped })
+    }
+
+    /// Waits until all that was written before is out, but no longer than `deadline`.
+    pub fn settle(&self, deadline: Duration) {
+        let (settle, settled) = mpsc::channel();
+        if self.lines.try_send(Message::Settle(settle)).is_ok() {
+            // Never sent to: it disconnects, or time is up.
+            let _ = settled.recv_timeout(deadline);
+        }
+    }
+}
+
+/// Each write is one line. Never waits, never fails: what cannot be taken is counted.
+impl std::io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if self.lines.try_send(Message::Lines { bytes: line.into(), count: 1 }).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A handle with a buffer of its own, for another thread.
 impl Clone for AccessLog {
     fn clone(&self) -> Self {
@@ -223,6 +266,7 @@ const COMBINED: u8 = 2;
 const BATCH_BYTES: usize = 16 * 1024;
 /// 4 MiB of full batches may wait for the disk.
 const MAX_BATCHES: usize = 256;
+const MAX_LINES: usize = 4096;
 const LINGER: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
@@ -285,6 +329,18 @@ mod tests {
         drop(log);
         assert!(writer.finish(Duration::from_secs(30)));
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn lines_arrive_as_they_were_written() {
+        use std::io::Write;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut lines = Lines::open(Destination::File(path.clone()), Arc::default()).unwrap();
+        lines.write_all(b"one\n").unwrap();
+        lines.clone().write_all(b"two\n").unwrap();
+        lines.settle(Duration::from_secs(30));
+        assert_eq!(std::fs::read(path).unwrap(), b"one\ntwo\n");
     }
 
     #[test]

@@ -47,6 +47,7 @@ fn write_all(mut sink: Sink, messages: &Receiver<Message>, dropped: &AtomicU64) 
                     }
                 }
             }
+            Message::Settle(settled) => drop(settled),
             Message::Open(settings) => match Sink::open(&settings.destination) {
                 Ok(opened) => sink = opened,
                 Err(error) => tracing::warn!(%error, "the access log's destination cannot be opened: the old one stays"),

@@ -33,7 +33,7 @@ families! {
     HANDSHAKES = COUNTER "handshakes_total" ["listener", "result", "kind"], "TLS handshakes ended.";
     IDENTITY_LEFT_OUT = COUNTER "identity_values_left_out_total" ["dialect"], "Values left out of identity headers because the dialect cannot express them safely.";
     LAST_RELOAD_SUCCESS = GAUGE "last_reload_success_timestamp_seconds" [], "When a reload last succeeded in full.";
-    LOG_LINES_DROPPED = COUNTER "log_lines_dropped_total" [], "Access log lines lost because the destination was slow or failed.";
+    LOG_LINES_DROPPED = COUNTER "log_lines_dropped_total" [], "Lines of the access log or the operational log lost because their destination was slow or failed.";
     OVERLOADS = COUNTER "overloads_total" ["limit"], "Clients turned away by a limit.";
     PANICS = COUNTER "panics_total" [], "Tasks that panicked: each a defect to report.";
     PRINCIPAL_REQUESTS = COUNTER "principal_requests_total" ["principal"], "Requests admitted, by principal; beyond the cap together.";

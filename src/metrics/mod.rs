@@ -22,7 +22,7 @@ pub struct Metrics {
     pub accept_errors: Counter,
     /// A connection or request task panicked; the others went on.
     pub panics: Counter,
-    /// Access log lines lost to a slow or full disk. Shared with the log's writer.
+    /// Log lines lost to a slow or full destination. Shared with the writers.
     pub log_lines_dropped: Arc<AtomicU64>,
 
     /// The number of the rules in force.
