@@ -1,7 +1,7 @@
 //! Which alert tells a denial. One exhaustive match: a new `Denial` has to choose its alert before anything
 //! compiles. rustls turns each error below into the alert named beside it (`AlertDescription::from`).
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::admission::Denial;
 
@@ -33,6 +33,22 @@ pub(super) fn for_denial(denial: Denial) -> CertificateError {
         Denial::Revoked => CertificateError::Revoked,
         // unsupported_certificate
         Denial::Unsuitable => CertificateError::InvalidPurpose,
+    }
+}
+
+/// Names the alert of a denial, for people; `None` where no handshake asks.
+pub fn name(denial: Denial) -> Option<&'static str> {
+    match denial {
+        Denial::ClearanceTooLow | Denial::NotPermitted | Denial::OriginDenied | Denial::SurfaceDenied => None,
+        Denial::NoCredential => Some("certificate_required"),
+        _ => Some(match AlertDescription::from(for_denial(denial)) {
+            AlertDescription::AccessDenied => "access_denied",
+            AlertDescription::CertificateExpired => "certificate_expired",
+            AlertDescription::CertificateRevoked => "certificate_revoked",
+            AlertDescription::UnknownCA => "unknown_ca",
+            AlertDescription::UnsupportedCertificate => "unsupported_certificate",
+            other => other.as_str().unwrap_or("an alert"),
+        }),
     }
 }
 

@@ -13,6 +13,7 @@ mod tests;
 mod verifier;
 
 pub use acceptor::{Acceptor, ClientAuth, Settings, SettingsError, TrustId};
+pub use alert::name as alert_name;
 pub use algorithms::default as provider;
 pub use credentials::{Credentials, KeyPair};
 pub use handshake::{Failed, Session, TlsError};
