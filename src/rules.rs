@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::address::Trust;
 use crate::admission::{Snapshot, Surface};
+use crate::identity;
 use crate::limits::Limits;
 use crate::routing::Routes;
 use crate::tls::acceptor::Acceptor;
@@ -22,6 +23,8 @@ pub struct Rules {
     pub upstreams: Upstreams,
     pub limits: Limits,
     pub trust: Trust,
+    /// Which dialects are told.
+    pub identity: Arc<identity::Settings>,
     pub listeners: Vec<Arc<ListenerRules>>,
 }
 
