@@ -13,7 +13,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde_json::json;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::LocalSet;
 
@@ -101,20 +100,18 @@ impl std::fmt::Debug for Monitor {
 }
 
 async fn serve(listening: Listening, state: Arc<State>) -> io::Result<Infallible> {
-    let listening = AsyncFd::new(listening)?;
+    let listening = listening.register()?;
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let mut readable = listening.readable().await?;
-        match readable.try_io(|listening| listening.get_ref().accept()) {
-            Ok(Ok(socket)) => {
+        match listening.accept().await {
+            Ok(socket) => {
                 // A crowd at the monitor is turned away, so that it cannot take every file descriptor.
                 if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                     tokio::task::spawn_local(connection(socket, Arc::clone(&state), place));
                 }
             }
             // Out of file descriptors, most often: the data plane frees some sooner or later.
-            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
-            Err(_would_block) => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }

@@ -2,7 +2,9 @@
 //! force, counts and logs each decision once, and keeps every live standing true when rules or time move on.
 
 mod answer;
+pub mod cuts;
 pub mod grant;
+pub mod hold;
 pub mod possession;
 mod refusals;
 mod remembered;
@@ -22,9 +24,11 @@ use answer::Window;
 use refusals::Refusals;
 use remembered::Remembered;
 
+pub use cuts::Cuts;
 pub use grant::{Admitted, Grant};
+pub use hold::Hold;
 pub use possession::Possession;
-pub use standing::{Cuts, Hold, Standing};
+pub use standing::Standing;
 
 /// Asks the snapshot in force. One per worker; not shared between threads.
 pub struct Gate {

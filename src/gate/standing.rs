@@ -1,21 +1,19 @@
 //! A live connection's grant, kept true as rules and time move on. `check` is asked for each request;
 //! `Hold` stands for each open request, stream and upgrade, and lapses when its scope is denied.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::task::{Poll, Waker};
 
 use ipnet::IpNet;
 
 use super::answer::{Answer, Judged, Window};
 use super::grant::Kind;
-use super::{Admitted, Asker, Checkpoint, Gate, Grant, Possession};
+use super::hold::{Held, Holds};
+use super::{Admitted, Asker, Checkpoint, Cuts, Gate, Grant, Hold, Possession};
 use crate::admission::{Candidate, ClientAddress, Decision, Denial, Origin, Principal, RouteAuth, Scope, Verdict};
-use crate::metrics::Metrics;
 
 /// One connection's standing. Registered with its worker's gate while it lives.
 pub struct Standing {
@@ -28,7 +26,7 @@ pub struct Standing {
     /// The latest answers about requests, latest first.
     answers: RefCell<Vec<Rc<Answer>>>,
     holds: RefCell<Holds>,
-    waker: Cell<Option<Waker>>,
+    waker: RefCell<Option<Waker>>,
 }
 
 /// The answer about the connection itself.
@@ -40,36 +38,6 @@ struct Connection {
     lapsed: Option<Denial>,
     /// Held until the connection is gone.
     cuts: Option<Arc<Cuts>>,
-}
-
-/// An open request, stream or upgrade: lapses when its own scope, or the whole connection, is denied.
-pub struct Hold {
-    standing: Rc<Standing>,
-    slot: usize,
-}
-
-#[derive(Default)]
-struct Holds {
-    slots: Vec<Option<Held>>,
-    free: Vec<usize>,
-}
-
-struct Held {
-    answer: Rc<Answer>,
-    /// Whose request it is: the same certificate under another name is another client.
-    principal: Option<Arc<Principal>>,
-    lapsed: Option<Denial>,
-    cuts: Option<Arc<Cuts>>,
-    waker: Option<Waker>,
-}
-
-/// Measures one install: from the change being seen to the last connection cut. The last holder to drop it observes
-/// `portcullis_revocation_seconds`, if anything was cut.
-#[derive(Debug)]
-pub struct Cuts {
-    pub seen: Instant,
-    metrics: Arc<Metrics>,
-    cut: AtomicU64,
 }
 
 impl Standing {
@@ -110,7 +78,7 @@ impl Standing {
             }),
             answers: RefCell::default(),
             holds: RefCell::default(),
-            waker: Cell::default(),
+            waker: RefCell::default(),
             possession,
         });
         standing.slot.set(gate.standings.borrow_mut().enter(Rc::downgrade(&standing)));
@@ -120,7 +88,7 @@ impl Standing {
     /// Asks for one request, and records a denial. Remembered by everything the answer depends on, so that a request costs two comparisons.
     pub fn check(&self, scope: &Scope<'_>) -> Result<Grant, Denial> {
         self.keep_true(None);
-        if let Some(denial) = self.connection.borrow().lapsed {
+        if let Some(denial) = self.has_lapsed() {
             return Err(denial);
         }
         let answer = self.answer(scope);
@@ -142,17 +110,20 @@ impl Standing {
             Err(decision) => (None, Some(refusal(decision))),
         };
         let held = Held { answer, principal, lapsed, cuts: None, waker: None };
-        Hold { standing: Rc::clone(self), slot: self.holds.borrow_mut().enter(held) }
+        Hold::new(self, held)
     }
 
     /// Waits until the connection itself is denied. Await it in one place only.
     pub fn lapsed(self: &Rc<Self>) -> impl Future<Output = Denial> + 'static {
         let standing = Rc::clone(self);
         poll_fn(move |context| {
-            if let Some(denial) = standing.connection.borrow().lapsed {
+            if let Some(denial) = standing.has_lapsed() {
                 return Poll::Ready(denial);
             }
-            standing.waker.set(Some(context.waker().clone()));
+            match &mut *standing.waker.borrow_mut() {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
             Poll::Pending
         })
     }
@@ -181,13 +152,20 @@ impl Standing {
 
     /// Returns how many requests, streams and upgrades are open.
     pub fn holds_open(&self) -> usize {
-        let holds = self.holds.borrow();
-        holds.slots.len() - holds.free.len()
+        self.holds.borrow().len()
     }
 
     /// Gateways of the principal, whose forwarding header counts; empty when none.
     pub fn gateway_ips(&self) -> Arc<[IpNet]> {
         Arc::clone(&self.connection.borrow().gateways)
+    }
+
+    pub(super) fn has_lapsed(&self) -> Option<Denial> {
+        self.connection.borrow().lapsed
+    }
+
+    pub(super) fn holds(&self) -> &RefCell<Holds> {
+        &self.holds
     }
 
     /// Asks again whatever no longer holds; returns the second at which time alone may change an answer.
@@ -304,84 +282,6 @@ impl Drop for Standing {
 impl std::fmt::Debug for Standing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Standing").field("asker", &self.asker).field("denied", &self.denied()).finish_non_exhaustive()
-    }
-}
-
-impl Hold {
-    /// Waits until the scope, or the connection, is denied. May be polled from one task at a time.
-    pub fn poll_lapsed(&self, context: &mut Context<'_>) -> Poll<Denial> {
-        let connection: Ref<'_, Connection> = self.standing.connection.borrow();
-        let mut holds = self.standing.holds.borrow_mut();
-        let Some(held) = &mut holds.slots[self.slot] else { return Poll::Pending };
-        if let Some(denial) = connection.lapsed.or(held.lapsed) {
-            return Poll::Ready(denial);
-        }
-        match &mut held.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    /// Waits until the scope, or the connection, is denied.
-    pub async fn lapsed(&self) -> Denial {
-        poll_fn(|context| self.poll_lapsed(context)).await
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let held = self.standing.holds.borrow_mut().leave(self.slot);
-        drop(held);
-    }
-}
-
-impl std::fmt::Debug for Hold {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hold").field("slot", &self.slot).finish_non_exhaustive()
-    }
-}
-
-impl Holds {
-    fn enter(&mut self, held: Held) -> usize {
-        if let Some(slot) = self.free.pop() {
-            self.slots[slot] = Some(held);
-            return slot;
-        }
-        self.slots.push(Some(held));
-        self.slots.len() - 1
-    }
-
-    fn leave(&mut self, slot: usize) -> Option<Held> {
-        self.free.push(slot);
-        self.slots[slot].take()
-    }
-
-    fn live(&mut self) -> impl Iterator<Item = &mut Held> {
-        self.slots.iter_mut().flatten()
-    }
-}
-
-impl Cuts {
-    /// Begins to measure an install whose change was seen at `seen`.
-    pub fn new(seen: Instant, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { seen, metrics, cut: AtomicU64::new(0) })
-    }
-
-    fn one_more(self: &Arc<Self>) -> Arc<Self> {
-        self.cut.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(self)
-    }
-}
-
-impl Drop for Cuts {
-    fn drop(&mut self) {
-        let cut = *self.cut.get_mut();
-        if cut > 0 {
-            let took = self.seen.elapsed();
-            self.metrics.revocation(took);
-            tracing::info!(cut, milliseconds = took.as_secs_f64() * 1e3, "what the change denied is gone");
-        }
     }
 }
 

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::socket::Listening;
+use super::socket::{Accepting, Listening};
 use crate::connection::Accepted;
 use crate::drain::Drain;
 use crate::limits::Load;
@@ -29,7 +28,7 @@ pub(super) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listening = {
         let _inside = runtime.enter();
-        listening.into_iter().map(AsyncFd::new).collect::<io::Result<Vec<_>>>()?
+        listening.into_iter().map(Listening::register).collect::<io::Result<Vec<_>>>()?
     };
     let acceptor = Arc::new(Acceptor { workers, load, rules, metrics, accepted: AtomicU64::new(1) });
     std::thread::Builder::new().name("acceptor".into()).spawn(move || {
@@ -60,33 +59,31 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn accept_from(&self, socket: &AsyncFd<Listening>) {
+    async fn accept_from(&self, socket: &Accepting) {
         let mut failed = 0;
         loop {
-            let Ok(mut ready) = socket.readable().await else { return };
-            match ready.try_io(|socket| socket.get_ref().accept()) {
-                Ok(Ok(accepted)) => {
+            match socket.accept().await {
+                Ok(accepted) => {
                     failed = 0;
-                    self.hand_over(accepted, socket.get_ref());
+                    self.hand_over(accepted, socket);
                 }
                 // The client was gone before we came: the next one may not be.
-                Ok(Err(error)) if is_of_one_connection(&error) => {}
-                Ok(Err(error)) => {
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
                     self.metrics.accept_errors.inc();
                     // Said at powers of two: the disk may be what is full.
                     if u32::is_power_of_two(failed + 1) {
-                        let listener = &*socket.get_ref().name;
+                        let listener = &*socket.name;
                         tracing::error!(%error, listener, "cannot accept; raise the limit of open files, or lower [limits] connections");
                     }
                     failed += 1;
                     tokio::time::sleep(BACK_OFF * failed.min(10)).await;
                 }
-                Err(_would_block) => {}
             }
         }
     }
 
-    fn hand_over(&self, socket: crate::connection::Socket, listening: &Listening) {
+    fn hand_over(&self, socket: crate::connection::Socket, listening: &Accepting) {
         let number = self.accepted.fetch_add(1, Ordering::Relaxed);
         let Some(place) = self.load.place(self.rules.rules().limits.connections) else {
             self.metrics.overloaded("connections");

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use crate::connection;
 /// One listener's socket, or the monitor's, not yet accepted from.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    pub(super) name: Arc<str>,
+    name: Arc<str>,
     address: BindAddress,
     socket: Kind,
 }
@@ -26,7 +25,24 @@ pub(crate) struct Listening {
 pub(super) enum Kind {
     Tcp(TcpListener),
     /// With the file that goes when the socket does; one of systemd's stays.
-    Unix(UnixListener, Option<PathBuf>),
+    Unix(UnixListener, Option<Removed>),
+}
+
+/// A file that is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Removed(PathBuf);
+
+/// One socket in the reactor of the thread that accepts from it.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    pub(super) name: Arc<str>,
+    socket: Registered,
+}
+
+#[derive(Debug)]
+enum Registered {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener, #[expect(dead_code, reason = "dropped with the socket")] Option<Removed>),
 }
 
 impl Listening {
@@ -35,7 +51,7 @@ impl Listening {
         let socket = match &bind.address {
             BindAddress::Systemd(name) => systemd::socket(name),
             BindAddress::Tcp(address) => tcp(*address).map(Kind::Tcp),
-            BindAddress::Unix(path) => unix(path).map(|socket| Kind::Unix(socket, Some(path.clone()))),
+            BindAddress::Unix(path) => unix(path).map(|socket| Kind::Unix(socket, Some(Removed(path.clone())))),
         };
         match socket {
             Ok(socket) => Ok(Self { name: Arc::clone(&bind.name), address: bind.address.clone(), socket }),
@@ -52,46 +68,39 @@ impl Listening {
         Bind { name: Arc::clone(&self.name), address }
     }
 
-    /// Takes the next connection, if one waits.
-    pub(crate) fn accept(&self) -> io::Result<connection::Socket> {
+    /// Takes the socket into the reactor of the current runtime.
+    pub(crate) fn register(self) -> io::Result<Accepting> {
+        let socket = match self.socket {
+            Kind::Tcp(socket) => Registered::Tcp(tokio::net::TcpListener::from_std(socket)?),
+            Kind::Unix(socket, file) => Registered::Unix(tokio::net::UnixListener::from_std(socket)?, file),
+        };
+        Ok(Accepting { name: self.name, socket })
+    }
+}
+
+impl Accepting {
+    /// Waits for the next connection, and takes it out of this reactor: it may live in another.
+    pub(crate) async fn accept(&self) -> io::Result<connection::Socket> {
         match &self.socket {
-            Kind::Tcp(socket) => {
-                let (stream, peer) = socket.accept()?;
-                stream.set_nonblocking(true)?;
+            Registered::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                let stream = stream.into_std()?;
                 // Small answers must not wait for an acknowledgement; a client that vanished must be noticed some day.
                 stream.set_nodelay(true)?;
                 SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
                 Ok(connection::Socket::Tcp(stream, peer))
             }
-            Kind::Unix(socket, _) => {
-                let (stream, _) = socket.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok(connection::Socket::Unix(stream))
+            Registered::Unix(socket, _) => {
+                let (stream, _) = socket.accept().await?;
+                Ok(connection::Socket::Unix(stream.into_std()?))
             }
         }
     }
 }
 
-impl AsFd for Listening {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.socket {
-            Kind::Tcp(socket) => socket.as_fd(),
-            Kind::Unix(socket, _) => socket.as_fd(),
-        }
-    }
-}
-
-impl AsRawFd for Listening {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-impl Drop for Listening {
+impl Drop for Removed {
     fn drop(&mut self) {
-        if let Kind::Unix(_, Some(path)) = &self.socket {
-            let _ = std::fs::remove_file(path);
-        }
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -1,0 +1,102 @@
+//! An open request, stream or upgrade of a connection, and the places where a standing keeps them.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::answer::Answer;
+use super::{Cuts, Standing};
+use crate::admission::{Denial, Principal};
+
+/// An open request, stream or upgrade: lapses when its own scope, or the whole connection, is denied.
+pub struct Hold {
+    standing: Rc<Standing>,
+    slot: usize,
+}
+
+/// Every open hold of a standing, at a slot of its own.
+#[derive(Default)]
+pub(super) struct Holds {
+    slots: Vec<Option<Held>>,
+    free: Vec<usize>,
+}
+
+/// What a standing knows of one hold.
+pub(super) struct Held {
+    pub(super) answer: Rc<Answer>,
+    /// Whose request it is: the same certificate under another name is another client.
+    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) lapsed: Option<Denial>,
+    /// Kept until the hold is gone.
+    pub(super) cuts: Option<Arc<Cuts>>,
+    pub(super) waker: Option<Waker>,
+}
+
+impl Hold {
+    pub(super) fn new(standing: &Rc<Standing>, held: Held) -> Self {
+        let slot = standing.holds().borrow_mut().enter(held);
+        Self { standing: Rc::clone(standing), slot }
+    }
+
+    /// Waits until the scope, or the connection, is denied. May be polled from one task at a time.
+    pub fn poll_lapsed(&self, context: &mut Context<'_>) -> Poll<Denial> {
+        let connection = self.standing.has_lapsed();
+        let mut holds = self.standing.holds().borrow_mut();
+        // INVARIANT: the slot is this hold's until it is dropped.
+        let Some(held) = &mut holds.slots[self.slot] else { return Poll::Pending };
+        if let Some(denial) = connection.or(held.lapsed) {
+            return Poll::Ready(denial);
+        }
+        match &mut held.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Waits until the scope, or the connection, is denied.
+    pub async fn lapsed(&self) -> Denial {
+        poll_fn(|context| self.poll_lapsed(context)).await
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // Dropped outside of the borrow: the last one cut ends a measurement, and a waker may end a task.
+        let held = self.standing.holds().borrow_mut().leave(self.slot);
+        drop(held);
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hold").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+impl Holds {
+    /// Returns how many are open.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Goes through all that are open.
+    pub(super) fn live(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.slots.iter_mut().flatten()
+    }
+
+    fn enter(&mut self, held: Held) -> usize {
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot] = Some(held);
+            return slot;
+        }
+        self.slots.push(Some(held));
+        self.slots.len() - 1
+    }
+
+    fn leave(&mut self, slot: usize) -> Option<Held> {
+        self.free.push(slot);
+        self.slots[slot].take()
+    }
+}
