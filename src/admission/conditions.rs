@@ -1,6 +1,8 @@
 //! Conditions: when, from where, from which page a principal may come, and on which surface. And what every
 //! certificate has to be: in its time, with a key that is worth something.
 
+use std::net::IpAddr;
+
 use rustls_pki_types::UnixTime;
 
 use super::decision::{Denial, Horizon, Steps};
@@ -78,6 +80,8 @@ impl Terms {
         let ip = match scope.address {
             // A trusted header may still name the client; the request will know.
             ClientAddress::Unsettled(_) if scope.request.is_none() => return Ok(()),
+            // So may one of the principal's own gateways, which only the principal's terms tell.
+            ClientAddress::Settled(ip) if scope.request.is_none() && self.is_gateway(ip) => return Ok(()),
             ClientAddress::Settled(ip) | ClientAddress::Unsettled(ip) => ip.to_canonical(),
             ClientAddress::Unknown => {
                 let finding = "the client has no address (a unix socket without PROXY), and client_ips asks for one";
@@ -89,6 +93,11 @@ impl Terms {
             false => Err(steps.failed("conditions", format!("{ip} is outside the principal's client_ips"), Denial::ClientIpDenied)),
         }
     }
+
+    fn is_gateway(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.gateway_ips.iter().any(|network| network.contains(&ip))
+    }
 }
 
 /// Says why a key is worth nothing, or costs too much to check.
@@ -99,5 +108,35 @@ pub(super) fn weak_key(certificate: &Certificate) -> Option<String> {
         KeyKind::Rsa { bits } if bits > 8192 => Some(format!("an RSA key of {bits} bits; 8192 at most")),
         KeyKind::Other => Some("a key of a kind that is not supported: RSA, EC on P-256, P-384 or P-521, Ed25519".to_owned()),
         KeyKind::Ec { .. } | KeyKind::Ed25519 | KeyKind::Rsa { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scope::RequestScope;
+    use super::super::{Access, Origin, Surface};
+    use super::*;
+
+    #[test]
+    fn a_gateway_of_the_principal_is_judged_by_the_address_that_its_request_names() {
+        let terms = Terms {
+            client_ips: Some(vec!["192.0.2.0/24".parse().unwrap()]),
+            gateway_ips: vec!["10.20.0.5/32".parse().unwrap()],
+            ..Terms::default()
+        };
+        let request =
+            RequestScope { surface: Surface::Proxy, route: None, access: Access::Read, origin: Origin::Absent, unsafe_method: false };
+        let at = |ip: &str| ClientAddress::Settled(ip.parse().unwrap());
+        for (address, request, admitted) in [
+            (at("10.20.0.5"), None, true),
+            (at("::ffff:10.20.0.5"), None, true),
+            (at("10.20.0.6"), None, false),
+            (at("10.20.0.5"), Some(request), false),
+            (at("192.0.2.1"), Some(request), true),
+            (ClientAddress::Unknown, None, false),
+        ] {
+            let checked = terms.check_address(&Scope { address, request }, &mut Steps::default());
+            assert_eq!(checked.is_ok(), admitted, "{address:?} {}", request.is_some());
+        }
     }
 }

@@ -65,6 +65,11 @@ async fn a_principals_own_gateways_are_trusted_for_it() {
     let (upstream, proxy, alice) = start("gateway_ips = [\"127.0.0.1/32\"]", "").await;
     let (status, address) = told(&proxy, &upstream, &alice, &[("x-forwarded-for", "192.0.2.7")]).await;
     assert_eq!((status, address), (200, vec!["192.0.2.7".to_owned()]));
+    // The gateway itself may be outside client_ips: what counts is whom it speaks for.
+    let (upstream, proxy, alice) = start("gateway_ips = [\"127.0.0.1/32\"]\nclient_ips = [\"192.0.2.0/24\"]", "").await;
+    let (status, address) = told(&proxy, &upstream, &alice, &[("x-forwarded-for", "192.0.2.7")]).await;
+    assert_eq!((status, address), (200, vec!["192.0.2.7".to_owned()]));
+    assert_eq!(told(&proxy, &upstream, &alice, &[]).await, (403, vec!["client_ip_denied".to_owned()]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
