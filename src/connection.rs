@@ -6,6 +6,7 @@ mod http2;
 mod transport;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 use crate::address::proxy::{self, Proxied};
-use crate::admission::{ClientAddress, Denial};
+use crate::admission::{ClientAddress, Denial, RouteScope};
 use crate::drain::Drain;
 use crate::gate::{Asker, Gate, Standing};
 use crate::http1::{Ending, EndingKind};
@@ -57,7 +58,8 @@ impl Worker {
         *self.rules.borrow_mut() = Arc::clone(rules);
         self.requests.install(Arc::clone(rules));
         self.gate.limit_refusals(rules.limits.denial_lines);
-        self.gate.install(Arc::clone(&rules.snapshot), cuts);
+        let routes: HashMap<&str, &RouteScope> = rules.routes.iter().map(|route| (&*route.scope.name, &route.scope)).collect();
+        self.gate.install(Arc::clone(&rules.snapshot), &|name| routes.get(name).copied(), cuts);
     }
 }
 

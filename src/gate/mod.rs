@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
-use crate::admission::{Candidate, Decision, Scope, Snapshot, Verdict};
+use crate::admission::{Candidate, Decision, RouteScope, Scope, Snapshot, Verdict};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use answer::Window;
@@ -95,11 +95,12 @@ impl Gate {
     }
 
     /// Puts a snapshot in force on this worker and asks every live standing again, before it returns: whoever is
-    /// denied has then been woken. `cuts` is held by each until it is gone.
-    pub fn install(&self, snapshot: Arc<Snapshot>, cuts: Option<&Arc<Cuts>>) {
+    /// denied has then been woken. `routes` finds what a route of this name asks for now: open requests are judged
+    /// by that. `cuts` is held by each that is cut until it is gone.
+    pub fn install<'a>(&self, snapshot: Arc<Snapshot>, routes: &dyn Fn(&str) -> Option<&'a RouteScope>, cuts: Option<&Arc<Cuts>>) {
         *self.snapshot.borrow_mut() = snapshot;
         self.installs.set(self.installs.get() + 1);
-        self.review(cuts);
+        self.review(routes, cuts);
     }
 
     /// Asks again whose `valid_until` has passed: the tick of one second.
@@ -108,7 +109,7 @@ impl Gate {
         let now = self.clock.now().as_secs();
         // A clock that was set back makes answers stale too: a certificate may not be valid yet.
         if now >= self.due.get() || now < self.looked.get() {
-            self.review(None);
+            self.review(&|_| None, None);
         }
         self.looked.set(now);
     }
@@ -175,14 +176,14 @@ impl Gate {
     }
 
     /// Asks every live standing whose answers no longer hold.
-    fn review(&self, cuts: Option<&Arc<Cuts>>) {
+    fn review<'a>(&self, routes: &dyn Fn(&str) -> Option<&'a RouteScope>, cuts: Option<&Arc<Cuts>>) {
         self.due.set(u64::MAX);
         let live = self.standings.borrow().slots.len();
         for slot in 0..live {
             // Not borrowed while the standing is asked: waking one may end another.
             let standing = self.standings.borrow().slots.get(slot).and_then(|weak| weak.as_ref()?.upgrade());
             if let Some(standing) = standing {
-                self.due.set(self.due.get().min(standing.review(cuts)));
+                self.due.set(self.due.get().min(standing.review(routes, cuts)));
             }
         }
     }

@@ -13,7 +13,9 @@ use super::answer::{Answer, Judged, Window};
 use super::grant::Kind;
 use super::hold::{Held, Holds};
 use super::{Admitted, Asker, Checkpoint, Cuts, Gate, Grant, Hold, Possession};
-use crate::admission::{Candidate, ClientAddress, Decision, Denial, Origin, Principal, RouteAuth, Scope, Verdict};
+use crate::admission::{
+    Candidate, ClientAddress, Decision, Denial, Origin, Principal, RequestScope, RouteAuth, RouteScope, Scope, Verdict,
+};
 
 /// One connection's standing. Registered with its worker's gate while it lives.
 pub struct Standing {
@@ -169,7 +171,7 @@ impl Standing {
     }
 
     /// Asks again whatever no longer holds; returns the second at which time alone may change an answer.
-    pub(super) fn review(&self, cuts: Option<&Arc<Cuts>>) -> u64 {
+    pub(super) fn review<'a>(&self, routes: &dyn Fn(&str) -> Option<&'a RouteScope>, cuts: Option<&Arc<Cuts>>) -> u64 {
         self.keep_true(cuts);
         let connection = self.connection.borrow();
         if connection.lapsed.is_some() {
@@ -177,7 +179,7 @@ impl Standing {
         }
         let until = connection.window.until;
         drop(connection);
-        until.min(self.review_holds(cuts))
+        until.min(self.review_holds(routes, cuts))
     }
 
     /// Judges the connection again if its answer no longer holds. Once admitted and now denied, it lapses.
@@ -210,10 +212,13 @@ impl Standing {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn review_holds(&self, cuts: Option<&Arc<Cuts>>) -> u64 {
+    fn review_holds<'a>(&self, routes: &dyn Fn(&str) -> Option<&'a RouteScope>, cuts: Option<&Arc<Cuts>>) -> u64 {
         let mut until = u64::MAX;
         let mut wakers = Vec::new();
         for held in self.holds.borrow_mut().live().filter(|held| held.lapsed.is_none()) {
+            if let Some(answer) = self.on_route_of_now(&held.answer, routes) {
+                held.answer = answer;
+            }
             self.refresh(&held.answer);
             let judged = held.answer.judged.borrow();
             until = until.min(judged.window.until);
@@ -233,6 +238,14 @@ impl Standing {
         }
         wakers.into_iter().for_each(Waker::wake);
         until
+    }
+
+    /// Asks the same of a route that asks for something else now. A route that is gone leaves what is open to end by itself.
+    fn on_route_of_now<'a>(&self, answer: &Answer, routes: &dyn Fn(&str) -> Option<&'a RouteScope>) -> Option<Rc<Answer>> {
+        let scope = answer.scope();
+        let request = scope.request?;
+        let (then, now) = (request.route?, routes(&request.route?.name)?);
+        (then != now).then(|| self.answer(&Scope { request: Some(RequestScope { route: Some(now), ..request }), ..scope }))
     }
 
     /// Returns an answer that holds: remembered, or judged now.
