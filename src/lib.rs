@@ -11,6 +11,8 @@ pub mod drain;
 pub mod metrics;
 /// DER and PEM read once, into types.
 pub mod pki;
+/// Coarse deadlines: one timer per worker.
+pub mod ticker;
 
 // What it tells: names the vocabulary only.
 /// The access log: its lines, and their writer off the hot path.

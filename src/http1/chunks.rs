@@ -1,0 +1,188 @@
+//! The strict reading of chunked framing (RFC 9112, 7.1), byte by byte over whatever arrives: nothing is
+//! copied but the trailer section, which is judged as a whole before its last byte is let through.
+
+use super::head::{Fault, find_end, judge_trailers};
+
+/// Where in a chunked body we are.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    place: Place,
+    /// Bytes of framing since the last data: sizes, extensions and trailers are bounded.
+    framing: usize,
+    trailers: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// This many bytes of data are left.
+    Data(u64),
+    DataReturn,
+    DataFeed,
+    Done,
+    Extension(u64),
+    Size {
+        digits: u8,
+        size: u64,
+    },
+    SizeFeed(u64),
+    /// In the trailer section, of which this many bytes were scanned.
+    Trailers(usize),
+}
+
+impl Chunks {
+    pub(super) fn new() -> Self {
+        Self { place: START, framing: 0, trailers: Vec::new() }
+    }
+
+    /// Says whether the body has ended.
+    pub(super) fn is_done(&self) -> bool {
+        self.place == Place::Done
+    }
+
+    /// Reads on, and returns how many of the bytes belong to the body.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut at = 0;
+        while at < bytes.len() && self.place != Place::Done {
+            if let Place::Data(left) = self.place {
+                let here = left.min((bytes.len() - at) as u64);
+                at += here as usize;
+                self.framing = 0;
+                self.place = if left == here { Place::DataReturn } else { Place::Data(left - here) };
+                continue;
+            }
+            self.framing += 1;
+            if self.framing > MAX_FRAMING {
+                return Err(Fault::Malformed("the framing of a chunk is too long"));
+            }
+            self.place = self.step(bytes[at])?;
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    fn step(&mut self, byte: u8) -> Result<Place, Fault> {
+        match (self.place, byte) {
+            (Place::Size { digits, size }, _) if byte.is_ascii_hexdigit() => {
+                // 15 digits: far from where a size could overflow anybody's integer.
+                if digits == 15 {
+                    return Err(Fault::Malformed("a chunk's size is too large"));
+                }
+                Ok(Place::Size { digits: digits + 1, size: size << 4 | u64::from(hex(byte)) })
+            }
+            (Place::Size { digits: 0, .. }, _) => Err(Fault::Malformed("a chunk has no size")),
+            (Place::Size { size, .. } | Place::Extension(size), b'\r') => Ok(Place::SizeFeed(size)),
+            (Place::Size { size, .. }, b';') => Ok(Place::Extension(size)),
+            (Place::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => Ok(Place::Extension(size)),
+            (Place::SizeFeed(0), b'\n') => Ok(Place::Trailers(0)),
+            (Place::SizeFeed(size), b'\n') => Ok(Place::Data(size)),
+            (Place::DataReturn, b'\r') => Ok(Place::DataFeed),
+            (Place::DataFeed, b'\n') => Ok(START),
+            (Place::Trailers(_), _) => self.trailer(byte),
+            _ => Err(Fault::Malformed("a chunk is not framed as such")),
+        }
+    }
+
+    fn trailer(&mut self, byte: u8) -> Result<Place, Fault> {
+        self.trailers.push(byte);
+        if byte != b'\n' {
+            return Ok(Place::Trailers(self.trailers.len()));
+        }
+        // No trailers at all, or the empty line that ends them.
+        if self.trailers == b"\r\n" {
+            return Ok(Place::Done);
+        }
+        match find_end(&self.trailers, self.trailers.len() - 1)? {
+            Some(_) => judge_trailers(&self.trailers).map(|()| Place::Done),
+            None => Ok(Place::Trailers(self.trailers.len())),
+        }
+    }
+}
+
+fn hex(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => byte - b'0',
+        _ => (byte | 0x20) - b'a' + 10,
+    }
+}
+
+const START: Place = Place::Size { digits: 0, size: 0 };
+const MAX_FRAMING: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In one piece and byte by byte: the answer may not depend on how it arrived.
+    fn read(body: &[u8]) -> Result<(usize, bool), Fault> {
+        let mut whole = Chunks::new();
+        let at_once = whole.advance(body).map(|read| (read, whole.is_done()));
+        let mut pieces = Chunks::new();
+        let mut read = Ok(0);
+        for byte in body {
+            if let (Ok(sum), false) = (read, pieces.is_done()) {
+                read = pieces.advance(&[*byte]).map(|more| sum + more);
+            }
+        }
+        assert_eq!(at_once, read.map(|read| (read, pieces.is_done())), "{:?}", String::from_utf8_lossy(body));
+        at_once
+    }
+
+    #[test]
+    fn a_chunked_body_ends_where_it_says() {
+        let table: &[(&str, usize, bool)] = &[
+            ("0\r\n\r\n", 5, true),
+            ("0\r\n\r\nGET /", 5, true),
+            ("5\r\nhello\r\n0\r\n\r\n", 15, true),
+            ("00005\r\nhello\r\n000\r\n\r\nx", 21, true),
+            ("A\r\n0123456789\r\na;x=\"y z\"\r\n0123456789\r\n0\r\nX: y\r\n\r\n", 49, true),
+            ("5\r\nhel", 6, false),
+            ("5", 1, false),
+            ("0\r\nX: y\r\n", 9, false),
+        ];
+        for (body, length, done) in table {
+            assert_eq!(read(body.as_bytes()), Ok((*length, *done)), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_chunk_is_refused() {
+        let bodies = [
+            "\r\n",
+            " 5\r\nhello\r\n",
+            "5 \r\nhello\r\n",
+            "5\t;x\r\nhello\r\n",
+            "5 ;x\r\nhello\r\n",
+            "+5\r\nhello\r\n",
+            "-5\r\nhello\r\n",
+            "0x5\r\nhello\r\n",
+            "5\nhello\r\n0\r\n\r\n",
+            "5\rhello\r\n",
+            "5\r\nhello0\r\n\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "5\r\nhello\r0\r\n\r\n",
+            "5\r\nhello\r\n\r\n0\r\n\r\n",
+            "g\r\n",
+            "5;x\ny\r\nhello\r\n",
+            "5;x\0y\r\nhello\r\n",
+            "5;\u{7f}\r\n",
+            "10000000000000000\r\n",
+            "fffffffffffffffff\r\n",
+            "0\r\nX: y\n\r\n",
+            "0\r\n\n",
+            "0\n\r\n",
+            "0\r\n X: y\r\n\r\n",
+            "0\r\nX\r\n\r\n",
+            "0\r\nX : y\r\n\r\n",
+            "0\r\nX: y\r\n z\r\n\r\n",
+            "0\r\nX: \0\r\n\r\n",
+            ";x\r\n",
+        ];
+        for body in bodies {
+            assert!(matches!(read(body.as_bytes()), Err(Fault::Malformed(_))), "{body:?} is let through");
+        }
+        for (start, filler, end) in [("5;", "x", "\r\nhello"), ("0\r\n", "X: y\r\n", "\r\n"), ("", "0", "5\r\nhello")] {
+            let body = format!("{start}{}{end}", filler.repeat(MAX_FRAMING));
+            assert!(read(body.as_bytes()).is_err(), "{start:?} goes on for ever");
+        }
+    }
+}
