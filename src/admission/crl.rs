@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::chain::Issuer;
 use super::decision::Horizon;
 use super::principal::Provenance;
 use super::trust::Trust;
@@ -54,6 +55,9 @@ pub(super) struct Crls {
     stale: StaleCrl,
     required: bool,
     problems: Vec<CrlProblem>,
+    /// Anchors that are no roots, and on the CRL of a configured CA that signed them.
+    revoked_anchors: HashMap<u32, String>,
+    identity: Option<Fingerprint>,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +126,14 @@ impl CrlsBuilder {
         for (at, entry) in crls.entries.iter().enumerate() {
             crls.by_issuer.entry(entry.crl.issuer.der.clone()).or_default().push(u32::try_from(at).unwrap_or(u32::MAX));
         }
+        for (at, anchor) in (0..).zip(trust.certificates()).filter(|(_, anchor)| !anchor.is_self_issued()) {
+            if let Some(why) = crls.lists(anchor, trust) {
+                crls.revoked_anchors.insert(at, why);
+            }
+        }
+        let mut all: Vec<[u8; 32]> = crls.entries.iter().map(|entry| *entry.identity.as_bytes()).collect();
+        all.sort_unstable();
+        crls.identity = Some(Fingerprint::of(all.as_flattened()));
         crls
     }
 }
@@ -135,12 +147,19 @@ impl Crls {
         self.entries.iter().map(|entry| (&entry.crl, &entry.written))
     }
 
-    /// Writes down everything that distinguishes these CRLs from others.
-    pub(super) fn write_identity(&self, out: &mut Vec<u8>) {
-        let mut all: Vec<[u8; 32]> = self.entries.iter().map(|entry| *entry.identity.as_bytes()).collect();
-        all.sort_unstable();
-        out.extend_from_slice(all.as_flattened());
-        out.extend_from_slice(format!("{:?}{}", self.stale, self.required).as_bytes());
+    /// Tells these CRLs from others.
+    pub(super) fn identity(&self) -> Fingerprint {
+        self.identity.unwrap_or_else(|| Fingerprint::of(b""))
+    }
+
+    /// Tells what is made of them from what others would make.
+    pub(super) fn policy_identity(&self) -> [u8; 2] {
+        [u8::from(self.stale == StaleCrl::Deny), u8::from(self.required)]
+    }
+
+    /// Says why a configured certificate anchors nothing: its own issuer took it back.
+    pub(super) fn anchor_revoked(&self, anchor: u32) -> Option<&str> {
+        self.revoked_anchors.get(&anchor).map(String::as_str)
     }
 
     /// Finds the CRLs that a CA's key vouches for, the newest of each distribution point.
@@ -166,8 +185,8 @@ impl Crls {
         speaking
     }
 
-    /// Tells whether a configured CA's CRL lists a leaf that this CA signed: asked for pins too, which have no path.
-    pub(super) fn lists_leaf(&self, leaf: &Certificate, trust: &Trust) -> Option<String> {
+    /// Tells whether a configured CA's CRL lists a certificate that this CA signed: asked for every leaf, since pins have no path.
+    pub(super) fn lists(&self, leaf: &Certificate, trust: &Trust) -> Option<String> {
         let named = self.by_issuer.get(&leaf.issuer.der)?;
         let listing = named.iter().map(|at| &self.entries[*at as usize]).filter(|entry| entry.crl.lists(&leaf.serial));
         let mut listing = listing.filter_map(|entry| entry.signer.map(|signer| (entry, signer)));
@@ -180,7 +199,8 @@ impl Crls {
     }
 
     /// Asks the CRLs of a certificate's issuer.
-    pub(super) fn status(&self, certificate: &Certificate, speaking: &Speaking, now: u64, skew: u64, horizon: &mut Horizon) -> Status {
+    pub(super) fn status(&self, certificate: &Certificate, issuer: &Issuer, now: u64, skew: u64, horizon: &mut Horizon) -> Status {
+        let speaking = &issuer.speaking;
         let entries = || speaking.crls.iter().map(|at| &self.entries[*at as usize]);
         if let Some(entry) = entries().find(|entry| entry.crl.lists(&certificate.serial)) {
             return Status::Revoked(entry.revokes(certificate));
@@ -194,7 +214,7 @@ impl Crls {
             Some(why) if self.required || self.stale == StaleCrl::Deny => return Status::Unknown(why),
             _ => {}
         }
-        if self.required && !entries().any(|entry| entry.covers(certificate)) {
+        if self.required && !(may_sign_crls(&issuer.certificate) && entries().any(|entry| entry.covers(certificate))) {
             let issuer = certificate.issuer.rfc2253();
             return Status::Unknown(format!("require_crl = true, and no CRL of {issuer:?} is at hand"));
         }
@@ -276,6 +296,8 @@ impl Entry {
 
     /// Tells whether the absence of a certificate from the list says anything.
     fn covers(&self, certificate: &Certificate) -> bool {
+        // A partition by distribution point speaks for those who name it; which do is not worked out here, so that it
+        // satisfies `require_crl` for nobody: closed, not open.
         let _ = certificate;
         self.crl.distribution_point.is_none()
     }
@@ -283,6 +305,11 @@ impl Entry {
     fn revokes(&self, certificate: &Certificate) -> String {
         format!("serial {} is on the CRL in {}", certificate.serial_hex(), self.written)
     }
+}
+
+/// RFC 5280, 6.3.3 (f). What such a CA lists is revoked all the same; its silence proves nothing.
+fn may_sign_crls(issuer: &Certificate) -> bool {
+    issuer.key_usage.is_none_or(|usage| usage.crl_sign)
 }
 
 impl fmt::Display for CrlRefusal {

@@ -3,6 +3,7 @@
 
 pub mod allowlist;
 pub mod attribute;
+mod authorities;
 pub mod authority;
 pub mod bounds;
 pub mod candidate;

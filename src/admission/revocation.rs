@@ -52,7 +52,9 @@ struct IdSet {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Issuer<'a> {
     Key(&'a SpkiPin),
-    /// No configured CA signed it: a pin's issuer is nobody we know.
+    /// Another question will say.
+    Unasked,
+    /// No configured CA signed it: a pin's issuer may be nobody we know.
     Unknown,
 }
 
@@ -130,18 +132,21 @@ impl Revocation {
         set.hit(certificate, Issuer::Unknown, Serials::Counted).is_some()
     }
 
-    /// Looks a leaf up among the ids that hold everywhere.
-    pub(super) fn leaf_hit(&self, leaf: &Certificate, issuer: Issuer<'_>) -> Option<Hit> {
-        self.describe(self.everywhere.hit(leaf, issuer, Serials::Counted))
+    /// Looks a leaf up among the ids that hold everywhere; those of an issuer left aside.
+    pub(super) fn leaf_hit(&self, leaf: &Certificate) -> Option<Hit> {
+        self.describe(self.everywhere.hit(leaf, Issuer::Unasked, Serials::Counted))
     }
 
-    /// Looks a leaf up among a principal's own ids.
+    /// Tells whether an id could hit a leaf of this serial by its issuer: only then is it worth finding out who that is.
+    pub(super) fn asks_for_issuer(&self, principal: &PrincipalName, leaf: &Certificate) -> bool {
+        let mut sets = self.principal_set(principal).into_iter().chain([&self.everywhere]);
+        sets.any(|set| set.issued_serials.contains_key(&leaf.serial))
+    }
+
+    /// Looks a leaf up among a principal's own ids, and among all ids of its issuer.
     pub(super) fn principal_hit(&self, principal: &PrincipalName, leaf: &Certificate, issuer: Issuer<'_>) -> Option<Hit> {
-        if self.by_principal.is_empty() {
-            return None;
-        }
-        let set = self.by_principal.get(&*principal.as_str().to_ascii_lowercase())?;
-        self.describe(set.hit(leaf, issuer, Serials::Counted))
+        let own = self.principal_set(principal).and_then(|set| set.hit(leaf, issuer, Serials::Counted));
+        self.describe(own.or_else(|| self.everywhere.hit_by_issuer(leaf, issuer)))
     }
 
     /// Looks an intermediate or an anchor up among the ids that hold everywhere.
@@ -153,6 +158,13 @@ impl Revocation {
     pub(super) fn anchor_hit(&self, key: &SpkiPin, member: &Certificate, issuer: Issuer<'_>, below: bool) -> Option<Hit> {
         let serials = if below { Serials::Counted } else { Serials::Ignored };
         self.describe(self.by_anchor_key.get(key)?.hit(member, issuer, serials))
+    }
+
+    fn principal_set(&self, principal: &PrincipalName) -> Option<&IdSet> {
+        if self.by_principal.is_empty() {
+            return None;
+        }
+        self.by_principal.get(&*principal.as_str().to_ascii_lowercase())
     }
 
     fn describe(&self, entry: Option<u32>) -> Option<Hit> {
@@ -206,6 +218,7 @@ impl IdSet {
             return None;
         }
         match issuer {
+            Issuer::Unasked => None,
             Issuer::Key(key) => self.serials_of_issuers.get(&(certificate.serial.clone(), *key)).copied(),
             // Closed, not open: the serial fits, and nobody can tell us that the issuer does not.
             Issuer::Unknown => self.issued_serials.get(&certificate.serial).copied(),

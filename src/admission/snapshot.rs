@@ -1,13 +1,22 @@
 //! Everything a decision needs, immutable; `decide`.
 
+use std::sync::Arc;
+
 use rustls_pki_types::UnixTime;
 
-use super::allowlist::Allowlist;
+use super::allowlist::{Allowlist, Match};
+use super::attribute::AmbiguousCommonName;
+use super::authorities::{Authorities, validity};
 use super::candidate::Candidate;
-use super::decision::Decision;
-use super::revocation::Revocation;
-use super::scope::{RouteScope, Scope};
-use crate::pki::Fingerprint;
+use super::chain::{Found, Paths};
+use super::conditions::weak_key;
+use super::decision::{Admission, Basis, Decision, Denial, Horizon, Steps, Verdict};
+use super::permission::{Access, Refusal, access_on};
+use super::principal::{Identifier, Principal};
+use super::revocation::{Issuer, Revocation};
+use super::roster::Pin;
+use super::scope::{RequestScope, RouteAuth, RouteScope, Scope};
+use crate::pki::{Certificate, Fingerprint, SpkiPin, Validity};
 
 /// The rules in force, as far as admission goes.
 #[derive(Debug)]
@@ -19,19 +28,32 @@ pub struct Snapshot {
     pub clock_skew: u64,
 }
 
+/// One question, while it is being answered.
+struct Question<'a> {
+    snapshot: &'a Snapshot,
+    scope: &'a Scope<'a>,
+    now: UnixTime,
+    steps: Steps,
+    horizon: Horizon,
+    principal: Option<Arc<Principal>>,
+}
+
 impl Snapshot {
     /// Judges a candidate (`None`: nothing was presented) in a scope at a time. The same call at every checkpoint.
     pub fn decide(&self, candidate: Option<&Candidate>, scope: &Scope<'_>, now: UnixTime) -> Decision {
-        let _ = (candidate, scope, now);
-        todo!()
+        let (steps, horizon) = (Steps::default(), Horizon::new(now));
+        let mut question = Question { snapshot: self, scope, now, steps, horizon, principal: None };
+        let verdict = question.verdict(candidate).unwrap_or_else(Verdict::Deny);
+        let Question { steps, horizon, principal, .. } = question;
+        Decision { verdict, steps, principal, generation: self.generation, valid_until: horizon.until() }
     }
 
     /// Tells trust anchors, CRLs and bounds from others: where it changes, sessions of before must not be resumed.
     pub fn trust_id(&self) -> [u8; 32] {
-        let mut parts = Vec::new();
-        parts.extend_from_slice(self.allowlist.trust.anchors_identity().as_bytes());
-        parts.extend_from_slice(self.allowlist.trust.bounds_identity().as_bytes());
-        self.revocation.crls.write_identity(&mut parts);
+        let (trust, crls) = (&self.allowlist.trust, &self.revocation.crls);
+        let parts = [trust.anchors_identity(), trust.bounds_identity(), crls.identity()];
+        let mut parts = parts.iter().flat_map(|part| part.as_bytes()).copied().collect::<Vec<u8>>();
+        parts.extend_from_slice(&crls.policy_identity());
         *Fingerprint::of(&parts).as_bytes()
     }
 
@@ -39,4 +61,232 @@ impl Snapshot {
     pub fn preflight_allows(&self, route: &RouteScope, origin: &str) -> bool {
         self.allowlist.preflight_allows(route, origin)
     }
+
+    /// Returns the gateways that may forward the address of a principal's clients.
+    pub fn gateway_ips_of<'a>(&self, principal: &'a Principal) -> &'a [ipnet::IpNet] {
+        &principal.terms.gateway_ips
+    }
+
+    /// Tells whether a configured CA signed a leaf, or it signed itself: by whose key, then.
+    fn issuer_of(&self, leaf: &Certificate) -> Option<SpkiPin> {
+        if leaf.is_self_issued() && leaf.is_signed_by(leaf.spki()) {
+            return Some(leaf.spki_pin);
+        }
+        let trust = &self.allowlist.trust;
+        let named = trust.by_subject(&leaf.issuer.der).iter().map(|known| &trust.known(*known).certificate);
+        named.take(MOST_ISSUERS).find(|issuer| leaf.is_signed_by(issuer.spki())).map(|issuer| issuer.spki_pin)
+    }
 }
+
+impl Question<'_> {
+    fn verdict(&mut self, candidate: Option<&Candidate>) -> Result<Verdict, Denial> {
+        let route = self.scope.request.and_then(|request| request.route);
+        if route.is_some_and(|route| route.auth == RouteAuth::None) {
+            self.steps.passed("route", "auth = \"none\": no certificate is consulted");
+            return Ok(Verdict::Open);
+        }
+        let Some(candidate) = candidate else {
+            if route.is_some_and(|route| route.auth == RouteAuth::Optional) {
+                self.steps.passed("route", "auth = \"optional\", and no certificate was presented");
+                return Ok(Verdict::Open);
+            }
+            return Err(self.steps.failed("certificate", "no certificate was presented", Denial::NoCredential));
+        };
+        let leaf = self.leaf(candidate)?;
+        let (principal, basis) = self.principal(candidate, leaf)?;
+        self.principal = Some(Arc::clone(&principal));
+        let identifier = self.identifier(&principal, &basis, leaf)?;
+        principal.terms.check(self.scope, self.now, &mut self.horizon, &mut self.steps)?;
+        let access = match (self.scope.request, route) {
+            (Some(request), Some(route)) => Some(self.access(&principal, &basis, leaf, &request, route)?),
+            _ => None,
+        };
+        Ok(Verdict::Admit(Admission { principal, basis, identifier, access }))
+    }
+
+    /// Judges the leaf alone: readable, strong enough, in time, not revoked.
+    fn leaf<'c>(&mut self, candidate: &'c Candidate) -> Result<&'c Certificate, Denial> {
+        let leaf = match candidate.leaf() {
+            Ok(leaf) => leaf,
+            Err(error) => return Err(self.steps.failed("certificate", error.to_string(), Denial::Unsuitable)),
+        };
+        if let Some(why) = weak_key(leaf) {
+            return Err(self.steps.failed("certificate", format!("the leaf has {why}"), Denial::Unsuitable));
+        }
+        self.steps.passed("certificate", format!("sha256:{}, subject {:?}", leaf.fingerprint, leaf.subject.rfc2253()));
+        match validity(leaf, self.now, self.snapshot.clock_skew, &mut self.horizon) {
+            Validity::Valid => self.steps.passed("validity", "the leaf is valid now"),
+            Validity::Expired => {
+                let finding = format!("the leaf has expired (notAfter {} s since 1970)", leaf.not_after);
+                return Err(self.steps.failed("validity", finding, Denial::Expired));
+            }
+            Validity::NotYet => {
+                let finding = format!("the leaf is not yet valid (notBefore {} s since 1970)", leaf.not_before);
+                return Err(self.steps.failed("validity", finding, Denial::NotYetValid));
+            }
+        }
+        let Snapshot { allowlist, revocation, .. } = self.snapshot;
+        if let Some(why) = revocation.leaf_hit(leaf).or_else(|| revocation.crls.lists(leaf, &allowlist.trust)) {
+            return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
+        }
+        self.steps.passed("revocation", "no id and no CRL of a configured CA names the leaf");
+        Ok(leaf)
+    }
+
+    /// Finds whose credential this is. The first that matches is final; rights are never united.
+    fn principal(&mut self, candidate: &Candidate, leaf: &Certificate) -> Result<(Arc<Principal>, Basis), Denial> {
+        let allowlist = &self.snapshot.allowlist;
+        if let Some(principal) = allowlist.find_admin(&leaf.fingerprint) {
+            return self.pinned(Arc::clone(principal), Basis::WellKnownAdmin, leaf, "pin", "the fingerprint is that of a well-known admin");
+        }
+        if let Some(Match { principal, written }) = allowlist.find_pin(&leaf.fingerprint) {
+            let finding = format!("pinned for {} in {written}", principal.name);
+            return self.pinned(principal, Basis::Pin, leaf, "pin", &finding);
+        }
+        if let Some(Match { principal, written }) = allowlist.find_spki_pin(&leaf.spki_pin) {
+            let finding = format!("the key is pinned for {} in {written}", principal.name);
+            return self.pinned(principal, Basis::SpkiPin, leaf, "spki_pin", &finding);
+        }
+        self.vouched(candidate, leaf)
+    }
+
+    fn pinned(
+        &mut self,
+        principal: Arc<Principal>,
+        basis: Basis,
+        leaf: &Certificate,
+        rule: &'static str,
+        finding: &str,
+    ) -> Result<(Arc<Principal>, Basis), Denial> {
+        self.steps.passed(rule, finding);
+        self.principal = Some(Arc::clone(&principal));
+        // An SPKI pin proves a key and nothing else: what its holder wrote into a certificate is no reason either way.
+        if !matches!(basis, Basis::SpkiPin)
+            && let Some(why) = Pin::unsuitable(leaf, principal.terms.allow_any_eku)
+        {
+            return Err(self.steps.failed(rule, format!("unfit to be a pin: {why}"), Denial::Unsuitable));
+        }
+        let revocation = &self.snapshot.revocation;
+        let key = if revocation.asks_for_issuer(&principal.name, leaf) { self.snapshot.issuer_of(leaf) } else { None };
+        let issuer = key.as_ref().map_or(Issuer::Unknown, Issuer::Key);
+        if let Some(why) = revocation.principal_hit(&principal.name, leaf, issuer) {
+            return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
+        }
+        Ok((principal, basis))
+    }
+
+    /// Asks the authorities.
+    fn vouched(&mut self, candidate: &Candidate, leaf: &Certificate) -> Result<(Arc<Principal>, Basis), Denial> {
+        let snapshot = self.snapshot;
+        let found = self.found(candidate, leaf);
+        let mut authorities = Authorities { snapshot, leaf, now: self.now, horizon: &mut self.horizon };
+        if let Some(why) = authorities.leaf_revoked(&found) {
+            return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
+        }
+        let (listed, path) = match authorities.first(&found, &mut self.steps) {
+            Ok(vouched) => vouched,
+            Err(Some(denial)) => {
+                let finding =
+                    "no pin is this certificate, and none of the authorities above vouches for it; the one that came furthest says why";
+                return Err(self.steps.failed("principal", finding, denial));
+            }
+            Err(None) => return Err(self.stranger(leaf)),
+        };
+        let principal = snapshot.allowlist.owner_of(listed);
+        self.principal = Some(Arc::clone(&principal));
+        let issuer = path.issuers.first().map_or(Issuer::Unknown, |issuer| Issuer::Key(&issuer.certificate.spki_pin));
+        if let Some(why) = snapshot.revocation.principal_hit(&principal.name, leaf, issuer) {
+            return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
+        }
+        Ok((principal, Basis::Authority { chain: path.chain() }))
+    }
+
+    /// Finds the paths, or remembers them: signatures are checked again only when anchors or CRLs changed.
+    fn found(&self, candidate: &Candidate, leaf: &Certificate) -> Arc<Found> {
+        let (trust, crls) = (&self.snapshot.allowlist.trust, &self.snapshot.revocation.crls);
+        let mut remembered = candidate.paths.borrow_mut();
+        if let Some(found) = remembered.as_ref().and_then(|paths| paths.remembered(trust, crls)) {
+            return found;
+        }
+        let (paths, found) = Paths::find(leaf, candidate.intermediates(), trust, crls);
+        *remembered = Some(paths);
+        found
+    }
+
+    /// Denies a leaf that nobody knows, and says to the operator whom it resembles.
+    fn stranger(&mut self, leaf: &Certificate) -> Denial {
+        let allowlist = &self.snapshot.allowlist;
+        let place = |found: &Match| format!("the certificate pinned for {} in {}", found.principal.name, found.written);
+        let resembles = if let Some(pin) = allowlist.find_kin_by_key(&leaf.spki_pin) {
+            format!("; it has the key of {}, but is another certificate: a renewal is pinned anew", place(&pin))
+        } else if let Some(pin) = allowlist.find_kin_by_subject(&leaf.subject.der) {
+            format!("; it has the subject of {}, but another key: it is another certificate", place(&pin))
+        } else if let Some(pin) = allowlist.find_kin_by_subject(&leaf.issuer.der) {
+            format!("; its issuer has the subject of {}: a pin is never an issuer", place(&pin))
+        } else {
+            String::new()
+        };
+        let finding = format!("no principal has this certificate or key, and no trust anchor its issuer's name or key{resembles}");
+        self.steps.failed("principal", finding, Denial::NotListed)
+    }
+
+    /// Finds what identifies the caller to the upstream.
+    fn identifier(&mut self, principal: &Principal, basis: &Basis, leaf: &Certificate) -> Result<Arc<str>, Denial> {
+        let name = || Arc::from(principal.name.as_str());
+        let identifier: Arc<str> = match (&principal.terms.identifier, basis) {
+            (_, Basis::SpkiPin) | (Identifier::Principal, _) => name(),
+            (Identifier::Fingerprint, _) => leaf.fingerprint.to_string().into(),
+            (Identifier::Serial, _) => leaf.serial_hex().into(),
+            (Identifier::Attribute(attribute), _) => match attribute.deciding_values(leaf) {
+                Err(AmbiguousCommonName) => {
+                    let finding = "the leaf has more than one common name, and common_name identifies";
+                    return Err(self.steps.failed("identifier", finding, Denial::AmbiguousCommonName));
+                }
+                Ok(values) => match values.into_iter().find(|value| !value.is_empty() && !value.contains('\0')) {
+                    Some(value) => value.as_ref().into(),
+                    None => {
+                        let finding = format!("the leaf has no {attribute}, which identifies");
+                        return Err(self.steps.failed("identifier", finding, Denial::IdentifierMissing));
+                    }
+                },
+            },
+        };
+        self.steps.passed("identifier", format!("{} is {identifier:?}", principal.terms.identifier));
+        Ok(identifier)
+    }
+
+    /// Judges what the principal may do on a route.
+    fn access(
+        &mut self,
+        principal: &Principal,
+        basis: &Basis,
+        leaf: &Certificate,
+        request: &RequestScope<'_>,
+        route: &RouteScope,
+    ) -> Result<Access, Denial> {
+        let terms = &principal.terms;
+        terms.check_origin(request, route, &mut self.steps)?;
+        if terms.clearance.skips_permissions() {
+            self.steps.passed("permission", "admins skip the permissions of routes");
+            return Ok(Access::Admin);
+        }
+        let named = (!matches!(basis, Basis::SpkiPin)).then_some(leaf);
+        let (needed, name) = (request.access, &route.name);
+        let (finding, denial) = match access_on(&terms.permissions, route, named) {
+            Ok(access) if access >= needed => {
+                self.steps.passed("permission", format!("{} on route {name:?}, {} needed", access.name(), needed.name()));
+                return Ok(access);
+            }
+            Ok(access) => (format!("{} on route {name:?}, {} needed", access.name(), needed.name()), Denial::NotPermitted),
+            Err(Refusal::Ambiguous) => {
+                (format!("the leaf has more than one common name, and `when` asks for it on route {name:?}"), Denial::AmbiguousCommonName)
+            }
+            Err(Refusal::Denied { number }) => (format!("permission {} denies route {name:?}", number + 1), Denial::NotPermitted),
+            Err(Refusal::Nothing) => (format!("no permission names route {name:?} for this leaf"), Denial::NotPermitted),
+        };
+        Err(self.steps.failed("permission", finding, denial))
+    }
+}
+
+/// Configured CAs of one name whose signature on a leaf is tried when only an id's issuer is in question.
+const MOST_ISSUERS: usize = 16;

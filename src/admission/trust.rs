@@ -72,6 +72,11 @@ impl Trust {
         self.known.iter().map(|known| &known.certificate)
     }
 
+    /// Tells whether a certificate is configured, byte by byte.
+    pub(super) fn has(&self, certificate: &Certificate) -> bool {
+        self.by_subject(&certificate.subject.der).iter().any(|at| self.known(*at).certificate.fingerprint == certificate.fingerprint)
+    }
+
     /// Returns the configured certificates with this subject (DER of the Name).
     pub(super) fn by_subject(&self, name: &[u8]) -> &[u32] {
         self.by_subject.get(name).map_or(&[], Vec::as_slice)

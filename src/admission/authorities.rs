@@ -1,0 +1,184 @@
+//! What each authority says of a leaf: named, led to, in time, unrevoked, for clients, in bounds. The first that
+//! vouches is final; where none does, the one that came furthest says why.
+
+use std::sync::Arc;
+
+use rustls_pki_types::UnixTime;
+
+use super::chain::{Found, Issuer as PathIssuer, Path};
+use super::crl::Status;
+use super::decision::{Denial, Horizon, Step, Steps};
+use super::revocation::{Issuer, Revocation};
+use super::snapshot::Snapshot;
+use super::trust::{Listed, Trust};
+use crate::pki::{Certificate, Validity};
+
+/// Asks the authorities about one leaf.
+pub(super) struct Authorities<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) leaf: &'a Certificate,
+    pub(super) now: UnixTime,
+    pub(super) horizon: &'a mut Horizon,
+}
+
+/// How far an authority came before it failed. Later is further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Path,
+    Shape,
+    Time,
+    Revocation,
+    Usage,
+    Bounds,
+}
+
+/// Why an authority does not vouch.
+struct Failure {
+    stage: Stage,
+    denial: Denial,
+    finding: String,
+}
+
+impl<'a> Authorities<'a> {
+    /// Looks for a revocation of the leaf along every path: a revoked leaf loses, even where another path is clean.
+    pub(super) fn leaf_revoked(&mut self, found: &Found) -> Option<String> {
+        found.paths.iter().find_map(|path| {
+            let issuer = path.issuers.first()?;
+            let by_crl = match self.status(self.leaf, issuer) {
+                Status::Revoked(why) => Some(why),
+                Status::Clean | Status::Unknown(_) => None,
+            };
+            by_crl.or_else(|| revoked_by_id(&self.snapshot.revocation, self.leaf, &path.issuers))
+        })
+    }
+
+    /// Asks the authorities in order; returns the first that vouches, and the path it vouches by.
+    pub(super) fn first<'f>(&mut self, found: &'f Found, steps: &mut Steps) -> Result<(&'a Listed, &'f Path), Option<Denial>> {
+        let trust: &'a Trust = &self.snapshot.allowlist.trust;
+        let mut named: Vec<u32> = found.named.iter().flat_map(|known| &trust.known(*known).authorities).copied().collect();
+        named.sort_unstable();
+        named.dedup();
+        let mut furthest: Option<(Stage, Denial)> = None;
+        for number in named {
+            let listed = &trust.authorities()[number as usize];
+            let of = format!("authority of {} ({})", listed.name, listed.written);
+            match self.vouches(number, listed, found) {
+                Ok(path) => {
+                    let anchor = trust.known(path.anchor).certificate.subject.rfc2253();
+                    steps.passed("authority", format!("{of}: leads to {anchor:?} in {}, within bounds", path.issuers.len()));
+                    return Ok((listed, path));
+                }
+                Err(failure) => {
+                    steps.push(Step { rule: "authority", finding: format!("{of}: {}", failure.finding), denial: Some(failure.denial) });
+                    // The order is that of priorities, so that of two equally far the first stays.
+                    if furthest.is_none_or(|(stage, _)| failure.stage > stage) {
+                        furthest = Some((failure.stage, failure.denial));
+                    }
+                }
+            }
+        }
+        Err(furthest.map(|(_, denial)| denial))
+    }
+
+    fn vouches<'f>(&mut self, number: u32, listed: &Listed, found: &'f Found) -> Result<&'f Path, Failure> {
+        let trust = &self.snapshot.allowlist.trust;
+        let ours = |known: u32| trust.known(known).authorities.binary_search(&number).is_ok();
+        if let Some(why) = &found.misshapen {
+            return Err(Failure { stage: Stage::Shape, denial: Denial::Unsuitable, finding: why.clone() });
+        }
+        let mut furthest: Option<Failure> = None;
+        let mut usable = None;
+        for path in found.paths.iter().filter(|path| ours(path.anchor)) {
+            match self.check_path(path) {
+                Ok(()) if usable.is_none() => usable = Some(path),
+                Ok(()) => {}
+                Err(failure) if furthest.as_ref().is_none_or(|before| failure.stage > before.stage) => furthest = Some(failure),
+                Err(_) => {}
+            }
+        }
+        let Some(path) = usable else {
+            return Err(furthest.unwrap_or_else(|| {
+                let why = found.failures.iter().filter(|(known, _)| ours(*known)).map(|(_, why)| why.as_str());
+                let why = why.collect::<Vec<_>>().join("; ");
+                let none =
+                    "an anchor bears the issuer's name or key, and no signature leads to it: another key, or an intermediate is missing";
+                let finding = if why.is_empty() { none.to_owned() } else { format!("no valid path: {why}") };
+                Failure { stage: Stage::Path, denial: Denial::ChainInvalid, finding }
+            }));
+        };
+        self.check_usage(listed)?;
+        listed.authority.bounds.check(self.leaf).map_err(|out| Failure {
+            stage: Stage::Bounds,
+            denial: out.denial,
+            finding: out.finding,
+        })?;
+        Ok(path)
+    }
+
+    /// Judges what changes with time: dates and revocation of every certificate of a path but the leaf's own dates.
+    fn check_path(&mut self, path: &Path) -> Result<(), Failure> {
+        let time = |denial, finding| Err(Failure { stage: Stage::Time, denial, finding });
+        for issuer in &path.issuers {
+            let name = || issuer.certificate.subject.rfc2253();
+            match validity(&issuer.certificate, self.now, self.snapshot.clock_skew, self.horizon) {
+                Validity::Valid => {}
+                Validity::Expired => return time(Denial::Expired, format!("{:?} on the path has expired", name())),
+                Validity::NotYet => return time(Denial::NotYetValid, format!("{:?} on the path is not yet valid", name())),
+            }
+        }
+        let revoked = |finding| Err(Failure { stage: Stage::Revocation, denial: Denial::Revoked, finding });
+        for (at, issuer) in path.issuers.iter().enumerate() {
+            let above = &path.issuers[at + 1..];
+            if let Some(why) = revoked_by_id(&self.snapshot.revocation, &issuer.certificate, above) {
+                return revoked(format!("{:?} on the path: {why}", issuer.certificate.subject.rfc2253()));
+            }
+        }
+        if let Some(why) = self.snapshot.revocation.crls.anchor_revoked(path.anchor) {
+            return revoked(format!("the trust anchor: {why}"));
+        }
+        let members = std::iter::once(self.leaf).chain(path.issuers.iter().map(|issuer| &*issuer.certificate));
+        for (member, issuer) in members.zip(&path.issuers) {
+            match self.status(member, issuer) {
+                Status::Clean => {}
+                Status::Revoked(why) => return revoked(format!("{:?} on the path: {why}", member.subject.rfc2253())),
+                Status::Unknown(finding) => return Err(Failure { stage: Stage::Revocation, denial: Denial::RevocationUnknown, finding }),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_usage(&self, listed: &Listed) -> Result<(), Failure> {
+        let finding = match self.leaf.extended_key_usage {
+            Some(usage) if usage.client_auth => return Ok(()),
+            Some(usage) if usage.any && !listed.authority.require_client_eku => return Ok(()),
+            None if !listed.authority.require_client_eku => return Ok(()),
+            Some(_) => "the leaf's extendedKeyUsage does not list clientAuth",
+            None => "the leaf has no extendedKeyUsage, and clientAuth is required (require_client_eku = false lets it pass)",
+        };
+        Err(Failure { stage: Stage::Usage, denial: Denial::Unsuitable, finding: finding.to_owned() })
+    }
+
+    fn status(&mut self, member: &Certificate, issuer: &PathIssuer) -> Status {
+        let (now, skew) = (self.now.as_secs(), self.snapshot.clock_skew);
+        self.snapshot.revocation.crls.status(member, issuer, now, skew, self.horizon)
+    }
+}
+
+/// Looks at a certificate's dates, and notes when they will tell otherwise.
+pub(super) fn validity(certificate: &Certificate, now: UnixTime, skew: u64, horizon: &mut Horizon) -> Validity {
+    horizon.change_at(certificate.not_before.saturating_sub(skew));
+    horizon.change_at(certificate.not_after.saturating_add(skew).saturating_add(1));
+    certificate.validity(now, skew)
+}
+
+/// Looks a path member up among ids, in the light of the CAs above it. `above` is empty for an anchor.
+fn revoked_by_id(revocation: &Revocation, member: &Certificate, above: &[PathIssuer]) -> Option<String> {
+    let key = above.first().map_or(&member.spki_pin, |issuer| &issuer.certificate.spki_pin);
+    // An anchor's own issuer is nobody's business, but for one that issued itself.
+    let issuer = if above.is_empty() && !member.is_self_issued() { Issuer::Unasked } else { Issuer::Key(key) };
+    let everywhere = revocation.issuer_hit(member, issuer);
+    let by_key = |certificate: &Arc<Certificate>, below| revocation.anchor_hit(&certificate.spki_pin, member, issuer, below);
+    everywhere
+        .or_else(|| above.iter().find_map(|ca| by_key(&ca.certificate, true)))
+        .or_else(|| revocation.anchor_hit(&member.spki_pin, member, issuer, false))
+}
