@@ -21,12 +21,14 @@ use tokio_rustls::server::TlsStream;
 use crate::address::proxy::{self, Proxied};
 use crate::admission::{ClientAddress, Denial, RouteScope};
 use crate::drain::Drain;
+use crate::failure::{self, Failure};
 use crate::gate::{Asker, Gate, Standing};
-use crate::http1::{Ending, EndingKind};
-use crate::limits::{Handshakes, Place};
+use crate::http1::{self, Ending, EndingKind, Exchange};
+use crate::limits::{Handshakes, Limits, Place};
 use crate::metrics::{HandshakeKind, HandshakeResult, ListenerMetrics, Metrics};
 use crate::request;
 use crate::rules::{ListenerRules, Rules};
+use crate::ticker::Ticker;
 use crate::tls::acceptor::ClientAuth;
 use crate::tls::handshake::{self, Session, TlsError};
 
@@ -39,6 +41,7 @@ pub struct Worker {
     pub requests: Rc<request::Worker>,
     pub rules: RefCell<Arc<Rules>>,
     pub handshakes: Rc<Handshakes>,
+    pub ticker: Rc<Ticker>,
     pub metrics: Arc<Metrics>,
     pub drain: Drain,
 }
@@ -197,34 +200,27 @@ async fn serve(worker: &Rc<Worker>, listener: &ListenerRules, session: Session<T
     if session.http2 {
         http2::serve(session.stream, context, &rules.limits, leaving).await;
     } else {
-        serve_http1(session.stream, context, &rules, leaving).await;
+        serve_http1(session.stream, worker, context, &rules.limits, leaving).await;
     }
 }
 
-async fn serve_http1(stream: TlsStream<Transport>, context: Rc<request::Context>, rules: &Rules, mut leaving: Leaving) {
-    let service = hyper::service::service_fn(move |request| {
-        let context = Rc::clone(&context);
-        async move { Ok::<_, std::convert::Infallible>(request::serve(context, request).await) }
-    });
-    let mut connection = std::pin::pin!(
-        hyper::server::conn::http1::Builder::new()
-            .timer(hyper_util::rt::TokioTimer::new())
-            .header_read_timeout(rules.limits.idle)
-            .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
-            .with_upgrades()
-    );
-    std::future::poll_fn(|context| {
-        loop {
-            if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(());
-            }
-            match std::task::ready!(leaving.poll_ending(context)) {
-                EndingKind::Cut => return Poll::Ready(()),
-                EndingKind::Drain => connection.as_mut().graceful_shutdown(),
-            }
-        }
-    })
-    .await;
+async fn serve_http1(stream: TlsStream<Transport>, worker: &Worker, context: Rc<request::Context>, limits: &Limits, leaving: Leaving) {
+    let metrics = worker.metrics.listener(&context.listener);
+    let settings = http1::Settings {
+        head: limits.head,
+        idle: limits.idle,
+        progress: limits.body_progress,
+        head_bytes: limits.head_bytes,
+        ticker: Rc::clone(&worker.ticker),
+        refusal: Rc::new(move |refusal| {
+            metrics.denied(Failure::from(refusal).code());
+            failure::refusal(refusal)
+        }),
+    };
+    let connection = context.standing.asker().connection;
+    let service = move |request| request::serve(Rc::clone(&context), request);
+    let end = http1::Hyper::serve(stream, service, settings, leaving).await;
+    tracing::debug!(connection, ?end, "connection ended");
 }
 
 /// The reasons for a connection to end before its client ends it.

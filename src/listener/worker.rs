@@ -19,6 +19,7 @@ use crate::log::AccessLog;
 use crate::metrics::{self, Metrics};
 use crate::request;
 use crate::rules::{InForce, Rules};
+use crate::ticker::Ticker;
 
 /// The way to a worker, from the other threads.
 pub(super) struct WorkerHandle {
@@ -86,6 +87,7 @@ async fn work(
         gate: Rc::clone(&gate),
         rules: RefCell::new(rules),
         handshakes: Rc::default(),
+        ticker: Ticker::new(),
         metrics,
         drain: drain.clone(),
     });
