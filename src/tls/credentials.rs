@@ -62,6 +62,7 @@ impl ByName {
 
     /// Finds the certificates for a lower-case name: exact first, then a wildcard for its first label (RFC 6125, 6.4.3).
     pub(super) fn named(&self, name: &str) -> Option<&[usize]> {
+        let name = without_final_dot(name);
         self.exact.get(name).or_else(|| self.wildcard.get(parent(name)?)).map(Vec::as_slice)
     }
 
@@ -81,6 +82,11 @@ impl ResolvesServerCert for ByName {
         Current::with(|current| current.shows(&key_pair.names));
         Some(Arc::clone(&key_pair.certified))
     }
+}
+
+/// RFC 6066, 3: a name in SNI has no final dot. One that has it means the same host, here as in an authority.
+pub(super) fn without_final_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// What follows the first label; `None` where there is none to replace.

@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::acceptor::{Acceptor, ClientAuth};
 use super::alert;
+use super::credentials;
 use super::current::Current;
 use crate::admission::{ClientAddress, Denial};
 use crate::gate::{Asker, Gate, Possession};
@@ -27,7 +28,7 @@ pub struct Session<IO> {
     pub stream: TlsStream<IO>,
     /// `None`: no certificate was presented (`request` only).
     pub possession: Option<Possession>,
-    /// As sent, lower case.
+    /// Lower case, without a final dot.
     pub sni: Option<Box<str>>,
     /// Names that the certificate we showed covers: for 421, with `credentials::covers`.
     pub names: Arc<[Box<str>]>,
@@ -71,15 +72,15 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let current = Current::new(gate, address, asker, acceptor.client_auth());
-    let shaken = match timeout(limit, current.run(shake(acceptor, &current, &mut io))).await {
-        Ok(shaken) => shaken,
-        Err(_) => Err(TlsError::Timeout),
+    let handshake = async {
+        match timeout(limit, current.run(shake(acceptor, &current, &mut io))).await.unwrap_or(Err(TlsError::Timeout)) {
+            Ok(connection) => establish(acceptor, &current, connection, io).await,
+            Err(error @ (TlsError::Io(_) | TlsError::Timeout)) => Err(Failed { error, io: None }),
+            Err(error) => Err(Failed { error, io: Some(io) }),
+        }
     };
-    match shaken {
-        Ok(connection) => establish(acceptor, &current, connection, io).await,
-        Err(error @ (TlsError::Io(_) | TlsError::Timeout)) => Err(Failed { error, io: None }),
-        Err(error) => Err(Failed { error, io: Some(io) }),
-    }
+    // In a box of its own: its buffers would otherwise stay in the connection's task for as long as that lives.
+    Box::pin(handshake).await
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Failed<IO> {
@@ -280,7 +281,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let possession = current.proven().map(|(candidate, proven)| Possession::assertion(candidate, proven));
-    let sni = connection.server_name().map(Into::into);
+    let sni = connection.server_name().map(|name| credentials::without_final_dot(name).into());
     let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     let http2 = connection.alpn_protocol() == Some(b"h2");
     let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown");

@@ -143,6 +143,16 @@ async fn what_is_sent_right_behind_the_handshake_arrives() {
     }
 }
 
+/// A connection's task is as large as the largest of its states, for as long as it lives.
+#[tokio::test]
+async fn a_handshake_leaves_no_buffer_in_the_task_of_its_connection() {
+    let world = World::new(&[]);
+    let (ours, _theirs) = tokio::io::duplex(64);
+    let asker = Asker { listener: "edge".into(), peer: None, connection: 1 };
+    let shaking = handshake::accept(&world.acceptor, &world.gate, ours, ClientAddress::Unknown, &asker, Duration::from_secs(1));
+    assert!(size_of_val(&shaking) <= 3 * 1024, "{} bytes", size_of_val(&shaking));
+}
+
 #[tokio::test]
 async fn a_silent_client_is_timed_out() {
     let world = World::new(&[]);

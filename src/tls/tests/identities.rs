@@ -1,6 +1,6 @@
 //! Certificates made on the spot, and clients that present what they like with whatever key they have.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
@@ -110,17 +110,22 @@ fn params(name: &str) -> CertificateParams {
 
 /// Presents one identity, whatever is asked, and never looks whether certificate and key belong together.
 #[derive(Debug)]
-pub(super) struct Holder(Arc<CertifiedKey>);
+pub(super) struct Holder {
+    certified: Arc<CertifiedKey>,
+    /// The names of CAs that the server asked with.
+    pub(super) hints: Mutex<Vec<Vec<u8>>>,
+}
 
 impl Holder {
     pub(super) fn of(identity: &Identity) -> Self {
-        Self(identity.certified())
+        Self { certified: identity.certified(), hints: Mutex::default() }
     }
 }
 
 impl ResolvesClientCert for Holder {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
+    fn resolve(&self, hints: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *self.hints.lock().expect("not poisoned") = hints.iter().map(|hint| hint.to_vec()).collect();
+        Some(Arc::clone(&self.certified))
     }
 
     fn has_certs(&self) -> bool {

@@ -133,6 +133,7 @@ async fn the_certificate_follows_the_name() {
         ("any.wild.example", "*.wild.example"),
         ("ANY.Wild.Example", "*.wild.example"),
         ("exact.wild.example", "exact.wild.example"),
+        ("exact.wild.example.", "exact.wild.example"),
         ("a.b.wild.example", "default.example"),
         ("wild.example", "default.example"),
         ("unknown.example", "default.example"),
@@ -159,6 +160,23 @@ async fn an_unknown_name_is_unrecognized_where_names_are_strict() {
         // No name at all: the default certificate's policy.
         let met = world.meet(&Client::with(Some(&listed), &[version], |config| config.enable_sni = false)).await;
         assert_eq!(met.admitted().sni, None);
+    }
+}
+
+#[tokio::test]
+async fn names_of_cas_are_sent_when_asked_for_only() {
+    let listed = Identity::client("listed");
+    let names: Vec<Vec<u8>> = vec![b"0\x02\x31\x00".to_vec(), b"0\x04\x31\x02\x30\x00".to_vec()];
+    for (send, version) in [true, false].into_iter().flat_map(|send| BOTH.map(|version| (send, version))) {
+        let world = World::with(&[&listed], |settings| {
+            settings.send_ca_names = send;
+            settings.ca_names = names.clone();
+        });
+        let holder = Arc::new(Holder::of(&listed));
+        let client = Client::with(None, &[version], |config| config.client_auth_cert_resolver = Arc::<Holder>::clone(&holder));
+        world.meet(&client).await.admitted();
+        let expected: &[Vec<u8>] = if send { &names } else { &[] };
+        assert_eq!(*holder.hints.lock().expect("not poisoned"), expected, "{version:?}");
     }
 }
 
