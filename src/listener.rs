@@ -21,6 +21,7 @@ use crate::gate::Cuts;
 use crate::limits::Load;
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
+use crate::pki::Fingerprint;
 use crate::rules::{InForce, Rules};
 pub(crate) use socket::Listening;
 use worker::{Installed, WorkerHandle};
@@ -136,6 +137,7 @@ impl Running {
         let generation = rules.generation;
         let cuts = Cuts::new(seen, Arc::clone(&self.metrics));
         let (done, installed) = mpsc::channel::<Installed>();
+        let before = self.rules.rules();
         self.rules.replace(Arc::clone(&rules));
         let asked = self.workers.iter().filter(|worker| worker.install(&rules, &cuts, &done)).count();
         drop((cuts, done));
@@ -151,6 +153,11 @@ impl Running {
             }
         }
         self.metrics.generation.set(generation as f64);
+        // Last, for it only tidies: whoever resumes a session is judged anew.
+        let gone = |leaf: &Fingerprint| before.snapshot.allowlist.pins(leaf) && !rules.snapshot.allowlist.pins(leaf);
+        for listener in &rules.listeners {
+            listener.tls.forget(gone);
+        }
     }
 
     /// Waits until the drain is over and every worker has ended. Blocks.

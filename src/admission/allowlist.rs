@@ -163,6 +163,11 @@ impl Allowlist {
         ends.filter(|end| *end > now.as_secs()).min()
     }
 
+    /// Tells whether exactly this certificate is listed: as a pin, or as a well-known admin's.
+    pub fn pins(&self, fingerprint: &Fingerprint) -> bool {
+        self.find_admin(fingerprint).is_some() || self.find_pin(fingerprint).is_some()
+    }
+
     pub(super) fn find_admin(&self, fingerprint: &Fingerprint) -> Option<&Arc<Principal>> {
         self.admins.get(fingerprint)
     }
