@@ -81,7 +81,7 @@ fn the_most_exact_host_wins_then_the_longest_prefix() {
 #[test]
 fn a_tie_is_an_error() {
     let folded = |path| Route { case_sensitive: false, ..route("f", &[], path) };
-    let table: [(Vec<Route>, Option<(usize, usize)>); 8] = [
+    let table = [
         (vec![route("a", &[], "/x"), route("b", &[], "/y"), route("c", &[], "/x/")], Some((0, 2))),
         (vec![route("a", &["h"], "/x"), route("b", &["H"], "/x")], Some((0, 1))),
         (vec![route("a", &["*.h"], "/"), route("b", &["*.h"], "/")], Some((0, 1))),
