@@ -227,6 +227,41 @@ fn a_request_for_another_name_is_misdirected_unless_certificate_and_policy_agree
     }
 }
 
+#[test]
+fn a_route_that_another_hides_from_the_snis_host_is_none_of_its_own() {
+    let open = |name: &str, host: &str, path: &str| Route {
+        scope: RouteScope { auth: RouteAuth::None, ..route(name, &[], "/").scope },
+        ..route(name, &[host], path)
+    };
+    let routes = Routes::compile(vec![
+        route("all", &[], "/"),
+        open("b", "b.test", "/"),
+        open("part", "part.test", "/open/"),
+        open("wild", "*.w.test", "/"),
+        route("wild-exact", &["x.w.test"], "/x/"),
+        Route { policy: "few".into(), ..route("deep", &[], "/open/deep/") },
+    ])
+    .unwrap();
+    let covered: Vec<Box<str>> = ["*.test", "*.w.test"].map(Into::into).to_vec();
+    let table = [
+        ("b.test", "a.test", "/", true),
+        ("a.test", "b.test", "/", true),
+        ("part.test", "a.test", "/", false),
+        // Hidden from part.test by its own /open/.
+        ("part.test", "a.test", "/open/deep/", true),
+        ("a.test", "c.test", "/open/deep/", false),
+        ("y.w.test", "a.test", "/", true),
+        ("y.w.test", "z.w.test", "/", false),
+        ("x.w.test", "a.test", "/", false),
+        ("x.w.test", "y.w.test", "/", false),
+        ("y.w.test", "x.w.test", "/x/", true),
+    ];
+    for (sni, host, path, expected) in table {
+        let route = routes.find(host, &normal(path));
+        assert_eq!(routes.misdirected(Some(sni), host, &covered, route.map(|route| &**route)), expected, "{sni} {host} {path}");
+    }
+}
+
 /// The tree of prefixes agrees with trying all of them.
 #[test]
 fn lookup_agrees_with_trying_every_route() {
