@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use memchr::{memchr, memchr_iter};
 
 use super::files::FileError;
 
@@ -21,7 +22,11 @@ impl Block<'_> {
     /// Decodes the body; `text` is scratch space, so that a million blocks are not a million allocations.
     pub(super) fn decode(&self, text: &mut Vec<u8>) -> Result<Vec<u8>, FileError> {
         text.clear();
-        self.body.split(|byte| *byte == b'\n').for_each(|line| text.extend_from_slice(line.trim_ascii()));
+        let mut from = 0;
+        for end in memchr_iter(b'\n', self.body).chain([self.body.len()]) {
+            text.extend_from_slice(self.body[from..end].trim_ascii());
+            from = end + 1;
+        }
         let decoded = STANDARD.decode(&*text).ok().filter(|der| !der.is_empty());
         decoded.ok_or_else(|| FileError::at(self.first_bad_line(), "bad base64 in a PEM block; copy the file again"))
     }
@@ -78,7 +83,7 @@ impl<'a> Blocks<'a> {
         if !text.starts_with(b"\n") {
             return Err(endless());
         }
-        let end = text.iter().position(|byte| *byte == b'-').ok_or_else(endless)?;
+        let end = memchr(b'-', text).ok_or_else(endless)?;
         let (body, tail) = text.split_at(end);
         let (end_line, after) = first_line(tail);
         let own_line = body.iter().rev().find(|byte| !matches!(byte, b' ' | b'\t')) == Some(&b'\n');
@@ -89,7 +94,7 @@ impl<'a> Blocks<'a> {
             });
         }
         let block = Block { line: self.line, label, body };
-        let lines = body.iter().filter(|byte| **byte == b'\n').count();
+        let lines = memchr_iter(b'\n', body).count();
         self.rest = after;
         self.line = self.line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX)).saturating_add(1);
         Ok(block)
@@ -140,7 +145,7 @@ fn boundary<'a>(line: &'a [u8], start: &[u8]) -> Option<&'a str> {
 /// Splits after the first line feed; looks no further than a comment may reach.
 fn first_line(text: &[u8]) -> (&[u8], &[u8]) {
     let window = &text[..text.len().min(MAX_COMMENT + 1)];
-    let end = window.iter().position(|byte| *byte == b'\n').map_or(window.len(), |at| at + 1);
+    let end = memchr(b'\n', window).map_or(window.len(), |at| at + 1);
     text.split_at(end)
 }
 
