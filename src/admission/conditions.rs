@@ -50,7 +50,7 @@ impl Terms {
     }
 
     /// Tells whether some request of the principal on this route could be permitted.
-    pub(super) fn may_reach(&self, route: &RouteScope) -> bool {
+    pub fn may_reach(&self, route: &RouteScope) -> bool {
         self.enabled
             && (route.auth == RouteAuth::None
                 || self.clearance.skips_permissions()

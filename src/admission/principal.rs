@@ -40,7 +40,7 @@ pub struct Principal {
 }
 
 /// What holds for a principal whatever proves it: conditions, clearance, permissions, identifier.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
     pub enabled: bool,
     /// Inclusive, both.

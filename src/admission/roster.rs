@@ -37,7 +37,7 @@ pub struct Conflict {
 }
 
 /// The principals of one source, compiled.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Roster {
     names: String,
     /// Where each principal's name ends in `names`.
@@ -75,7 +75,7 @@ struct Place {
 }
 
 /// Keys that are hashes already, their owners, and a table of indices into both.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Column<K> {
     keys: Vec<K>,
     owners: Vec<u32>,
@@ -300,8 +300,20 @@ impl Roster {
         &self.all_terms
     }
 
-    pub(super) fn fingerprints(&self) -> &[Fingerprint] {
+    /// Returns every pinned fingerprint.
+    pub fn fingerprints(&self) -> &[Fingerprint] {
         &self.pins.keys
+    }
+
+    /// Counts the pins that another roster does not have.
+    pub fn lost(&self, after: &Self) -> usize {
+        self.pins.keys.iter().filter(|fingerprint| after.pins.find(fingerprint).is_none()).count()
+    }
+
+    /// The same principals, all of them under these terms: for a source whose every principal has the same.
+    pub fn under(&self, terms: &Arc<Terms>) -> Self {
+        let all_terms = if self.is_empty() { Vec::new() } else { vec![Arc::clone(terms)] };
+        Self { terms: vec![0; self.terms.len()], all_terms, ..self.clone() }
     }
 
     /// Finds what a name and credentials would share with this roster.
