@@ -1,12 +1,15 @@
 //! Our own certificates, by SNI.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::algorithms;
 use super::current::Current;
+use crate::pki::{Certificate, PrivateKey, San};
 
 /// A certificate chain with its key, ready to sign.
 #[derive(Clone, Debug)]
@@ -18,11 +21,51 @@ pub struct KeyPair {
     pub not_after: u64,
 }
 
+/// Why a certificate and a key are no pair of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPairError {
+    Empty,
+    /// The key belongs to another certificate.
+    Mismatch,
+    /// rustls cannot use it, and says why.
+    Unusable(String),
+}
+
 /// The certificates of one listener; the first is the default.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub key_pairs: Vec<KeyPair>,
 }
+
+impl KeyPair {
+    /// Puts a chain, leaf first, and its key together; refuses a key that is another certificate's.
+    pub fn new(chain: &[Certificate], key: PrivateKey) -> Result<Self, KeyPairError> {
+        let leaf = chain.first().ok_or(KeyPairError::Empty)?;
+        let ders = chain.iter().map(|certificate| certificate.der.clone()).collect();
+        let certified = CertifiedKey::from_der(ders, key.0, &algorithms::default()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => KeyPairError::Mismatch,
+            error => KeyPairError::Unusable(error.to_string()),
+        })?;
+        let name = |san: &San| match san {
+            San::Dns(name) => Some(name.to_ascii_lowercase().into()),
+            San::Ip(ip) => Some(ip.to_string().into()),
+            San::Email(_) | San::Uri(_) | San::Other => None,
+        };
+        Ok(Self { certified: Arc::new(certified), names: leaf.sans.iter().filter_map(name).collect(), not_after: leaf.not_after })
+    }
+}
+
+impl fmt::Display for KeyPairError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("there is no certificate"),
+            Self::Mismatch => f.write_str("the key belongs to another certificate"),
+            Self::Unusable(why) => write!(f, "certificate and key cannot be used: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for KeyPairError {}
 
 /// Tells whether a certificate's names cover a host (lower case, no port, no final dot): exactly, or by a wildcard for its first label.
 pub fn covers(names: &[Box<str>], host: &str) -> bool {

@@ -15,5 +15,5 @@ mod verifier;
 pub use acceptor::{Acceptor, ClientAuth, Settings, SettingsError, TrustId};
 pub use alert::name as alert_name;
 pub use algorithms::default as provider;
-pub use credentials::{Credentials, KeyPair};
+pub use credentials::{Credentials, KeyPair, KeyPairError};
 pub use handshake::{Failed, Session, TlsError};
