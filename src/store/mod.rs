@@ -1,1 +1,15 @@
-//! (store/mod)
+//! Where principals are kept: sources that supply units, and what was last good of each.
+
+pub mod allowlist;
+pub mod cache;
+pub mod file;
+pub mod listing;
+mod persisted;
+pub mod restrictions;
+pub mod source;
+
+pub use allowlist::{Allowlists, ListSpec, Look};
+pub use cache::{Cache, Good, Round, SourceError};
+pub use file::Files;
+pub use restrictions::{Found, IdEntry, Restrictions, Revoked};
+pub use source::{ReadError, Reading, Source, Stamp};

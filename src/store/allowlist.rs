@@ -1,0 +1,370 @@
+//! The allowlists that are files: each compiled into a roster, which stays as it was while its source is broken, missing,
+//! or would lose too much at once. A directory is as many units as it has files: a broken one never keeps another's removal
+//! from counting.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cache::{Cache, Good, Parsed, Round, SourceError};
+use super::listing::{self, Entry, Listing};
+use super::source::{ReadError, Reading};
+use crate::admission::{Conflict, Credential, Principal, PrincipalId, PrincipalName, Provenance, Roster, RosterBuilder, Terms};
+use crate::clock;
+use crate::pki::{FileError, Fingerprint};
+
+/// One `[[allowlist]]`, as far as its files go.
+#[derive(Clone, Copy, Debug)]
+pub struct ListSpec<'a> {
+    pub path: &'a Path,
+    pub prefix: &'a str,
+    pub terms: &'a Arc<Terms>,
+    /// Losing more than this share, and more than `min`, needs force.
+    pub share: f64,
+    pub min: u64,
+}
+
+/// Every allowlist that is in force, or will be.
+#[derive(Debug, Default)]
+pub struct Allowlists {
+    /// Files that are lists of their own.
+    files: Cache<Listing>,
+    /// Files of directories.
+    entries: Cache<Listing>,
+    lists: BTreeMap<ListKey, List>,
+}
+
+/// What a look at an allowlist found.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// What to put in force: new content, or the last good one. `None`: nobody, there never was any.
+    pub roster: Option<Arc<Roster>>,
+    /// What is in force now, to fall back on when the new one meets another source's.
+    pub before: Option<Arc<Roster>>,
+    pub errors: Vec<SourceError>,
+    pub warnings: Vec<SourceError>,
+    /// When its content was last read and found good.
+    pub last_good: Option<Duration>,
+    /// Of what `roster` was read from.
+    pub hash: Option<Fingerprint>,
+}
+
+type ListKey = (PathBuf, String);
+
+#[derive(Debug, Default)]
+struct List {
+    kind: Option<Kind>,
+    in_force: Option<Built>,
+    /// What the last look offers to put in force.
+    candidate: Option<Built>,
+    /// What was built last, whatever became of it: the same files need no second reading.
+    seen: Option<Built>,
+    last_good: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    File,
+}
+
+/// A roster, and what it was built from: the same parts make the same roster.
+#[derive(Clone, Debug)]
+struct Built {
+    roster: Arc<Roster>,
+    terms: Arc<Terms>,
+    parts: BTreeMap<PathBuf, Part>,
+    warnings: Vec<SourceError>,
+}
+
+/// What a file contributed.
+#[derive(Clone, Debug)]
+struct Part {
+    hash: Fingerprint,
+    /// `None` for a file that is a list of its own: a million entries are not kept twice.
+    listing: Option<Arc<Listing>>,
+}
+
+impl Look {
+    /// What is in force stays in force.
+    pub fn is_unchanged(&self) -> bool {
+        self.roster.as_ref().zip(self.before.as_ref()).is_some_and(|(roster, before)| Arc::ptr_eq(roster, before))
+    }
+}
+
+impl Allowlists {
+    /// Looks at an allowlist again.
+    pub fn look(&mut self, round: &mut Round<'_>, spec: ListSpec<'_>) -> Look {
+        let key = (spec.path.to_owned(), spec.prefix.to_owned());
+        let mut list = self.lists.remove(&key).unwrap_or_default();
+        let mut look = Look { before: list.in_force.as_ref().map(|built| Arc::clone(&built.roster)), ..Look::default() };
+        match self.build(round, spec, &mut list, &mut look) {
+            Ok(built) => {
+                list.candidate = Some(built);
+                if look.errors.is_empty() {
+                    list.last_good = Some(clock::wall());
+                }
+            }
+            Err(error) => {
+                list.candidate = list.in_force.as_ref().map(|built| built.under(spec.terms));
+                look.errors.push(error);
+            }
+        }
+        if let Some(candidate) = &list.candidate {
+            look.roster = Some(Arc::clone(&candidate.roster));
+            look.warnings.clone_from(&candidate.warnings);
+            look.hash = Some(candidate.identity());
+        }
+        look.last_good = list.last_good;
+        self.lists.insert(key, list);
+        look
+    }
+
+    /// Takes what the last look found as in force from now on.
+    pub fn accept(&mut self, path: &Path, prefix: &str) {
+        if let Some(list) = self.lists.get_mut(&(path.to_owned(), prefix.to_owned())) {
+            list.in_force = list.candidate.take().or_else(|| list.in_force.take());
+        }
+    }
+
+    /// Forgets what a round did not ask for.
+    pub fn end(&mut self, round: &Round<'_>, specs: &[(&Path, &str)]) {
+        self.files.end(round);
+        self.entries.end(round);
+        self.lists.retain(|(path, prefix), _| specs.contains(&(path.as_path(), prefix.as_str())));
+    }
+
+    fn build(&mut self, round: &mut Round<'_>, spec: ListSpec<'_>, list: &mut List, look: &mut Look) -> Result<Built, SourceError> {
+        let kind = match round.source.stamp(spec.path) {
+            Ok(_) => Kind::File,
+            Err(ReadError::NotAFile("a directory")) => Kind::Directory,
+            Err(error) => return Err(SourceError::new(spec.path, 0, error.to_string())),
+        };
+        // A directory in the place of a file, or the reverse, is no new content of the same list.
+        if list.kind.is_some_and(|before| before != kind) && !round.force {
+            let (is, was) = if kind == Kind::File { ("a file", "a directory") } else { ("a directory", "a file") };
+            let why = format!("is {is} now, and was {was}; `portcullis reload --force` takes it as it is");
+            return Err(SourceError::new(spec.path, 0, why));
+        }
+        let built = match kind {
+            Kind::File => self.build_file(round, spec, list, look)?,
+            Kind::Directory => self.build_directory(round, spec, list, look)?,
+        };
+        list.seen = Some(built.clone());
+        if let Some(before) = &list.in_force
+            && !round.force
+        {
+            check_shrink(spec, &before.roster, &built.roster)?;
+        }
+        list.kind = Some(kind);
+        Ok(built)
+    }
+
+    fn build_file(&mut self, round: &mut Round<'_>, spec: ListSpec<'_>, list: &List, look: &mut Look) -> Result<Built, SourceError> {
+        // The cache keeps no entries of such files, only what it last said of them; the roster is where they live.
+        let label = format!("{}\n{}", spec.prefix, spec.terms.allow_any_eku);
+        let mut fresh = None;
+        let (good, error) = self.files.get(round, &[spec.path], &label, MAX_LIST, |readings| {
+            fresh = Some(read_file(spec, &readings[0])?);
+            Ok(Listing::default())
+        });
+        look.errors.extend(error);
+        let Some(good) = good else {
+            return Err(look.errors.pop().unwrap_or_else(|| SourceError::new(spec.path, 0, "has not been read")));
+        };
+        if let Some((roster, warnings)) = fresh {
+            let roster = Arc::new(roster);
+            let parts = BTreeMap::from([(spec.path.to_owned(), Part { hash: good.hash, listing: None })]);
+            return Ok(Built { roster, terms: Arc::clone(spec.terms), parts, warnings });
+        }
+        let is_the_same = |built: &&Built| built.parts.get(spec.path).is_some_and(|part| part.hash == good.hash);
+        match list.in_force.iter().chain(&list.seen).find(is_the_same) {
+            Some(built) => Ok(built.under(spec.terms)),
+            // Read in an earlier round that put nothing in force: once more.
+            None => self.build_file_anew(round, spec, good),
+        }
+    }
+
+    fn build_file_anew(&mut self, round: &mut Round<'_>, spec: ListSpec<'_>, good: Good<Listing>) -> Result<Built, SourceError> {
+        let reading = round.source.read(spec.path, MAX_LIST).map_err(|error| {
+            round.unstable |= matches!(error, ReadError::Changing);
+            SourceError::new(spec.path, 0, error.to_string())
+        })?;
+        let (roster, warnings) = read_file(spec, &reading).map_err(|(_, error)| SourceError::new(spec.path, error.line, error.why))?;
+        // What was read may be newer than the cache knows; then the next look sees another hash and reads again.
+        let parts = BTreeMap::from([(spec.path.to_owned(), Part { hash: good.hash, listing: None })]);
+        Ok(Built { roster: Arc::new(roster), terms: Arc::clone(spec.terms), parts, warnings })
+    }
+
+    fn build_directory(&mut self, round: &mut Round<'_>, spec: ListSpec<'_>, list: &List, look: &mut Look) -> Result<Built, SourceError> {
+        let paths = round.source.list(spec.path).map_err(|error| SourceError::new(spec.path, 0, error.to_string()))?;
+        let label = spec.terms.allow_any_eku.to_string();
+        let mut parts = BTreeMap::new();
+        for path in paths.into_iter().filter(|path| has_ending(path, CERTIFICATE_ENDINGS)) {
+            let (good, error) = self.entries.get(round, &[&path], &label, MAX_FILE, |readings| {
+                let listing = listing::certificates(&readings[0].bytes, spec.terms.allow_any_eku).map_err(|error| (0, error))?;
+                name_of_file(spec.prefix, &path).map_err(|why| (0, FileError { line: 0, why }))?;
+                Ok(listing)
+            });
+            look.errors.extend(error);
+            if let Some(good) = good {
+                parts.insert(path, Part { hash: good.hash, listing: Some(good.value) });
+            }
+        }
+        if let Some(built) = list.in_force.iter().chain(&list.seen).find(|built| same_parts(&built.parts, &parts)) {
+            return Ok(built.under(spec.terms));
+        }
+        Ok(compile_directory(spec, parts, list.in_force.as_ref(), &mut look.errors))
+    }
+}
+
+impl Built {
+    /// Tells one content from another.
+    fn identity(&self) -> Fingerprint {
+        let mut bytes = Vec::new();
+        for (path, part) in &self.parts {
+            bytes.extend_from_slice(path.as_os_str().as_encoded_bytes());
+            bytes.extend_from_slice(part.hash.as_bytes());
+        }
+        Fingerprint::of(&bytes)
+    }
+
+    /// The same principals under other terms.
+    fn under(&self, terms: &Arc<Terms>) -> Self {
+        if Arc::ptr_eq(&self.terms, terms) {
+            return self.clone();
+        }
+        Self { roster: Arc::new(self.roster.under(terms)), terms: Arc::clone(terms), ..self.clone() }
+    }
+}
+
+/// Compiles a directory's files into one roster: first what stands as it stood, so that of two files that claim the same
+/// certificate the newcomer is the one to be refused.
+fn compile_directory(
+    spec: ListSpec<'_>,
+    mut parts: BTreeMap<PathBuf, Part>,
+    before: Option<&Built>,
+    errors: &mut Vec<SourceError>,
+) -> Built {
+    let stood = |path: &Path, part: &Part| before.and_then(|before| before.parts.get(path)).is_some_and(|old| old.hash == part.hash);
+    let mut order: Vec<(PathBuf, Part)> = parts.iter().map(|(path, part)| (path.clone(), part.clone())).collect();
+    order.sort_by_key(|(path, part)| !stood(path, part));
+    let mut builder = RosterBuilder::default();
+    let mut warnings = Vec::new();
+    for (path, part) in order {
+        if let Err(conflict) = add_file(&mut builder, spec, &path, part.listing.as_deref()) {
+            errors.push(describe(&conflict));
+            parts.remove(&path);
+            let last_good = before.and_then(|before| before.parts.get(&path)).cloned();
+            if let Some(part) = last_good.filter(|part| add_file(&mut builder, spec, &path, part.listing.as_deref()).is_ok()) {
+                parts.insert(path.clone(), part);
+            }
+        }
+        let odd = parts.get(&path).and_then(|part| part.listing.as_ref()).map(|listing| listing.warnings.as_slice()).unwrap_or_default();
+        warnings.extend(odd.iter().map(|(line, why)| SourceError::new(&path, *line, why.clone())));
+    }
+    Built { roster: Arc::new(builder.finish()), terms: Arc::clone(spec.terms), parts, warnings }
+}
+
+/// Adds a directory's file: one principal, all its certificates its pins.
+fn add_file(builder: &mut RosterBuilder, spec: ListSpec<'_>, path: &Path, listing: Option<&Listing>) -> Result<(), Conflict> {
+    let Some((listing, name)) = listing.zip(name_of_file(spec.prefix, path).ok()) else { return Ok(()) };
+    let file: Arc<str> = path.display().to_string().into();
+    let at = |line| Provenance { file: Arc::clone(&file), line };
+    let id = PrincipalId::derived(&name);
+    let principal = Principal { id, name, display_name: None, terms: Arc::clone(spec.terms), provenance: at(0) };
+    let pins: Vec<_> = listing.entries.iter().map(|entry| (Credential::Pin(entry.pin), at(entry.line))).collect();
+    builder.add(&principal, &pins)
+}
+
+/// Reads a file that is a list of its own: one principal an entry.
+fn read_file(spec: ListSpec<'_>, reading: &Reading) -> Parsed<(Roster, Vec<SourceError>)> {
+    let refused = |error: FileError| (0, error);
+    let listing = match has_ending(spec.path, &["txt"]) {
+        true => listing::fingerprints(&reading.bytes, spec.prefix).map_err(refused)?,
+        false => listing::certificates(&reading.bytes, spec.terms.allow_any_eku).map_err(refused)?,
+    };
+    let stem = name_of_file(spec.prefix, spec.path).map_err(|why| (0, FileError { line: 0, why }))?;
+    let file: Arc<str> = spec.path.display().to_string().into();
+    let mut builder = RosterBuilder::default();
+    for entry in &listing.entries {
+        add_entry(&mut builder, spec.terms, &stem, &file, entry).map_err(refused)?;
+    }
+    let warnings = listing.warnings.iter().map(|(line, why)| SourceError::new(spec.path, *line, why.clone())).collect();
+    Ok((builder.finish(), warnings))
+}
+
+fn add_entry(
+    builder: &mut RosterBuilder,
+    terms: &Arc<Terms>,
+    stem: &PrincipalName,
+    file: &Arc<str>,
+    entry: &Entry,
+) -> Result<(), FileError> {
+    let provenance = Provenance { file: Arc::clone(file), line: entry.line };
+    let wrong = |why: String| FileError { line: entry.line, why };
+    let Some(name) = &entry.name else {
+        let hex = entry.pin.fingerprint.to_string();
+        let name: PrincipalName = format!("{stem}/{}", &hex[..16]).parse().map_err(|why| wrong(format!("{stem} {why}")))?;
+        return match builder.add_pin(&name, terms, entry.pin, &provenance) {
+            // The same certificate twice is one: its name is made of it.
+            Err(conflict) if conflict.kind != "name" => Err(wrong(conflict_words(&conflict))),
+            Ok(()) | Err(_) => Ok(()),
+        };
+    };
+    builder.add_pin(name, terms, entry.pin, &provenance).map_err(|conflict| wrong(conflict_words(&conflict)))
+}
+
+/// Refuses to lose too much at once: more likely a mistake with the file than a decision about clients.
+fn check_shrink(spec: ListSpec<'_>, before: &Arc<Roster>, after: &Arc<Roster>) -> Result<(), SourceError> {
+    if Arc::ptr_eq(before, after) {
+        return Ok(());
+    }
+    let (all, lost) = (before.fingerprints().len() as u64, before.lost(after) as u64);
+    #[expect(clippy::cast_precision_loss, reason = "a share of a count: exact enough")]
+    let too_much = lost > spec.min && lost as f64 > spec.share * all as f64;
+    if too_much {
+        let why = format!("would take {lost} of {all} entries off the list, more than max_shrink: `portcullis reload --force` does it");
+        return Err(SourceError::new(spec.path, 0, why));
+    }
+    Ok(())
+}
+
+/// Returns prefix and stem, if they are a name.
+fn name_of_file(prefix: &str, path: &Path) -> Result<PrincipalName, String> {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    format!("{prefix}{stem}")
+        .parse()
+        .map_err(|why| format!("the file's name makes the principal's, and `{}` {why}", listing::shorten(&stem)))
+}
+
+fn same_parts(before: &BTreeMap<PathBuf, Part>, after: &BTreeMap<PathBuf, Part>) -> bool {
+    before.len() == after.len() && before.iter().zip(after).all(|((path, part), (other, new))| path == other && part.hash == new.hash)
+}
+
+/// Says which two places claim the same, and for whom.
+pub fn describe(conflict: &Conflict) -> SourceError {
+    SourceError { file: Arc::clone(&conflict.second.file), line: conflict.second.line, why: conflict_words(conflict) }
+}
+
+fn conflict_words(conflict: &Conflict) -> String {
+    let what = match conflict.kind {
+        "name" => "the name",
+        "certificate" => "the certificate",
+        "spki pin" => "the SPKI pin",
+        _ => "the id",
+    };
+    format!("{what} {} belongs to another principal already ({})", conflict.value, conflict.first)
+}
+
+pub(super) fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| endings.contains(&ending))
+}
+
+const CERTIFICATE_ENDINGS: &[&str] = &["pem", "crt", "cer", "der"];
+
+/// A million certificates as PEM are some 700 MB.
+const MAX_LIST: u64 = 1 << 30;
+/// One client's certificates.
+const MAX_FILE: u64 = 256 << 20;
