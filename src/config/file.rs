@@ -15,7 +15,9 @@ use super::error::{At, Document, Problem, Span, nearest};
 use super::reader::{Reader, Table};
 use super::{people, sections};
 use crate::admission::{Access, Clearance, RouteAuth, Surface};
+use crate::identity;
 use crate::listener::BindAddress;
+use crate::log;
 use crate::pki::{Fingerprint, SpkiPin};
 use crate::tls::acceptor::ClientAuth;
 
@@ -32,10 +34,10 @@ pub struct ConfigFile {
     pub principals: Vec<PrincipalEntry>,
     pub routes: Vec<RouteEntry>,
     pub upstreams: Vec<UpstreamEntry>,
-    pub identity: Vec<At<Dialect>>,
+    pub identity: identity::Settings,
     pub revocation: RevocationEntry,
     pub trust: TrustEntry,
-    pub audit: Audit,
+    pub audit: log::Settings,
     pub store: Store,
     /// 0: one a core.
     pub workers: usize,
@@ -71,8 +73,6 @@ pub enum CertificateFiles {
 #[derive(Debug)]
 pub struct Monitor {
     pub address: At<BindAddress>,
-    /// Served over TLS with this one.
-    pub certificate: Option<At<CertificateFiles>>,
     /// Principal names in labels and `/status`; else ids.
     pub names: bool,
 }
@@ -204,14 +204,6 @@ pub struct UpstreamTls {
     pub server_name: Option<At<String>>,
 }
 
-/// A form in which an upstream is told who calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    Portcullis,
-    Rfc9440,
-    Xfcc,
-}
-
 /// `[revocation]`
 #[derive(Debug)]
 pub struct RevocationEntry {
@@ -230,30 +222,6 @@ pub struct TrustEntry {
     pub forwarded_from: Vec<IpNet>,
     /// `header = "forwarded"`, instead of X-Forwarded-For.
     pub forwarded_header: bool,
-}
-
-/// `[audit]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audit {
-    pub access: AccessLog,
-    pub refusals: bool,
-    pub destination: Destination,
-}
-
-/// The form of the access log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    Combined,
-    Json,
-    Off,
-}
-
-/// Where access log and refusals go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    File(PathBuf),
-    Stderr,
-    Stdout,
 }
 
 /// `[store]`
@@ -281,6 +249,8 @@ pub struct Limits {
     /// Zero: no limit.
     pub max_connection_age: Duration,
     pub clock_skew: Duration,
+    /// Log lines about denials from one source in a second.
+    pub denial_lines: u64,
     /// Requests a second; 0: no limit.
     pub principal_rate: u64,
     /// 0: no limit.
@@ -438,12 +408,6 @@ fn known(reader: &Reader<'_>, kind: &str, name: &At<String>, names: &[&str]) {
     }
 }
 
-impl Default for Audit {
-    fn default() -> Self {
-        Self { access: AccessLog::Json, refusals: true, destination: Destination::Stdout }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -460,6 +424,7 @@ impl Default for Limits {
             handshakes: 512,
             max_connection_age: Duration::ZERO,
             clock_skew: Duration::ZERO,
+            denial_lines: 10,
             principal_rate: 0,
             principal_concurrency: 0,
         }

@@ -9,12 +9,13 @@ use rustls_pki_types::ServerName;
 
 use super::error::At;
 use super::file::{
-    AccessLog, Audit, CertificateFiles, Destination, Dialect, Limits, Listener, Monitor, RevocationEntry, RouteEntry, RuleEntry, Store,
-    TrustEntry, UpstreamEntry, UpstreamTls,
+    CertificateFiles, Limits, Listener, Monitor, RevocationEntry, RouteEntry, RuleEntry, Store, TrustEntry, UpstreamEntry, UpstreamTls,
 };
 use super::reader::{LATER, Table, Words, one_of};
 use super::value;
 use crate::admission::{Access, RouteAuth, Surface};
+use crate::identity::{self, Dialect};
+use crate::log::{self, Destination, Format};
 use crate::pki::Fingerprint;
 use crate::tls::acceptor::ClientAuth;
 
@@ -85,10 +86,9 @@ fn certificate_files(table: &Table<'_>) -> Option<At<CertificateFiles>> {
 
 pub(super) fn monitor(table: &Table<'_>) -> Option<Monitor> {
     let address = table.required("address", table.parsed("address", value::address));
-    let certificate = table.table("certificate").map(|table| certificate_files(&table));
     let names = table.flag("names").unwrap_or(false);
     table.finish();
-    Some(Monitor { address: address?, certificate: certificate.map_or(Some(None), |files| files.map(Some))?, names })
+    Some(Monitor { address: address?, names })
 }
 
 pub(super) fn bootstrap(table: &Table<'_>) -> Vec<At<Fingerprint>> {
@@ -175,8 +175,10 @@ fn upstream_tls(table: &Table<'_>) -> UpstreamTls {
     UpstreamTls { span: table.span, ca, client_cert, client_key, server_name }
 }
 
-pub(super) fn identity(table: &Table<'_>) -> Vec<At<Dialect>> {
+pub(super) fn identity(table: &Table<'_>) -> identity::Settings {
     let headers = table.words("headers", DIALECTS);
+    let xfcc_cert = table.flag("xfcc_cert").unwrap_or(false);
+    let xfcc_chain = table.flag("xfcc_chain").unwrap_or(false);
     table.not_yet("assertion");
     table.finish();
     let headers = headers.map(|list| list.value).unwrap_or_default();
@@ -185,7 +187,13 @@ pub(super) fn identity(table: &Table<'_>) -> Vec<At<Dialect>> {
             table.reader().error(dialect.span, "this dialect stands twice", None);
         }
     }
-    headers
+    let dialects: Vec<Dialect> = headers.into_iter().map(|dialect| dialect.value).collect();
+    for (key, on) in [("xfcc_cert", xfcc_cert), ("xfcc_chain", xfcc_chain)] {
+        if on && !dialects.contains(&Dialect::Xfcc) {
+            table.error(key, format!("`{key}` without \"xfcc\" among the headers"), None);
+        }
+    }
+    identity::Settings { dialects, xfcc_cert, xfcc_chain }
 }
 
 pub(super) fn revocation(table: &Table<'_>) -> RevocationEntry {
@@ -219,22 +227,20 @@ pub(super) fn trust(table: &Table<'_>) -> TrustEntry {
     }
 }
 
-pub(super) fn audit(table: &Table<'_>, directory: &Path) -> Audit {
-    let defaults = Audit::default();
-    let access = table.word("access", &[("json", Ok(AccessLog::Json)), ("combined", Ok(AccessLog::Combined)), ("off", Ok(AccessLog::Off))]);
-    let refusals = table.flag("refusals").unwrap_or(defaults.refusals);
+pub(super) fn audit(table: &Table<'_>, directory: &Path) -> log::Settings {
+    let format = table.word("format", &[("json", Ok(Format::Json)), ("combined", Ok(Format::Combined))]);
     let destination = table.parsed("destination", |text| {
         Ok(match value::printable(text)?.as_str() {
+            "off" => Destination::Off,
             "stderr" => Destination::Stderr,
             "stdout" => Destination::Stdout,
             path => Destination::File(directory.join(path)),
         })
     });
     table.finish();
-    Audit {
-        access: access.map_or(defaults.access, |word| word.value),
-        refusals,
-        destination: destination.map_or(defaults.destination, |destination| destination.value),
+    log::Settings {
+        format: format.map_or(Format::Json, |word| word.value),
+        destination: destination.map_or(Destination::Stdout, |destination| destination.value),
     }
 }
 
@@ -272,6 +278,7 @@ pub(super) fn limits(table: &Table<'_>) -> Limits {
         handshakes: positive("handshakes", defaults.handshakes),
         max_connection_age: table.duration("max_connection_age", long).unwrap_or(defaults.max_connection_age),
         clock_skew: table.duration("clock_skew", Duration::ZERO..=Duration::from_secs(300)).unwrap_or(defaults.clock_skew),
+        denial_lines: positive("denial_lines", defaults.denial_lines),
         principal_rate: count("principal_rate", defaults.principal_rate),
         principal_concurrency: count("principal_concurrency", defaults.principal_concurrency),
     };

@@ -1,0 +1,245 @@
+//! Puts plan and sources together: one `Rules`, or everything that stands in its way. Where a source cannot be fitted in (it
+//! claims what belongs to another), its content of before is used, and the reason said.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::Problem;
+use super::file::Listener;
+use super::gather::{Gathered, from_source};
+use super::plan::Plan;
+use crate::admission::crl::CrlProblemKind;
+use crate::admission::{
+    Allowlist, AllowlistBuilder, Authority, Conflict, Credential, PrincipalName, Provenance, Revocation, RevocationBuilder, Snapshot,
+};
+use crate::rules::{ListenerRules, Rules};
+use crate::store::allowlist;
+use crate::tls::acceptor::{Acceptor, Settings, SettingsError, TrustId};
+use crate::tls::{Credentials, KeyPair};
+use crate::upstream::{UpstreamError, Upstreams};
+
+/// Rules, ready to be put in force.
+#[derive(Debug)]
+pub struct Compiled {
+    pub rules: Arc<Rules>,
+    /// By listener: what to serve with when a certificate is no longer good.
+    pub key_pairs: Vec<(Arc<str>, Vec<KeyPair>)>,
+    /// The allowlists whose new content is among the rules.
+    pub taken: Vec<(PathBuf, String)>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+    /// Places of CRLs that a newer one has taken the place of.
+    pub superseded: Vec<Provenance>,
+}
+
+/// Compiles. `before`: what is in force, whose sessions, pools and last good key pairs are taken over.
+pub fn compile(plan: &Plan, gathered: &Gathered, generation: u64, before: Option<&Compiled>) -> Result<Compiled, Vec<Problem>> {
+    let mut compiler =
+        Compiler { plan, gathered, before, fatal: Vec::new(), problems: Vec::new(), warnings: Vec::new(), taken: Vec::new() };
+    let allowlist = compiler.allowlist();
+    let (revocation, superseded) = compiler.revocation(&allowlist);
+    let snapshot = Snapshot { generation, allowlist, revocation, clock_skew: plan.file.limits.clock_skew.as_secs() };
+    let mut key_pairs = Vec::new();
+    let mut listeners = Vec::new();
+    for (index, listener) in plan.file.listeners.iter().enumerate() {
+        if let Some((rules, pairs)) = compiler.listener(index, listener, &snapshot) {
+            key_pairs.push((Arc::clone(&rules.name), pairs));
+            listeners.push(Arc::new(rules));
+        }
+    }
+    let upstreams = compiler.upstreams();
+    let routes = plan.routes().map_err(|problem| compiler.fatal.push(problem)).ok();
+    let (Some(upstreams), Some(routes), true) = (upstreams, routes, compiler.fatal.is_empty()) else {
+        return Err(compiler.fatal);
+    };
+    let rules = Rules {
+        generation,
+        snapshot: Arc::new(snapshot),
+        routes,
+        upstreams,
+        limits: plan.limits.clone(),
+        trust: plan.trust.clone(),
+        identity: Arc::new(plan.file.identity.clone()),
+        listeners,
+    };
+    let Compiler { problems, warnings, taken, .. } = compiler;
+    Ok(Compiled { rules: Arc::new(rules), key_pairs, taken, problems, warnings, superseded })
+}
+
+struct Compiler<'c> {
+    plan: &'c Plan,
+    gathered: &'c Gathered,
+    before: Option<&'c Compiled>,
+    /// The plan itself cannot be put in force.
+    fatal: Vec<Problem>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    taken: Vec<(PathBuf, String)>,
+}
+
+impl Compiler<'_> {
+    fn allowlist(&mut self) -> Allowlist {
+        let mut builder = match self.before {
+            Some(before) => AllowlistBuilder::after(&before.rules.snapshot.allowlist),
+            None => AllowlistBuilder::default(),
+        };
+        for (planned, credentials) in self.plan.principals.iter().zip(&self.gathered.credentials) {
+            // A principal whose files were never good: nothing could prove it, so it is nobody yet.
+            if let Err(conflict) = builder.add(planned.principal.clone(), credentials.clone()) {
+                self.fatal.push(self.conflict(&conflict));
+            }
+        }
+        let admins: Vec<_> = self.plan.file.admin_fingerprints.iter().map(|at| at.value).collect();
+        builder.well_known_admins(&admins);
+        self.include_lists(&mut builder);
+        builder.finish()
+    }
+
+    /// Includes the lists: first those that stay as they were, so that of two that claim the same the newcomer is refused.
+    fn include_lists(&mut self, builder: &mut AllowlistBuilder) {
+        let mut order: Vec<usize> = (0..self.gathered.lists.len()).collect();
+        order.sort_by_key(|at| !self.gathered.lists[*at].is_unchanged());
+        for at in order {
+            let (look, list) = (&self.gathered.lists[at], &self.plan.allowlists[at]);
+            let Some(roster) = &look.roster else { continue };
+            match builder.include(Arc::clone(roster)) {
+                Ok(()) => self.taken.push((list.path.clone(), self.plan.file.allowlists[at].prefix.clone())),
+                // It stood before: what is new is in the configuration.
+                Err(conflict) if look.is_unchanged() => self.fatal.push(self.conflict(&conflict)),
+                Err(conflict) => {
+                    self.problems.push(self.conflict(&conflict));
+                    if let Some(before) = &look.before
+                        && let Err(conflict) = builder.include(Arc::clone(before))
+                    {
+                        self.fatal.push(self.conflict(&conflict));
+                    }
+                }
+            }
+        }
+    }
+
+    fn revocation(&mut self, allowlist: &Allowlist) -> (Revocation, Vec<Provenance>) {
+        let mut builder = RevocationBuilder::default();
+        let found = &self.gathered.restrictions;
+        for (entry, written) in &found.ids {
+            match entry.principal.as_ref().and_then(|name| self.authorities(name)) {
+                Some((name, authorities)) => builder.principal_id(entry.id.clone(), written.clone(), name, &authorities),
+                // Everywhere, also where its principal is gone and the id is not yet: rather too much than too little.
+                None => builder.id(entry.id.clone(), written.clone()),
+            }
+        }
+        builder.crl_policy(self.plan.stale, self.plan.file.revocation.require_crl);
+        for (crl, written) in &found.crls {
+            if let Err(refusal) = builder.crl(Arc::clone(crl), written.clone()) {
+                self.problems.push(Problem::in_file(&written.file, written.line, refusal.to_string()));
+            }
+        }
+        let revocation = builder.finish(allowlist);
+        let mut superseded = Vec::new();
+        for problem in revocation.crl_problems() {
+            let at = |message: String| Problem::in_file(&problem.written.file, problem.written.line, message);
+            match &problem.kind {
+                CrlProblemKind::Forged => {
+                    let message = format!("the CA {} did not sign this CRL: it says nothing", problem.issuer);
+                    self.problems.push(at(message));
+                }
+                CrlProblemKind::Superseded(newer) => {
+                    superseded.push(problem.written.clone());
+                    self.warnings.push(at(format!("an older CRL of {}: the one in {newer} counts", problem.issuer)).warning());
+                }
+                CrlProblemKind::UnknownIssuer => {
+                    let message = format!("no configured CA is called {}: this CRL says nothing yet", problem.issuer);
+                    self.warnings.push(at(message).warning());
+                }
+            }
+        }
+        (revocation, superseded)
+    }
+
+    fn authorities(&self, name: &PrincipalName) -> Option<(&PrincipalName, Vec<Arc<Authority>>)> {
+        let at = self.plan.principals.iter().position(|planned| planned.principal.name == *name)?;
+        let authority = |(credential, _): &(Credential, Provenance)| match credential {
+            Credential::Authority(authority) => Some(Arc::clone(authority)),
+            Credential::Pin(_) | Credential::SpkiPin(_) => None,
+        };
+        Some((&self.plan.principals[at].principal.name, self.gathered.credentials[at].iter().filter_map(authority).collect()))
+    }
+
+    fn listener(&mut self, index: usize, listener: &Listener, snapshot: &Snapshot) -> Option<(ListenerRules, Vec<KeyPair>)> {
+        let name: Arc<str> = listener.name.value.as_str().into();
+        let stayed = || {
+            let before = self.before?.key_pairs.iter().find(|(known, _)| *known == name)?;
+            Some(before.1.clone())
+        };
+        let Some(key_pairs) = self.gathered.key_pairs[index].clone().or_else(stayed) else {
+            // What is wrong with its files was said.
+            let message = format!("listener `{name}` has no certificate to serve with");
+            self.fatal.push(self.plan.file.problem(listener.name.span, message));
+            return None;
+        };
+        let settings = Settings {
+            credentials: Credentials { key_pairs: key_pairs.clone() },
+            client_auth: listener.client_auth,
+            min_tls_13: listener.min_tls_13,
+            groups: listener.groups.iter().map(|group| group.value.clone()).collect(),
+            ciphers: listener.ciphers.iter().map(|cipher| cipher.value.clone()).collect(),
+            strict_sni: listener.strict_sni,
+            send_ca_names: listener.send_ca_names,
+            ca_names: if listener.send_ca_names { snapshot.allowlist.anchor_subjects() } else { Vec::new() },
+            http2: listener.http2,
+            resumption: listener.resumption,
+        };
+        let previous = self.before.and_then(|before| before.rules.listener(&name));
+        match Acceptor::new(settings, TrustId(snapshot.trust_id()), previous.map(|previous| &*previous.tls)) {
+            Ok(tls) => {
+                let (surfaces, proxy_protocol) = (listener.serve.clone(), listener.proxy_protocol);
+                Some((ListenerRules { name, tls: Arc::new(tls), surfaces, proxy_protocol }, key_pairs))
+            }
+            Err(error) => {
+                let named = |name: &str| listener.groups.iter().chain(&listener.ciphers).find(|at| at.value == name).map(|at| at.span);
+                let span = match &error {
+                    SettingsError::UnknownCipher { name, .. } | SettingsError::UnknownGroup { name, .. } => named(name),
+                    SettingsError::NoCertificate | SettingsError::Unusable(_) => None,
+                };
+                self.fatal.push(self.plan.file.problem(span.unwrap_or(listener.name.span), error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn upstreams(&mut self) -> Option<Upstreams> {
+        let before = self.before.map(|before| &before.rules.upstreams);
+        let mut settings = Vec::new();
+        for (index, planned) in self.plan.upstreams.iter().enumerate() {
+            let stayed = || before?.find(&planned.name).map(|upstream| upstream.settings.tls.clone());
+            match self.gathered.upstream_tls[index].clone().or_else(stayed) {
+                Some(tls) => settings.push(crate::upstream::Settings { tls, ..planned.clone() }),
+                None => {
+                    let message = format!("upstream `{}` cannot be reached without its `tls` files", planned.name);
+                    self.fatal.push(self.plan.file.problem(self.plan.file.upstreams[index].name.span, message));
+                }
+            }
+        }
+        if settings.len() < self.plan.upstreams.len() {
+            return None;
+        }
+        Upstreams::compile(settings, before).map_err(|(index, error)| self.fatal.push(self.upstream_problem(index, &error))).ok()
+    }
+
+    fn upstream_problem(&self, index: usize, error: &UpstreamError) -> Problem {
+        let entry = self.plan.file.upstreams.get(index);
+        let span = entry.map(|entry| entry.tls.as_ref().map_or(entry.name.span, |tls| tls.span)).unwrap_or_default();
+        self.plan.file.problem(span, error.to_string())
+    }
+
+    /// Tells a conflict where its second place is; in the configuration itself with a caret.
+    fn conflict(&self, conflict: &Conflict) -> Problem {
+        let told = from_source(&allowlist::describe(conflict));
+        if told.file != self.plan.file.document.name {
+            return told;
+        }
+        let named = self.plan.file.principals.iter().map(|entry| entry.name.span);
+        let span = named.filter(|span| self.plan.file.document.line(span.start) <= told.line).next_back();
+        span.map_or(told.clone(), |span| self.plan.file.problem(span, told.message))
+    }
+}

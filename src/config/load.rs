@@ -1,0 +1,365 @@
+//! Looks at the configuration and all it names, as often as asked: what is good is compiled, what is not keeps its last good
+//! content, and the rest says why. `cli` looks once; `reload` goes on looking.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::compile::{Compiled, compile};
+use super::error::{Document, Problem, Severity};
+use super::file::ConfigFile;
+use super::gather::{Gathered, SourceStatus, Sources, from_source, revoked};
+use super::plan::Plan;
+use crate::listener::{BindAddress, RuntimeSettings};
+use crate::log;
+use crate::metrics::CertificateExpiry;
+use crate::pki::{FileError, Fingerprint};
+use crate::rules::Rules;
+use crate::store::{Cache, Files, Good, Restrictions, Revoked, Round, SourceError};
+
+/// A configuration that is good, and everything about it that is not a rule.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub rules: Arc<Rules>,
+    pub settings: Settings,
+    /// What stands in no one's way, and should be known.
+    pub warnings: Vec<Problem>,
+    pub status: Status,
+}
+
+/// What is needed beside the rules to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub runtime: RuntimeSettings,
+    pub monitor: Option<BindAddress>,
+    /// Principals by name in labels and on the status page; else by id.
+    pub monitor_names: bool,
+    pub access_log: log::Settings,
+    /// `None`: nothing is kept.
+    pub state: Option<PathBuf>,
+}
+
+/// Where the rules in force came from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Changes exactly when any content does.
+    pub hash: String,
+    /// Principals in force.
+    pub entries: usize,
+    pub sources: Vec<SourceStatus>,
+    /// Certificates and CRLs whose end is watched.
+    pub expiries: Vec<CertificateExpiry>,
+}
+
+/// What a look found.
+#[derive(Debug)]
+pub struct Look {
+    /// To be put in force; `None`: as it was.
+    pub loaded: Option<Loaded>,
+    /// What is wrong; the last good content stays in its place.
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+    pub status: Status,
+    /// When to look again although nothing may have changed.
+    pub again: Option<Instant>,
+    /// Something changed while it was read.
+    pub unstable: bool,
+}
+
+/// What was seen since the last look, by whoever watches.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Read everything again, whatever the stamps say.
+    pub reread: bool,
+    /// Lose as much as a list says, and take a directory for a file.
+    pub force: bool,
+    /// Something was renamed.
+    pub renamed: bool,
+    /// Names of files that were removed.
+    pub removed: std::collections::BTreeSet<std::ffi::OsString>,
+}
+
+/// Keeps what was last good of everything.
+#[derive(Debug)]
+pub struct Loader {
+    path: PathBuf,
+    configs: Cache<Plan>,
+    /// What is wrong with the configuration file as it stands; empty while it is good.
+    config_problems: Vec<Problem>,
+    sources: Sources,
+    rounds: u64,
+    in_force: Option<InForce>,
+    /// Whether restrictions are saved: only by the proxy itself.
+    saves: bool,
+    restored: bool,
+}
+
+#[derive(Debug)]
+struct InForce {
+    config: Good<Plan>,
+    compiled: Compiled,
+    identity: Fingerprint,
+    settings: Settings,
+}
+
+/// Loads once, as `check` and `explain` do: everything good, or everything that is wrong.
+pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
+    Loader::new(path, false).start()
+}
+
+impl Loader {
+    /// `saves`: the last good restrictions are kept in the state directory; only the proxy that enforces them does that.
+    pub fn new(path: &Path, saves: bool) -> Self {
+        Self {
+            path: path.to_owned(),
+            configs: Cache::default(),
+            config_problems: Vec::new(),
+            sources: Sources::default(),
+            rounds: 0,
+            in_force: None,
+            saves,
+            restored: false,
+        }
+    }
+
+    /// Loads for the first time. Anything wrong refuses the start: an operator who is there wants to know; only what restricts
+    /// is taken from its last good content, if there is one.
+    pub fn start(&mut self) -> Result<Loaded, Vec<Problem>> {
+        let deadline = Instant::now() + UNSTABLE;
+        loop {
+            let look = self.look_once(&Seen::default());
+            if look.unstable && Instant::now() < deadline {
+                std::thread::park_timeout(RETRY);
+                continue;
+            }
+            return match look.loaded {
+                Some(loaded) => Ok(loaded),
+                None => Err(look.problems),
+            };
+        }
+    }
+
+    /// Looks again.
+    pub fn look(&mut self, seen: &Seen) -> Look {
+        let mut look = self.look_once(seen);
+        if look.unstable {
+            look.again = look.again.into_iter().chain([Instant::now() + RETRY]).min();
+        }
+        look
+    }
+
+    /// Returns what to watch: every file and directory that was named, with the configuration first.
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let mut paths = vec![self.path.clone()];
+        let plans = self.in_force.iter().map(|in_force| &in_force.config).chain(self.configs.goods());
+        paths.extend(plans.flat_map(|config| config.value.paths()));
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// Returns the settings in force, to compare with what cannot change live.
+    pub fn settings(&self) -> Option<&Settings> {
+        self.in_force.as_ref().map(|in_force| &in_force.settings)
+    }
+
+    fn look_once(&mut self, seen: &Seen) -> Look {
+        self.rounds += 1;
+        let mut round = Round::new(&Files, self.rounds);
+        (round.reread, round.force) = (seen.reread, seen.force);
+        round.renamed = seen.renamed;
+        round.removed.clone_from(&seen.removed);
+        let candidate = self.read_config(&mut round);
+        let mut look = Look {
+            loaded: None,
+            problems: self.config_problems.clone(),
+            warnings: Vec::new(),
+            status: Status::default(),
+            again: None,
+            unstable: false,
+        };
+        if let Some(candidate) = candidate {
+            let is_new = self.in_force.as_ref().is_none_or(|in_force| in_force.config.hash != candidate.hash);
+            let tried = self.try_plan(&mut round, &candidate, &mut look);
+            // The new configuration cannot be put in force; what the old one names goes on being looked at.
+            let config = match tried {
+                Err(problems) if is_new && self.in_force.is_some() => {
+                    look.problems.extend(problems);
+                    let old = self.in_force.as_ref().map(|in_force| in_force.config.clone());
+                    if let Some(old) = old.clone()
+                        && let Err(problems) = self.try_plan(&mut round, &old, &mut look)
+                    {
+                        look.problems.extend(problems);
+                    }
+                    old.unwrap_or(candidate)
+                }
+                Err(problems) => {
+                    look.problems.extend(problems);
+                    candidate
+                }
+                Ok(()) => candidate,
+            };
+            self.sources.end(&round, &config.value);
+        }
+        let mut known = Vec::new();
+        look.problems.retain(|problem| {
+            !known.contains(problem) && {
+                known.push(problem.clone());
+                true
+            }
+        });
+        look.unstable = round.unstable;
+        look
+    }
+
+    /// Reads the configuration file; what is wrong with it now is in `config_problems`.
+    fn read_config(&mut self, round: &mut Round<'_>) -> Option<Good<Plan>> {
+        let before = self.in_force.as_ref().map(|in_force| Arc::clone(&in_force.config.value));
+        let mut problems = None;
+        let path = &self.path;
+        let (good, error) = self.configs.get(round, &[path], "", MAX_CONFIG, |readings| {
+            let parsed = parse(path, readings[0].bytes.clone(), before.as_deref());
+            parsed.map_err(|wrong| {
+                problems = Some(wrong);
+                (0, FileError { line: 0, why: "is not good".to_owned() })
+            })
+        });
+        match (error, problems) {
+            (None, _) => self.config_problems.clear(),
+            (Some(_), Some(problems)) => self.config_problems = problems,
+            // Unreadable; or as bad as it was, and that was said.
+            (Some(error), None) if self.config_problems.is_empty() || error.why != "is not good" => {
+                self.config_problems = vec![from_source(&error)];
+            }
+            (Some(_), None) => {}
+        }
+        good.filter(|_| self.config_problems.is_empty() || self.in_force.is_some())
+    }
+
+    /// Gathers what a plan names, and compiles it if anything is new. Fails where the plan itself cannot be put in force.
+    fn try_plan(&mut self, round: &mut Round<'_>, config: &Good<Plan>, look: &mut Look) -> Result<(), Vec<Problem>> {
+        let plan = &config.value;
+        let mut problems = self.restore(plan);
+        let now = Instant::now();
+        let revoked: Revoked = revoked(&self.path, config);
+        let gathered = self.sources.gather(plan, &revoked, round, now);
+        problems.extend(gathered.problems.iter().cloned());
+        look.again = look.again.into_iter().chain(gathered.restrictions.again).min();
+        let starting = self.in_force.is_none();
+        let is_unknown = !gathered.restrictions.unknown.is_empty();
+        if is_unknown {
+            problems.extend(gathered.unknown.iter().cloned());
+        }
+        let identity = Fingerprint::of([*config.hash.as_bytes(), *gathered.identity().as_bytes()].as_flattened());
+        if let Some(in_force) = self.in_force.as_ref().filter(|in_force| in_force.identity == identity) {
+            problems.extend(in_force.compiled.problems.iter().cloned());
+            let mut kept = self.sources.restrictions.settle(&in_force.compiled.superseded);
+            problems.extend(kept.drain(..).map(|error| from_source(&error)));
+            look.warnings = warnings(&gathered, &in_force.compiled);
+            look.status = status(self.in_force.as_ref().map(|in_force| &in_force.compiled), identity, gathered);
+            look.problems.extend(problems);
+            return Ok(());
+        }
+        let generation = self.in_force.as_ref().map_or(1, |in_force| in_force.compiled.rules.generation + 1);
+        let before = self.in_force.as_ref().map(|in_force| &in_force.compiled);
+        let compiled = match compile(plan, &gathered, generation, before) {
+            Ok(compiled) if !is_unknown => compiled,
+            // A restriction that was never known would be lost: not by this configuration.
+            Ok(_) => return Err(problems),
+            Err(fatal) => {
+                problems.extend(fatal);
+                return Err(problems);
+            }
+        };
+        problems.extend(compiled.problems.iter().cloned());
+        problems.extend(self.sources.restrictions.settle(&compiled.superseded).iter().map(from_source));
+        if starting && problems.iter().any(|problem| !self.is_restriction(problem, &gathered)) {
+            return Err(problems);
+        }
+        look.warnings = warnings(&gathered, &compiled);
+        if starting {
+            look.warnings.extend(problems.iter().cloned().map(Problem::warning));
+        }
+        for (path, prefix) in &compiled.taken {
+            self.sources.lists.accept(path, prefix);
+        }
+        if let Some(error) = self.save(plan) {
+            problems.push(from_source(&error));
+        }
+        look.status = status(Some(&compiled), identity, gathered);
+        let settings = settings(plan);
+        look.loaded = Some(Loaded {
+            rules: Arc::clone(&compiled.rules),
+            settings: settings.clone(),
+            warnings: look.warnings.clone(),
+            status: look.status.clone(),
+        });
+        look.problems.extend(problems);
+        self.in_force = Some(InForce { config: config.clone(), compiled, identity, settings });
+        Ok(())
+    }
+
+    /// Takes up the restrictions last known good, once the configuration says where they are.
+    fn restore(&mut self, plan: &Plan) -> Vec<Problem> {
+        if std::mem::replace(&mut self.restored, true) {
+            return Vec::new();
+        }
+        let Some(state) = &plan.file.store.path else { return Vec::new() };
+        match Restrictions::restore(state) {
+            Ok(restrictions) => {
+                self.sources.restrictions = restrictions;
+                Vec::new()
+            }
+            Err(error) => vec![from_source(&error)],
+        }
+    }
+
+    fn save(&mut self, plan: &Plan) -> Option<SourceError> {
+        let state = plan.file.store.path.as_ref().filter(|_| self.saves)?;
+        self.sources.restrictions.save(state).err()
+    }
+
+    /// Tells whether a problem is about something that restricts, and whose last good content is in force.
+    fn is_restriction(&self, problem: &Problem, gathered: &Gathered) -> bool {
+        let errors = gathered.restrictions.errors.iter().map(|error| &*error.file);
+        let sources = gathered.restrictions.sources.iter().map(|(path, _)| path.display().to_string());
+        errors.map(str::to_owned).chain(sources).any(|file| problem.file.starts_with(&file))
+    }
+}
+
+fn parse(path: &Path, bytes: Vec<u8>, before: Option<&Plan>) -> Result<Plan, Vec<Problem>> {
+    let document = Document::decode(path.display().to_string(), bytes).map_err(|problem| vec![problem])?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let file = ConfigFile::read(Arc::new(document), directory)?;
+    Plan::compile(file, before)
+}
+
+fn settings(plan: &Plan) -> Settings {
+    Settings {
+        runtime: plan.runtime.clone(),
+        monitor: plan.monitor.clone(),
+        monitor_names: plan.file.monitor.as_ref().is_some_and(|monitor| monitor.names),
+        access_log: plan.file.audit.clone(),
+        state: plan.file.store.path.clone(),
+    }
+}
+
+fn warnings(gathered: &Gathered, compiled: &Compiled) -> Vec<Problem> {
+    let mut warnings: Vec<Problem> = gathered.warnings.iter().chain(&compiled.warnings).cloned().collect();
+    warnings.iter_mut().for_each(|warning| warning.severity = Severity::Warning);
+    warnings
+}
+
+fn status(compiled: Option<&Compiled>, identity: Fingerprint, gathered: Gathered) -> Status {
+    Status {
+        hash: identity.to_string(),
+        entries: compiled.map_or(0, |compiled| compiled.rules.snapshot.allowlist.len()),
+        sources: gathered.sources,
+        expiries: gathered.expiries,
+    }
+}
+
+const MAX_CONFIG: u64 = 16 << 20;
+/// How long a file that keeps changing is waited for, and how often it is tried meanwhile.
+const UNSTABLE: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_millis(10);
