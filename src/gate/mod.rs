@@ -229,6 +229,3 @@ impl Standings {
         self.free.push(slot);
     }
 }
-
-#[cfg(test)]
-mod tests;

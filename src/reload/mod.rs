@@ -1,1 +1,325 @@
-//! (reload/mod)
+//! Watch, read whole, compile, install; or keep what we have and say why. One thread, off the workers: it sleeps until a
+//! directory tells of a change, a second has passed, or somebody asks.
+
+mod watch;
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::config::{Loaded, Loader, Look, Problem, Seen, Settings, Status};
+use crate::log;
+use crate::metrics::{Metrics, ReloadResult};
+use crate::rules::Rules;
+use watch::{Change, Interests, Watch};
+
+/// The thread that reloads. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Reloader {
+    asks: Sender<Message>,
+    report: Arc<Mutex<Report>>,
+}
+
+/// Rules to be put in force, and what goes with them.
+#[derive(Clone, Debug)]
+pub struct Install {
+    pub rules: Arc<Rules>,
+    /// When the change was noticed.
+    pub seen: Instant,
+    pub access_log: log::Settings,
+}
+
+/// How things stand: for the status page, and for whoever asked for a reload.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub generation: u64,
+    pub status: Status,
+    /// What is wrong now; empty while everything in force is what the files say.
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+enum Message {
+    Ask { force: bool, answer: Option<Sender<Report>> },
+    Heard(notify::Event),
+    Stop,
+}
+
+/// Starts to watch. `loader` has loaded once, `loaded` is what came of it and is in force already. `install` puts rules in force and
+/// returns when they are.
+pub fn start(
+    loader: Loader,
+    loaded: &Loaded,
+    metrics: Arc<Metrics>,
+    install: impl FnMut(Install) + Send + 'static,
+) -> io::Result<Reloader> {
+    let (asks, messages) = mpsc::channel();
+    let heard = asks.clone();
+    // The thread may be gone before its watcher is.
+    let watch = Watch::new(move |event| drop(heard.send(Message::Heard(event))));
+    let report = Report {
+        generation: loaded.rules.generation,
+        status: loaded.status.clone(),
+        problems: Vec::new(),
+        warnings: loaded.warnings.clone(),
+    };
+    let mut thread = Thread {
+        loader,
+        watch,
+        interests: Interests::new(),
+        messages,
+        metrics,
+        install,
+        started_with: loaded.settings.clone(),
+        said_unchangeable: None,
+        report: Arc::new(Mutex::new(report)),
+        unstable_since: None,
+        again: None,
+    };
+    thread.publish(&loaded.status);
+    // A start is a reload that succeeded.
+    thread.metrics.reloaded(ReloadResult::Success, clock::wall().as_secs_f64());
+    thread.arm();
+    let report = Arc::clone(&thread.report);
+    std::thread::Builder::new().name("reload".to_owned()).spawn(move || thread.run())?;
+    Ok(Reloader { asks, report })
+}
+
+impl Reloader {
+    /// Asks for everything to be read again, as SIGHUP does; does not wait.
+    pub fn reload(&self) {
+        let _ = self.asks.send(Message::Ask { force: false, answer: None });
+    }
+
+    /// Has everything read again, `force`: past `max_shrink` too, and says how things stand then. `None` once the thread has ended.
+    pub fn reload_now(&self, force: bool) -> Option<Report> {
+        let (answer, answered) = mpsc::channel();
+        self.asks.send(Message::Ask { force, answer: Some(answer) }).ok()?;
+        answered.recv().ok()
+    }
+
+    /// Says how things stand.
+    pub fn report(&self) -> Report {
+        lock(&self.report).clone()
+    }
+
+    /// Returns a way to say how things stand that can be kept.
+    pub fn reporter(&self) -> impl Fn() -> Report + Send + Sync + 'static {
+        let report = Arc::clone(&self.report);
+        move || lock(&report).clone()
+    }
+}
+
+impl Drop for Reloader {
+    fn drop(&mut self) {
+        let _ = self.asks.send(Message::Stop);
+    }
+}
+
+struct Thread<F> {
+    loader: Loader,
+    watch: Watch,
+    interests: Interests,
+    messages: Receiver<Message>,
+    metrics: Arc<Metrics>,
+    install: F,
+    started_with: Settings,
+    /// What needs a restart, as it was said last.
+    said_unchangeable: Option<Settings>,
+    report: Arc<Mutex<Report>>,
+    /// Since when something changes whenever it is read.
+    unstable_since: Option<Instant>,
+    again: Option<Instant>,
+}
+
+/// What a look is for.
+#[derive(Default)]
+struct Cause {
+    seen: Seen,
+    /// Somebody asked: counted even if nothing changed.
+    asked: bool,
+    answers: Vec<Sender<Report>>,
+    stop: bool,
+}
+
+impl<F: FnMut(Install)> Thread<F> {
+    fn run(mut self) {
+        let mut poll = Instant::now() + POLL;
+        loop {
+            let wake = self.again.into_iter().chain([poll]).min().unwrap_or(poll);
+            let mut cause = Cause::default();
+            match self.messages.recv_timeout(wake.saturating_duration_since(Instant::now())) {
+                Ok(message) => {
+                    if !self.take(message, &mut cause) {
+                        continue;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let noticed = Instant::now();
+            self.gather(noticed, &mut cause);
+            if cause.stop {
+                return;
+            }
+            self.look(noticed, cause);
+            // A list so long that a look takes its time is looked at less often: events tell sooner anyway.
+            poll = Instant::now() + POLL.max(noticed.elapsed() * 20);
+        }
+    }
+
+    /// Takes a message in; false for an event that concerns nobody.
+    fn take(&self, message: Message, cause: &mut Cause) -> bool {
+        match message {
+            Message::Ask { force, answer } => {
+                cause.seen.force |= force;
+                cause.seen.reread = true;
+                cause.asked = true;
+                cause.answers.extend(answer);
+            }
+            Message::Heard(event) => match watch::change(&event, &self.interests) {
+                Some(Change::Any) => {}
+                Some(Change::Removed(name)) => drop(cause.seen.removed.insert(name)),
+                Some(Change::Renamed) => cause.seen.renamed = true,
+                None => return false,
+            },
+            Message::Stop => cause.stop = true,
+        }
+        true
+    }
+
+    /// Takes in what follows at once: one rename is three events.
+    fn gather(&self, noticed: Instant, cause: &mut Cause) {
+        while noticed.elapsed() < BURST
+            && let Ok(message) = self.messages.recv_timeout(QUIET)
+        {
+            self.take(message, cause);
+        }
+    }
+
+    fn look(&mut self, noticed: Instant, cause: Cause) {
+        let look = self.loader.look(&cause.seen);
+        self.again = look.again;
+        let waits = self.waits(&look);
+        if let Some(loaded) = &look.loaded {
+            (self.install)(Install { rules: Arc::clone(&loaded.rules), seen: noticed, access_log: loaded.settings.access_log.clone() });
+        }
+        if !waits {
+            self.tell(&look, noticed, cause.asked);
+        }
+        self.publish(&look.status);
+        self.arm();
+        let report = lock(&self.report).clone();
+        for answer in cause.answers {
+            // Whoever asked may have gone.
+            let _ = answer.send(report.clone());
+        }
+    }
+
+    /// A file that changes while it is read is nothing to talk about until it has done so for a while.
+    fn waits(&mut self, look: &Look) -> bool {
+        if !look.unstable {
+            self.unstable_since = None;
+            return false;
+        }
+        let since = *self.unstable_since.get_or_insert_with(Instant::now);
+        let waits = since.elapsed() < PATIENCE;
+        if !waits {
+            // From here on the next event or second has to bring it.
+            self.again = None;
+        }
+        waits
+    }
+
+    /// Counts, logs, and keeps for the status page.
+    fn tell(&mut self, look: &Look, noticed: Instant, asked: bool) {
+        let before = {
+            let mut report = lock(&self.report);
+            let before = std::mem::take(&mut *report);
+            *report = Report {
+                generation: look.loaded.as_ref().map_or(before.generation, |loaded| loaded.rules.generation),
+                status: look.status.clone(),
+                problems: look.problems.clone(),
+                warnings: look.warnings.clone(),
+            };
+            before
+        };
+        let worse = look.problems.iter().any(|problem| !before.problems.contains(problem));
+        let mended = !before.problems.is_empty() && look.problems.is_empty();
+        let result = match (&look.loaded, look.problems.is_empty()) {
+            (_, false) if worse || asked || look.loaded.is_some() => Some(ReloadResult::Failure),
+            (_, false) => None,
+            (Some(_), true) => Some(ReloadResult::Success),
+            (None, true) if mended => Some(ReloadResult::Success),
+            (None, true) if asked => Some(ReloadResult::Unchanged),
+            (None, true) => None,
+        };
+        if let Some(result) = result {
+            self.metrics.reloaded(result, clock::wall().as_secs_f64());
+        }
+        for problem in look.problems.iter().filter(|problem| asked || !before.problems.contains(problem)) {
+            tracing::error!(at = problem.place(), help = problem.help, "{}", problem.message);
+        }
+        for warning in look.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+            tracing::warn!(at = warning.place(), help = warning.help, "{}", warning.message);
+        }
+        if let Some(loaded) = &look.loaded {
+            let took = u64::try_from(noticed.elapsed().as_micros()).unwrap_or(u64::MAX);
+            tracing::info!(generation = loaded.rules.generation, entries = look.status.entries, microseconds = took, "new rules in force");
+            self.tell_unchangeable(&loaded.settings);
+        } else if mended {
+            tracing::info!("every source is good again; the rules in force are what they say");
+        } else if asked && look.problems.is_empty() {
+            tracing::info!("nothing has changed");
+        }
+    }
+
+    /// Says what was written and cannot take effect while we run.
+    fn tell_unchangeable(&mut self, settings: &Settings) {
+        let (now, then) = (settings, &self.started_with);
+        if self.said_unchangeable.as_ref() == Some(now) {
+            return;
+        }
+        if now.runtime.workers != then.runtime.workers {
+            tracing::warn!("the number of workers changes at the next start, not before");
+        }
+        if now.runtime.binds != then.runtime.binds {
+            tracing::warn!("listeners come, go and change their addresses at the next start, not before");
+        }
+        if now.monitor != then.monitor || now.monitor_names != then.monitor_names {
+            tracing::warn!("the monitor changes at the next start, not before");
+        }
+        if now.state != then.state {
+            tracing::warn!("the state directory changes at the next start, not before");
+        }
+        self.said_unchangeable = Some(now.clone());
+    }
+
+    fn publish(&self, status: &Status) {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        self.metrics.allowlist_entries.set(status.entries as f64);
+        let known = status.sources.iter().filter_map(|source| source.last_good.map(|at| (source.name.clone(), at.as_secs_f64())));
+        self.metrics.set_sources(known);
+        self.metrics.set_certificates(status.expiries.clone());
+    }
+
+    fn arm(&mut self) {
+        self.interests = watch::interests(&self.loader.watched());
+        self.watch.arm(&self.interests);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked while it held the lock had only plain data in hand.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The net under the watches: NFS, overlays, a queue that ran over.
+const POLL: Duration = Duration::from_secs(1);
+/// A burst of events is one change.
+const BURST: Duration = Duration::from_millis(10);
+const QUIET: Duration = Duration::from_millis(1);
+/// How long a file may keep changing before that is an error.
+const PATIENCE: Duration = Duration::from_millis(50);

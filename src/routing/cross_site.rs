@@ -97,9 +97,7 @@ static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 mod tests {
     use super::*;
 
-    type Fields = &'static [(&'static str, &'static [u8])];
-
-    fn headers(fields: Fields) -> HeaderMap {
+    fn headers(fields: &[(&'static str, &[u8])]) -> HeaderMap {
         fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())).fold(
             HeaderMap::new(),
             |mut headers, (name, value)| {
@@ -111,7 +109,7 @@ mod tests {
 
     #[test]
     fn an_origin_is_classified() {
-        let table: [(&str, Fields, Origin<'_>); 14] = [
+        let table: [(&str, &[(&'static str, &[u8])], Origin<'_>); 14] = [
             ("a.example", &[], Origin::Absent),
             ("a.example", &[("sec-fetch-site", b"same-origin")], Origin::Absent),
             ("a.example", &[("sec-fetch-site", b"cross-site")], Origin::CrossSite),

@@ -4,7 +4,6 @@
 
 mod addresses;
 mod agreement;
-mod http2;
 mod identity;
 mod limits;
 mod live;
