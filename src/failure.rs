@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::admission::Denial;
 use crate::http1::Refusal;
+use crate::routing::{AuthorityError, PathError};
 
 pub use answer::{prefers_html, refusal};
 
@@ -160,9 +161,21 @@ impl Failure {
     }
 }
 
+impl From<AuthorityError> for Failure {
+    fn from(error: AuthorityError) -> Self {
+        Self::Malformed(error.why())
+    }
+}
+
 impl From<Denial> for Failure {
     fn from(denial: Denial) -> Self {
         Self::Denied(denial)
+    }
+}
+
+impl From<PathError> for Failure {
+    fn from(error: PathError) -> Self {
+        Self::Malformed(error.why())
     }
 }
 

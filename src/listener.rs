@@ -92,6 +92,7 @@ pub fn start(
     let inboxes = handles.iter().map(|handle| handle.sockets.clone()).collect();
     let acceptor =
         acceptor::start(listening, inboxes, load, Arc::clone(&rules), Arc::clone(&metrics), drain).map_err(ListenError::Thread)?;
+    metrics.generation.set(rules.rules().generation as f64);
     Ok(Running { rules, metrics, bound, workers: handles, acceptor })
 }
 
@@ -222,3 +223,6 @@ impl std::error::Error for ListenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

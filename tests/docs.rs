@@ -1,6 +1,8 @@
-//! The docs say what the code says: every code with its statuses and its alert, and no code that is none.
+//! The docs say what the code says: every code with its statuses and its alert, and no code that is none; and
+//! the tests that they name exist.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use portcullis::admission::Denial;
 use portcullis::failure::Failure;
@@ -47,4 +49,56 @@ fn codes_stand_in_alphabetical_order() {
         let codes: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
         assert!(codes.is_sorted(), "{codes:?}");
     }
+}
+
+#[test]
+fn every_row_of_known_failures_names_tests_that_exist() {
+    let text = read("docs/known-failures.md");
+    let sources = sources();
+    let (mut rows, mut missing) = (0, Vec::new());
+    for line in text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| #") && !line.starts_with("| failure") && !line.starts_with("| trap"))
+    {
+        rows += 1;
+        let last = line.trim_end_matches('|').rsplit('|').next().expect("a column");
+        let tests: Vec<&str> = last.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() && !line.contains("not in this version") {
+            missing.push(format!("no test: {line}"));
+        }
+        for test in tests {
+            let (place, name) = test.split_once("::").unwrap_or_else(|| panic!("not file::test: {test}"));
+            let wanted = format!("fn {name}(");
+            let found = sources.iter().any(|(path, text)| {
+                path.components().any(|part| Path::new(part.as_os_str()).file_stem().is_some_and(|stem| stem == place))
+                    && text.contains(&wanted)
+            });
+            if !found {
+                missing.push(test.to_owned());
+            }
+        }
+    }
+    assert!(rows >= 36, "{rows} rows");
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut found, mut open) = (Vec::new(), vec![root.join("src"), root.join("tests")]);
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("UTF-8");
+                found.push((path.strip_prefix(root).expect("below").to_owned(), text));
+            }
+        }
+    }
+    found
 }

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use bytes::Bytes;
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 
 use super::ForwardingHeader;
@@ -71,7 +72,7 @@ fn add(headers: &mut HeaderMap, name: HeaderName, trusted: bool, element: Option
     }
     list.extend_from_slice(element.as_bytes());
     // INVARIANT: made of header values and of our own printable ASCII.
-    if let Ok(value) = HeaderValue::from_bytes(&list) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
         headers.insert(name, value);
     }
 }

@@ -89,7 +89,7 @@ fn parse_line(line: &str) -> Result<Proxied, ProxyError> {
         _ if text.starts_with(['0', '+']) => Err(ProxyError::Malformed("not a port")),
         _ => text.parse().map_err(|_| ProxyError::Malformed("not a port")),
     };
-    (ip(destination)?, port(destination_port)?);
+    let _whole = (ip(destination)?, port(destination_port)?);
     Ok(client(ip(source)?, port(source_port)?))
 }
 

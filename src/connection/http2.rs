@@ -100,8 +100,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     }
 }
 
-/// What a cut connection may still take: far below the promised 100 ms.
-const LAST_WORDS: Duration = Duration::from_millis(30);
+/// What a cut connection may still take: half of the promised 100 ms.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 const MAX_PENDING_RESETS: usize = 20;
 const MAX_RESETS: usize = 256;
 const MAX_STREAMS: u32 = 128;

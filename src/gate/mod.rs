@@ -229,3 +229,6 @@ impl Standings {
         self.free.push(slot);
     }
 }
+
+#[cfg(test)]
+mod tests;

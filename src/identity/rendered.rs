@@ -26,8 +26,9 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    /// Renders. `leaf` is `None` where nothing of it may be told (an SPKI pin proves a key and nothing else);
-    /// `by`: the URI SANs of our own certificate.
+    /// Renders. Requests come here through `Remembered`, which takes a grant; benches and fuzz targets have none.
+    /// `leaf` is `None` where nothing of it may be told (an SPKI pin proves a key and nothing else); `by`: the URI SANs of
+    /// our own certificate.
     pub fn new(settings: &Settings, admission: &Admission, leaf: Option<&Certificate>, by: &[Box<str>]) -> Self {
         let mut rendered = Self {
             fields: Vec::with_capacity(10),

@@ -66,6 +66,17 @@ impl<'a> Authority<'a> {
     }
 }
 
+impl AuthorityError {
+    /// Says why, for the log.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Disagreement => "the target and Host name different authorities, or Host stands twice",
+            Self::Malformed => "the authority is malformed",
+            Self::Missing => "the request names no authority",
+        }
+    }
+}
+
 impl fmt::Display for Authority<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {

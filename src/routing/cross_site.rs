@@ -97,7 +97,9 @@ static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 mod tests {
     use super::*;
 
-    fn headers(fields: &[(&'static str, &[u8])]) -> HeaderMap {
+    type Fields = &'static [(&'static str, &'static [u8])];
+
+    fn headers(fields: Fields) -> HeaderMap {
         fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())).fold(
             HeaderMap::new(),
             |mut headers, (name, value)| {
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn an_origin_is_classified() {
-        let table: [(&str, &[(&'static str, &[u8])], Origin<'_>); 14] = [
+        let table: [(&str, Fields, Origin<'_>); 14] = [
             ("a.example", &[], Origin::Absent),
             ("a.example", &[("sec-fetch-site", b"same-origin")], Origin::Absent),
             ("a.example", &[("sec-fetch-site", b"cross-site")], Origin::CrossSite),

@@ -91,7 +91,25 @@ impl Routes {
         for table in compiled.exact.values_mut().chain(compiled.wildcard.values_mut()).chain([&mut compiled.any]) {
             table.finish()?;
         }
+        compiled.settle_policies();
         Ok(compiled)
+    }
+
+    /// Says for each table what a host that it is the first one of can reach.
+    fn settle_policies(&mut self) {
+        let reachable = |host: &str| Table::reachable(&self.tables(host).collect::<Vec<_>>(), &self.routes);
+        let exact: Vec<_> = self.exact.keys().map(|host| (host.clone(), reachable(host))).collect();
+        // One more label, which no exact host has: what the wildcard itself is first for.
+        let wildcard: Vec<_> = self.wildcard.keys().map(|parent| (parent.clone(), reachable(&format!("*.{parent}")))).collect();
+        let any = Table::reachable(&[&self.any], &self.routes);
+        for (tables, settled) in [(&mut self.exact, exact), (&mut self.wildcard, wildcard)] {
+            for (host, policies) in settled {
+                if let Some(table) = tables.get_mut(&host) {
+                    table.set_policies(policies);
+                }
+            }
+        }
+        self.any.set_policies(any);
     }
 
     /// Finds the route of a host (lower case, no port, no final dot) and a normal path: exact host, then
@@ -137,10 +155,10 @@ impl Routes {
             return true;
         }
         let sni = sni.to_ascii_lowercase();
-        let opened_for = |policy: &Policy| self.tables(&sni).any(|table| table.policies().contains(policy));
+        let opened_for = |policy: &Policy| self.policies(&sni).contains(policy);
         match route {
             Some(route) => !opened_for(&Policy::of(route)),
-            None => !self.tables(host).flat_map(Table::policies).all(opened_for),
+            None => !self.policies(host).iter().all(opened_for),
         }
     }
 
@@ -153,8 +171,12 @@ impl Routes {
         self.tables(host).find_map(|table| table.longest(path)).and_then(|index| self.routes.get(index))
     }
 
+    fn policies(&self, host: &str) -> &[Policy] {
+        self.tables(host).next().map_or(&[], Table::policies)
+    }
+
     /// The tables that a host can match, in the order of their rank.
-    fn tables<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Table> {
+    fn tables<'a>(&'a self, host: &str) -> impl Iterator<Item = &'a Table> {
         let exact = (!self.exact.is_empty()).then(|| self.exact.get(host)).flatten();
         let parents = if self.wildcard.is_empty() { None } else { host.split_once('.').map(|(_, parent)| parent) };
         let wildcards = std::iter::successors(parents, |parent| parent.split_once('.').map(|(_, parent)| parent));

@@ -1,6 +1,7 @@
 //! The routes of one host, sorted by prefix. A lookup is one binary search and a short walk, however many there are.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::path::normalise;
 use super::{Route, Tie};
@@ -12,6 +13,7 @@ pub(super) struct Table {
     sensitive: Prefixes,
     /// Of routes with `case_sensitive = false`: in lower case.
     folded: Prefixes,
+    /// What a host whose first table this is can reach.
     policies: Vec<Policy>,
 }
 
@@ -38,10 +40,6 @@ impl Table {
         } else {
             self.folded.0.push(Entry { prefix: prefix.to_ascii_lowercase().into(), route: index, parent: None });
         }
-        let policy = Policy::of(route);
-        if !self.policies.contains(&policy) {
-            self.policies.push(policy);
-        }
     }
 
     /// Sorts, after the last `add`.
@@ -58,8 +56,42 @@ impl Table {
         Ok(())
     }
 
+    /// Returns the policies of every route that a host whose first table this is can reach.
     pub(super) fn policies(&self) -> &[Policy] {
         &self.policies
+    }
+
+    pub(super) fn set_policies(&mut self, policies: Vec<Policy>) {
+        self.policies = policies;
+    }
+
+    /// Collects the policies that a host can reach through its tables, best rank first. A route that a better table hides
+    /// whole is none of them: nobody can have come for it.
+    pub(super) fn reachable(tables: &[&Self], routes: &[Arc<Route>]) -> Vec<Policy> {
+        let mut policies = Vec::new();
+        for (rank, table) in tables.iter().enumerate() {
+            if tables[..rank].iter().any(|better| better.longest("/").is_some()) {
+                // Most hosts have a route for `/`: behind it nothing else is seen.
+                break;
+            }
+            for route in table.routes_beside(&tables[..rank]) {
+                let policy = Policy::of(&routes[route]);
+                if !policies.contains(&policy) {
+                    policies.push(policy);
+                }
+            }
+        }
+        policies
+    }
+
+    /// The routes that no table of a better rank hides.
+    fn routes_beside(&self, better: &[&Self]) -> impl Iterator<Item = usize> {
+        let hidden = |entry: &Entry, folded: bool| {
+            let path = format!("{}/", entry.prefix);
+            better.iter().any(|table| if folded { table.folded.longest(&path).is_some() } else { table.longest(&path).is_some() })
+        };
+        let sensitive = self.sensitive.0.iter().filter(move |entry| !hidden(entry, false));
+        sensitive.chain(self.folded.0.iter().filter(move |entry| !hidden(entry, true))).map(|entry| entry.route)
     }
 
     /// Returns the route with the longest prefix of a path.

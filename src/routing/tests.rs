@@ -81,7 +81,7 @@ fn the_most_exact_host_wins_then_the_longest_prefix() {
 #[test]
 fn a_tie_is_an_error() {
     let folded = |path| Route { case_sensitive: false, ..route("f", &[], path) };
-    let table: [(Vec<Route>, Option<(usize, usize)>); 8] = [
+    let table = [
         (vec![route("a", &[], "/x"), route("b", &[], "/y"), route("c", &[], "/x/")], Some((0, 2))),
         (vec![route("a", &["h"], "/x"), route("b", &["H"], "/x")], Some((0, 1))),
         (vec![route("a", &["*.h"], "/"), route("b", &["*.h"], "/")], Some((0, 1))),
@@ -224,6 +224,41 @@ fn a_request_for_another_name_is_misdirected_unless_certificate_and_policy_agree
     for (sni, host, path, expected) in table {
         let route = routes.find(host, &normal(path));
         assert_eq!(routes.misdirected(sni, host, &covered, route.map(|route| &**route)), expected, "{sni:?} {host} {path}");
+    }
+}
+
+#[test]
+fn a_route_that_another_hides_from_the_snis_host_is_none_of_its_own() {
+    let open = |name: &str, host: &str, path: &str| Route {
+        scope: RouteScope { auth: RouteAuth::None, ..route(name, &[], "/").scope },
+        ..route(name, &[host], path)
+    };
+    let routes = Routes::compile(vec![
+        route("all", &[], "/"),
+        open("b", "b.test", "/"),
+        open("part", "part.test", "/open/"),
+        open("wild", "*.w.test", "/"),
+        route("wild-exact", &["x.w.test"], "/x/"),
+        Route { policy: "few".into(), ..route("deep", &[], "/open/deep/") },
+    ])
+    .unwrap();
+    let covered: Vec<Box<str>> = ["*.test", "*.w.test"].map(Into::into).to_vec();
+    let table = [
+        ("b.test", "a.test", "/", true),
+        ("a.test", "b.test", "/", true),
+        ("part.test", "a.test", "/", false),
+        // Hidden from part.test by its own /open/.
+        ("part.test", "a.test", "/open/deep/", true),
+        ("a.test", "c.test", "/open/deep/", false),
+        ("y.w.test", "a.test", "/", true),
+        ("y.w.test", "z.w.test", "/", false),
+        ("x.w.test", "a.test", "/", false),
+        ("x.w.test", "y.w.test", "/", false),
+        ("y.w.test", "x.w.test", "/x/", true),
+    ];
+    for (sni, host, path, expected) in table {
+        let route = routes.find(host, &normal(path));
+        assert_eq!(routes.misdirected(Some(sni), host, &covered, route.map(|route| &**route)), expected, "{sni} {host} {path}");
     }
 }
 

@@ -154,3 +154,29 @@ async fn a_flood_of_resets_is_ended_and_others_are_served() {
     assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{error}");
     assert_eq!(Client::new(&proxy, Some(&alice)).get("/").await.expect("others are served").status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_out_of_file_descriptors_neither_stops_it_nor_admits_anyone() {
+    let (_upstream, proxy, alice) = start("").await;
+    let mallory = Leaf::new("mallory").self_signed();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", proxy.pid())).expect("a process of ours").count();
+    let limit = |number: usize| {
+        let status =
+            std::process::Command::new("prlimit").args(["--pid", &proxy.pid().to_string(), &format!("--nofile={number}:")]).status();
+        assert!(status.expect("prlimit").success());
+    };
+    let address = proxy.address("edge");
+    limit(open + 4);
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(TcpStream::connect(address).await.expect("the backlog takes it"));
+    }
+    eventually("the proxy says that it cannot accept", || proxy.log().contains("accept"));
+    limit(4096);
+    drop(held);
+    assert_eq!(
+        Client::new(&proxy, Some(&mallory)).get("/").await.expect_err("unlisted").alert,
+        Some(rustls::AlertDescription::AccessDenied)
+    );
+    assert_eq!(Client::new(&proxy, Some(&alice)).get("/").await.expect("served again").status, 200);
+}

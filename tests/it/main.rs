@@ -4,6 +4,7 @@
 
 mod addresses;
 mod agreement;
+mod http2;
 mod identity;
 mod limits;
 mod live;

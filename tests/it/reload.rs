@@ -215,3 +215,69 @@ async fn sighup_reads_everything_again() {
     });
     assert!(world.proxy.is_running());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_entry_among_good_ones_is_named_by_its_line() {
+    let world = one_file().await;
+    let alice = world.alice.leaf_pem();
+    let lines = alice.lines().count();
+    let cut = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    world.proxy.replace("list.pem", format!("{alice}{cut}{}", world.mallory.leaf_pem()));
+    let place = format!("list.pem:{}", lines + 1);
+    eventually("the log names the line", || world.proxy.log().contains(&place));
+    world.last_good_holds("a bad entry").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_reloads_under_load_lose_no_request() {
+    let world = one_file().await;
+    let (stop, failed) =
+        (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)), std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    let mut tasks = Vec::new();
+    for number in 0..8 {
+        let client =
+            if number % 2 == 0 { Client::new(&world.proxy, Some(&world.alice)) } else { Client::http2(&world.proxy, Some(&world.alice)) };
+        let (stop, failed) = (stop.clone(), failed.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut live = client.connect().await.expect("admitted");
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                // One on the live connection, one on a new one.
+                for answer in [live.get("/live").await, client.get("/new").await] {
+                    if !answer.is_ok_and(|answer| answer.status == 200) {
+                        failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                }
+            }
+        }));
+    }
+    for number in 0..40 {
+        let before = world.proxy.generation();
+        let other = Leaf::new(&format!("other {number}")).self_signed();
+        world.proxy.replace("list.pem", world.alice.leaf_pem() + &other.leaf_pem());
+        world.proxy.wait_for_generation_after(before);
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    assert_eq!(failed.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_pins_load_and_one_more_client_is_told_apart() {
+    use std::fmt::Write;
+    let upstream = TestUpstream::start().await;
+    let (alice, mallory) = (Leaf::new("alice").self_signed(), Leaf::new("mallory").self_signed());
+    let workspace = Workspace::new();
+    let mut list = String::with_capacity(66 << 20);
+    for number in 0..1_000_000_u64 {
+        writeln!(list, "{number:064x}").expect("a string");
+    }
+    writeln!(list, "sha256:{} alice", alice.fingerprint()).expect("a string");
+    workspace.write("list.txt", &list);
+    let proxy = workspace.start(&Workspace::config("require", &upstream.url(), "").replace("path = \"allowlist/\"", "path = \"list.txt\""));
+    assert_eq!(proxy.metric("portcullis_allowlist_entries"), Some(1_000_001.0));
+    assert_eq!(Client::new(&proxy, Some(&alice)).get("/").await.expect("admitted").status, 200);
+    assert_eq!(upstream.last().header("x-portcullis-principal"), ["alice"]);
+    assert_eq!(Client::new(&proxy, Some(&mallory)).get("/").await.expect_err("unlisted").alert, Some(Alert::AccessDenied));
+}

@@ -170,3 +170,21 @@ async fn a_thief_without_the_key_hears_decrypt_error_and_appears_in_no_refusal()
         assert!(!proxy.log().contains(&unlisted.fingerprint()), "a refusal stands in a stranger's name");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_sixty_certificates_costs_no_more_than_its_denial() {
+    let upstream = TestUpstream::start().await;
+    let root = TestCa::new("root");
+    let workspace = Workspace::new();
+    workspace.write("ci.pem", root.pem());
+    let proxy = workspace.start_with_somebody(&Workspace::config("require", &upstream.url(), &authority("ci", "any = true")));
+    // Sixty CAs of one name that each might have signed the next, and one that claims the anchor's name.
+    let junk: Vec<_> = (0..60).map(|_| TestCa::new("junk").identity.chain[0].clone()).collect();
+    let bomb = TestCa::new("junk").issue(Leaf::new("bomb")).with_chain(junk.clone());
+    let named = TestCa::twin("root").issue(Leaf::new("bomb")).with_chain(junk);
+    for (identity, alert) in [(&bomb, Alert::AccessDenied), (&named, Alert::UnknownCA)] {
+        let refused = Client::new(&proxy, Some(identity)).get("/").await.expect_err("a bomb");
+        assert_eq!(refused.alert, Some(alert), "{}", refused.why);
+    }
+    assert_eq!(Client::new(&proxy, Some(&root.issue(Leaf::new("job")))).get("/").await.expect("others are served").status, 200);
+}

@@ -1,7 +1,5 @@
 //! Bytes on a TLS connection, exactly as written: for what no well-behaved client would send.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -53,11 +51,53 @@ impl Raw {
         }
     }
 
+    /// Reads HTTP/2 frames until stream 1 has its answer, or is reset, or the connection ends.
+    pub async fn first_answer(&mut self) -> Ended {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let mut at = 0;
+            while bytes.len() >= at + 9 {
+                let length = usize::from(bytes[at]) << 16 | usize::from(bytes[at + 1]) << 8 | usize::from(bytes[at + 2]);
+                if bytes.len() < at + 9 + length {
+                    break;
+                }
+                let (kind, payload) = (bytes[at + 3], &bytes[at + 9..at + 9 + length]);
+                match kind {
+                    // HPACK's static table: index 8 is `:status: 200`.
+                    0x1 => return Ended::Answered { success: payload.first() == Some(&0x88) },
+                    0x3 => return Ended::Reset,
+                    0x7 => return Ended::GoAway,
+                    _ => at += 9 + length,
+                }
+            }
+            match within("an answer", self.0.read(&mut buffer)).await {
+                Ok(0) | Err(_) => return Ended::Closed,
+                Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+            }
+        }
+    }
+
     /// Sends bytes on a new connection and reads to the end.
     pub async fn exchange(client: &Client, bytes: impl AsRef<[u8]>) -> Back {
         let mut raw = Self::open(client).await;
         raw.write(bytes).await;
         raw.read_to_end().await
+    }
+}
+
+/// How an HTTP/2 stream ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    Answered { success: bool },
+    Closed,
+    GoAway,
+    Reset,
+}
+
+impl Ended {
+    pub fn is_success(&self) -> bool {
+        *self == Self::Answered { success: true }
     }
 }
 
@@ -67,6 +107,3 @@ impl Back {
         self.text.match_indices("HTTP/1.1 ").filter_map(|(at, _)| self.text.get(at + 9..at + 12)?.parse().ok()).collect()
     }
 }
-
-/// How long a test looks on when nothing should happen.
-pub const WHILE: Duration = Duration::from_millis(300);
