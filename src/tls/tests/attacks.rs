@@ -5,13 +5,29 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::tls::handshake::slow_close;
 
+/// How a ClientHello, which is one record, arrives: its pieces.
+type Cut = fn(&[u8]) -> Vec<Vec<u8>>;
+
+fn single_bytes(hello: &[u8]) -> Vec<Vec<u8>> {
+    hello.iter().map(|byte| vec![*byte]).collect()
+}
+
+fn tiny_records(hello: &[u8]) -> Vec<Vec<u8>> {
+    hello[5..].iter().map(|byte| vec![22, 3, 1, 0, 1, *byte]).collect()
+}
+
+fn tiny_records_at_once(hello: &[u8]) -> Vec<Vec<u8>> {
+    vec![tiny_records(hello).concat()]
+}
+
+fn tiny_records_in_single_bytes(hello: &[u8]) -> Vec<Vec<u8>> {
+    single_bytes(&tiny_records(hello).concat())
+}
+
 /// Traefik saw an empty SNI here, and chose the options without client certificates (CVE-2026-32305).
 #[tokio::test]
 async fn a_hello_in_pieces_keeps_its_name_and_resumes_only_who_is_listed() {
-    let single_bytes = |hello: &[u8]| hello.iter().map(|byte| vec![*byte]).collect();
-    let tiny_records = |hello: &[u8]| vec![hello[5..].iter().flat_map(|byte| [22, 3, 1, 0, 1, *byte]).collect::<Vec<u8>>()];
-    let both = |hello: &[u8]| tiny_records(hello)[0].iter().map(|byte| vec![*byte]).collect();
-    let cuts: [&dyn Fn(&[u8]) -> Vec<Vec<u8>>; 3] = [&single_bytes, &tiny_records, &both];
+    let cuts: [Cut; 4] = [single_bytes, tiny_records, tiny_records_at_once, tiny_records_in_single_bytes];
     for (cut, version) in cuts.into_iter().flat_map(|cut| BOTH.map(|version| (cut, version))) {
         let removed = Identity::client("removed");
         let mut world = World::with(&[&removed], |settings| settings.strict_sni = true);
@@ -28,8 +44,8 @@ async fn a_hello_in_pieces_keeps_its_name_and_resumes_only_who_is_listed() {
 }
 
 impl World {
-    /// Shakes hands with a client whose ClientHello (one record) arrives as `cut` says.
-    async fn meet_in_pieces(&self, client: &Client, cut: impl Fn(&[u8]) -> Vec<Vec<u8>>) -> Met {
+    /// Shakes hands with a client whose ClientHello arrives as `cut` says.
+    async fn meet_in_pieces(&self, client: &Client, cut: Cut) -> Met {
         let mut connection = client.connection();
         let mut hello = Vec::new();
         connection.write_tls(&mut hello).expect("memory");
@@ -60,6 +76,30 @@ async fn a_hello_that_never_ends_is_cut_off() {
         };
         let (server, ()) = tokio::join!(world.accept(ours), client);
         assert!(matches!(server, Err(TlsError::Protocol(_) | TlsError::Io(_))), "{server:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_hello_admits_nobody_and_breaks_nothing() {
+    let listed = Identity::client("listed");
+    for version in BOTH {
+        let world = World::new(&[&listed]);
+        let client = Client::new(Some(&listed), &[version]);
+        // Once with a session to offer.
+        for _ in 0..2 {
+            let mut hello = Vec::new();
+            client.connection().write_tls(&mut hello).expect("memory");
+            let truncated = (0..hello.len()).map(|length| hello[..length].to_vec());
+            let flipped = (0..hello.len()).map(|at| [&hello[..at], &[hello[at] ^ 0x55], &hello[at + 1..]].concat());
+            for damaged in truncated.chain(flipped) {
+                let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+                theirs.write_all(&damaged).await.expect("memory");
+                theirs.shutdown().await.expect("memory");
+                assert!(matches!(world.accept(ours).await, Err(TlsError::Io(_) | TlsError::Protocol(_))), "{version:?}");
+            }
+            assert!(world.nothing_recorded());
+            world.meet(&client).await.admitted();
+        }
     }
 }
 

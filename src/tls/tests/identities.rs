@@ -1,5 +1,6 @@
 //! Certificates made on the spot, and clients that present what they like with whatever key they have.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rcgen::{
@@ -90,6 +91,12 @@ impl Identity {
     pub(super) fn followed_by(mut self, more: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
         self.chain.extend(more);
         self
+    }
+
+    /// Writes `cert.der` and `key.der`.
+    pub(super) fn write_der(&self, directory: &Path) {
+        std::fs::write(directory.join("cert.der"), &self.chain[0]).expect("written");
+        std::fs::write(directory.join("key.der"), &self.key).expect("written");
     }
 
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {

@@ -3,6 +3,7 @@
 mod attacks;
 mod identities;
 mod judged;
+mod openssl;
 mod resumed;
 
 use std::io;
