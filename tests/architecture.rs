@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, left to right.
 const ROOMS: &[&[&str]] = &[
-    &["pki", "clock", "metrics", "drain"],
+    &["pki", "clock", "metrics", "drain", "ticker"],
     &["log"],
     &["admission"],
     &["gate"],
-    &["tls", "challenge", "http1", "address", "routing", "identity", "upstream", "limits"],
+    // The codec stands before those who speak through it.
+    &["http1"],
+    &["tls", "challenge", "address", "routing", "identity", "upstream", "limits"],
     &["failure"],
     &["rules"],
     &["request"],

@@ -1,18 +1,253 @@
-//! Bodies on their way through: streamed with backpressure, cut when their hold lapses.
+//! Bodies on their way through, streamed with backpressure. Either one ends with an error when it must not go
+//! on: its hold lapsed, its sender broke off or is too slow, or it is larger than allowed. The receiver then
+//! sees a reset or a truncation, never a clean end.
 
+use std::cell::Cell;
+use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Frame;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::pool::Lease;
+use crate::gate::Hold;
+use crate::ticker::Timer;
 
 /// The body of an answer.
-pub struct Body(Option<Bytes>);
+#[derive(Default)]
+pub struct Body(Kind);
+
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Empty,
+    Full(Bytes),
+    Stream(Box<Download>),
+}
+
+/// Watches an answer's body on its way to the client.
+pub trait Watch {
+    /// Waits until the body must not go on.
+    fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<()>;
+    /// So many bytes were handed on.
+    fn passed(&mut self, bytes: usize);
+    /// The body ended: whole, or early.
+    fn ended(&mut self, end: Result<(), BodyError>);
+}
+
+/// Removes from trailers what may not be in them.
+pub type TrailerFilter = fn(&mut HeaderMap);
+
+/// Why a body ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// The client went away before it had all.
+    Abandoned,
+    /// No longer admitted.
+    Denied,
+    /// The sender's framing is none.
+    Malformed,
+    /// The sender was silent for too long.
+    TimedOut,
+    TooLarge,
+    /// The sender broke off.
+    Truncated,
+}
+
+/// An answer's body, from an upstream.
+pub(super) struct Download {
+    pub(super) incoming: Incoming,
+    pub(super) watch: Option<Box<dyn Watch>>,
+    pub(super) pace: Pace,
+    pub(super) trailers: TrailerFilter,
+    /// The connection, which goes back to its pool behind the last byte.
+    pub(super) lease: Option<Lease>,
+}
+
+/// Ends a body whose sender is silent for too long.
+pub(super) struct Pace {
+    pub(super) timer: Timer,
+    pub(super) progress: Duration,
+}
+
+/// The body of a request, to an upstream.
+#[derive(Default)]
+pub struct Upload(Option<Box<Uploading>>);
+
+struct Uploading {
+    incoming: Incoming,
+    hold: Hold,
+    pace: Pace,
+    /// How many bytes may still come.
+    left: u64,
+    trailers: TrailerFilter,
+    sent: Rc<Sent>,
+}
+
+/// What became of a request's body, told to whoever waits for the answer.
+#[derive(Debug, Default)]
+pub struct Sent {
+    bytes: Cell<u64>,
+    moved: Cell<bool>,
+    end: Cell<Option<Result<(), BodyError>>>,
+}
 
 impl Body {
     /// A small body of our own.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
-        Self(Some(bytes.into()))
+        Self(Kind::Full(bytes.into()))
+    }
+
+    /// No body.
+    pub fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    pub(super) fn stream(download: Download) -> Self {
+        Self(Kind::Stream(Box::new(download)))
+    }
+
+    /// Watches the body from here on; one without an upstream ends at once.
+    pub fn watched(mut self, mut watch: Box<dyn Watch>) -> Self {
+        match &mut self.0 {
+            Kind::Empty => watch.ended(Ok(())),
+            Kind::Full(bytes) => {
+                watch.passed(bytes.len());
+                watch.ended(Ok(()));
+            }
+            Kind::Stream(download) => download.watch = Some(watch),
+        }
+        self
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(_) => match std::mem::take(&mut self.0) {
+                Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Kind::Empty | Kind::Stream(_) => Poll::Ready(None),
+            },
+            Kind::Stream(download) => {
+                let polled = download.poll_frame(context);
+                if let Poll::Ready(None | Some(Err(_))) = polled {
+                    self.0 = Kind::Empty;
+                }
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Stream(download) => download.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Stream(download) => download.incoming.size_hint(),
+        }
+    }
+}
+
+impl Download {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.watch.as_mut().is_some_and(|watch| watch.poll_cut(context).is_ready()) {
+            return Poll::Ready(Some(Err(self.end(Err(BodyError::Denied), BodyError::Denied))));
+        }
+        match self.pace.poll_frame(&mut self.incoming, context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                self.end(Ok(()), BodyError::Truncated);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.end(Err(error), error)))),
+            Poll::Ready(Some(Ok(frame))) => {
+                let frame = filtered(frame, self.trailers);
+                if let (Some(watch), Some(data)) = (&mut self.watch, frame.data_ref()) {
+                    watch.passed(data.len());
+                }
+                // The engine does not ask again after the last byte of a known length.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
+                    self.end(Ok(()), BodyError::Truncated);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    /// Tells the end once. Only after a whole body is the connection good for another request.
+    fn end(&mut self, end: Result<(), BodyError>, error: BodyError) -> BodyError {
+        if let Some(lease) = self.lease.take()
+            && end.is_ok()
+        {
+            lease.give_back();
+        }
+        if let Some(mut watch) = self.watch.take() {
+            watch.ended(end);
+        }
+        error
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        let end = if self.incoming.is_end_stream() { Ok(()) } else { Err(BodyError::Abandoned) };
+        self.end(end, BodyError::Abandoned);
+    }
+}
+
+impl Pace {
+    fn poll_frame(&self, incoming: &mut Incoming, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut *incoming).poll_frame(context) {
+            Poll::Ready(frame) => {
+                self.timer.disarm();
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::of(&error))))
+            }
+            Poll::Pending => {
+                if !self.timer.is_armed() {
+                    self.timer.arm(self.patience(incoming));
+                }
+                self.timer.poll_expired(context).map(|()| Some(Err(BodyError::TimedOut)))
+            }
+        }
+    }
+
+    /// A body of known length is on its way; one without may be a stream of events, which have their pauses.
+    fn patience(&self, incoming: &Incoming) -> Duration {
+        if incoming.size_hint().exact().is_some() { self.progress } else { self.progress.saturating_mul(STREAM_PATIENCE) }
+    }
+}
+
+impl Upload {
+    /// Makes an upstream's side of a request's body. `limit`: the most bytes it may have.
+    pub fn new(
+        incoming: Incoming,
+        hold: impl FnOnce() -> Hold,
+        timer: impl FnOnce() -> Timer,
+        limits: UploadLimits,
+    ) -> (Self, Option<Rc<Sent>>) {
+        if incoming.is_end_stream() {
+            return (Self(None), None);
+        }
+        let sent = Rc::<Sent>::default();
+        let pace = Pace { timer: timer(), progress: limits.progress };
+        let uploading = Uploading { incoming, hold: hold(), pace, left: limits.bytes, trailers: limits.trailers, sent: Rc::clone(&sent) };
+        (Self(Some(Box::new(uploading))), Some(sent))
     }
 
     /// No body.
@@ -21,31 +256,143 @@ impl Body {
     }
 }
 
-/// Why a body ended early: the receiver sees a reset or a truncation, never a clean end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyError {
-    /// The one who was to receive it, or the one who sent it, is no longer admitted.
-    Denied,
-    /// The sender broke off.
-    Truncated,
+/// What a request's body is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadLimits {
+    pub bytes: u64,
+    pub progress: Duration,
+    pub trailers: TrailerFilter,
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for Upload {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(uploading) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = uploading.poll_frame(context);
+        match &polled {
+            Poll::Ready(None) => self.0 = None,
+            Poll::Ready(Some(Err(_))) | Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|uploading| uploading.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |uploading| uploading.incoming.size_hint())
     }
 }
 
-impl std::fmt::Display for BodyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Uploading {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.hold.poll_lapsed(context).is_ready() {
+            return Poll::Ready(Some(Err(self.fail(BodyError::Denied))));
+        }
+        match self.pace.poll_frame(&mut self.incoming, context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                self.sent.end.set(Some(Ok(())));
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
+            Poll::Ready(Some(Ok(frame))) => {
+                let frame = filtered(frame, self.trailers);
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let Some(left) = self.left.checked_sub(length) else {
+                    return Poll::Ready(Some(Err(self.fail(BodyError::TooLarge))));
+                };
+                self.left = left;
+                self.sent.bytes.set(self.sent.bytes.get() + length);
+                self.sent.moved.set(true);
+                if frame.is_trailers() || self.incoming.is_end_stream() {
+                    self.sent.end.set(Some(Ok(())));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn fail(&self, error: BodyError) -> BodyError {
+        self.sent.end.set(Some(Err(error)));
+        error
+    }
+}
+
+impl Sent {
+    /// Returns how many bytes went through.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Says whether bytes went through since this was last asked.
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved.take()
+    }
+
+    /// Says whether all of the body went through.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.end.get(), Some(Ok(())))
+    }
+
+    /// Returns why the body broke off, if it did.
+    pub(super) fn failure(&self) -> Option<BodyError> {
+        self.end.get().and_then(Result::err)
+    }
+}
+
+impl BodyError {
+    /// Reads an engine's error: the guard's own words come as invalid data.
+    fn of(error: &hyper::Error) -> Self {
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            if inner.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
+                return Self::Malformed;
+            }
+            source = inner.source();
+        }
+        Self::Truncated
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Abandoned => "the client went away",
             Self::Denied => "cut: no longer admitted",
+            Self::Malformed => "the body's framing is malformed",
+            Self::TimedOut => "the sender was silent for too long",
+            Self::TooLarge => "the body is larger than allowed",
             Self::Truncated => "the sender broke off",
         })
     }
 }
 
 impl std::error::Error for BodyError {}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Empty => "Body::Empty",
+            Kind::Full(_) => "Body::Full",
+            Kind::Stream(_) => "Body::Stream",
+        })
+    }
+}
+
+/// Trailers reach code behind us like headers do: what may not be a header may not be a trailer either.
+fn filtered(frame: Frame<Bytes>, filter: TrailerFilter) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            filter(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
+/// A stream may pause this many times longer than a body of known length.
+const STREAM_PATIENCE: u32 = 10;

@@ -2,17 +2,34 @@
 //! compiled from it and shared by all workers; a `Pool` belongs to one worker.
 
 pub mod body;
+mod connect;
+mod forward;
+pub mod hop_by_hop;
+mod pool;
 pub mod settings;
+mod tls;
+pub mod tunnel;
 
-pub use body::{Body, BodyError};
+pub use body::{Body, BodyError, Sent, Upload, UploadLimits, Watch};
+pub use forward::{Answer, Error, remove_forbidden_trailers};
+pub use pool::{Pool, Pools};
 pub use settings::{Endpoint, EndpointAddress, EndpointError, Protocol, Settings, Tls};
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use rustls::ClientConfig;
 
 /// One upstream, compiled: immutable, shared by all workers.
 #[derive(Debug)]
 pub struct Upstream {
     pub settings: Settings,
+    /// For `https` endpoints, where there are any.
+    https: Option<Arc<ClientConfig>>,
+    /// For `h2` endpoints, where there are any.
+    h2: Option<Arc<ClientConfig>>,
+    /// Connections that are open, all workers together.
+    open: Arc<AtomicUsize>,
 }
 
 /// Every upstream, by name.
@@ -30,10 +47,14 @@ pub enum UpstreamError {
 
 impl Upstreams {
     /// Compiles upstreams. One whose settings did not change is taken over from `before`, so that a reload
-    /// closes no connection.
+    /// closes no connection. `Err` names the index of the one that cannot be.
     pub fn compile(settings: Vec<Settings>, before: Option<&Self>) -> Result<Self, (usize, UpstreamError)> {
-        let _ = before;
-        Ok(Self(settings.into_iter().map(|settings| Arc::new(Upstream { settings })).collect()))
+        let kept = |settings: &Settings| before.and_then(|before| before.find(&settings.name)).filter(|old| old.settings == *settings);
+        let compile = |(index, settings): (usize, Settings)| match kept(&settings) {
+            Some(old) => Ok(Arc::clone(old)),
+            None => Upstream::compile(settings).map(Arc::new).map_err(|error| (index, error)),
+        };
+        settings.into_iter().enumerate().map(compile).collect::<Result<_, _>>().map(Self)
     }
 
     /// Finds an upstream.
@@ -44,6 +65,26 @@ impl Upstreams {
     /// Returns each upstream.
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<Upstream>> {
         self.0.iter()
+    }
+}
+
+impl Upstream {
+    /// Compiles one upstream.
+    pub fn compile(settings: Settings) -> Result<Self, UpstreamError> {
+        let config = |protocol| {
+            let spoken = settings.endpoints.iter().any(|endpoint| endpoint.protocol == protocol);
+            spoken.then(|| tls::client_config(&settings.tls, protocol)).transpose()
+        };
+        let (https, h2) = (config(Protocol::Https)?, config(Protocol::H2)?);
+        Ok(Self { settings, https, h2, open: Arc::default() })
+    }
+
+    fn tls_of(&self, protocol: Protocol) -> Option<&Arc<ClientConfig>> {
+        match protocol {
+            Protocol::H2 => self.h2.as_ref(),
+            Protocol::H2c | Protocol::Http => None,
+            Protocol::Https => self.https.as_ref(),
+        }
     }
 }
 

@@ -1,0 +1,229 @@
+//! One exchange with an upstream: sent once, again only while that is safe, and waited for only so long.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::header::{self, HeaderMap};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Method, Request, Response, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::body::{Body, BodyError, Download, Pace, Sent, TrailerFilter, Upload};
+use super::hop_by_hop;
+use super::pool::{Lease, Pool, Ready};
+use super::settings::Protocol;
+use crate::gate::Grant;
+use crate::http1::SendError;
+
+/// Why an upstream gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// It broke off: 502.
+    Broken,
+    /// The request's own body broke off: nobody's fault but the client's.
+    Client(BodyError),
+    /// What it said is no HTTP that we take: 502.
+    Malformed,
+    /// As many connections as are allowed.
+    Overloaded,
+    /// Not within the time.
+    Timeout,
+    /// No endpoint takes a connection: 503.
+    Unavailable,
+}
+
+/// An answer's head, and its body as it comes.
+#[derive(Debug)]
+pub struct Answer {
+    pub response: Response<Body>,
+    /// The upstream took the upgrade that was offered; not yet checked.
+    pub switched: Option<hyper::upgrade::OnUpgrade>,
+}
+
+impl Pool {
+    /// Sends a request whose headers are done, in origin form, with its `Host`, and returns the answer.
+    /// Only a grant lets a request go on.
+    pub async fn forward(
+        self: &Rc<Self>,
+        request: Request<Upload>,
+        sent: Option<Rc<Sent>>,
+        trailers: TrailerFilter,
+        _admitted: &Grant,
+    ) -> Result<Answer, Error> {
+        let timer = self.ticker.timer();
+        let limit = self.upstream.settings.first_byte;
+        timer.arm(limit);
+        let mut exchange = pin!(self.exchange(request, sent.as_ref()));
+        let (response, lease) = poll_fn(|context| {
+            if let Poll::Ready(answer) = exchange.as_mut().poll(context) {
+                return Poll::Ready(answer);
+            }
+            while timer.poll_expired(context).is_ready() {
+                // An upload that moves on is no silence.
+                if !sent.as_ref().is_some_and(|sent| sent.has_moved()) {
+                    return Poll::Ready(Err(Error::Timeout));
+                }
+                timer.arm(limit);
+            }
+            Poll::Pending
+        })
+        .await?;
+        let pace = Pace { timer, progress: self.upstream.settings.body_progress };
+        pace.timer.disarm();
+        Ok(answer(response, lease, pace, trailers))
+    }
+
+    async fn exchange(
+        self: &Rc<Self>,
+        mut request: Request<Upload>,
+        sent: Option<&Rc<Sent>>,
+    ) -> Result<(Response<Incoming>, Option<Lease>), Error> {
+        let upgrade = request.headers().contains_key(header::UPGRADE);
+        let mut fresh = false;
+        for _ in 0..MAX_TRIES {
+            let refused = match self.ready(upgrade, fresh).await? {
+                Ready::Http1(mut lease) => {
+                    // The upstream may be closing just now what it left open: what has no effect twice is sent again.
+                    let spare = if lease.reused { spare(&request) } else { None };
+                    match lease.sender.send(request).await {
+                        Ok(response) => {
+                            lease.sent = sent.cloned();
+                            return Ok((response, Some(lease)));
+                        }
+                        Err(SendError::Unsent(unsent)) => Ok(*unsent),
+                        Err(SendError::Malformed(error)) => {
+                            self.warn(&error);
+                            Err(Error::Malformed)
+                        }
+                        Err(SendError::Broken(error)) => match spare {
+                            Some(spare) => Ok(spare),
+                            None => Err(self.broken(sent, &error)),
+                        },
+                    }
+                }
+                Ready::Http2(mut sender) => {
+                    let mut failed = match sender.try_send_request(self.for_http2(request)?).await {
+                        Ok(response) => return judged_http2(response).map(|response| (response, None)),
+                        Err(failed) => failed,
+                    };
+                    match failed.take_message() {
+                        Some(unsent) => Ok(for_http1(unsent)),
+                        None => Err(self.broken(sent, &failed.into_error())),
+                    }
+                }
+            };
+            request = refused?;
+            fresh = true;
+        }
+        Err(Error::Unavailable)
+    }
+
+    fn broken(&self, sent: Option<&Rc<Sent>>, error: &hyper::Error) -> Error {
+        if let Some(failure) = sent.and_then(|sent| sent.failure()) {
+            return Error::Client(failure);
+        }
+        self.warn(error);
+        Error::Broken
+    }
+
+    fn warn(&self, error: &hyper::Error) {
+        let why = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(upstream = &*self.upstream.settings.name, %error, why, "the upstream gave no answer");
+    }
+
+    /// RFC 9113, 8.3.1: the authority stands in the target, not in `Host`.
+    fn for_http2(&self, mut request: Request<Upload>) -> Result<Request<Upload>, Error> {
+        let secure = self.upstream.settings.endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::H2);
+        let authority = request.headers_mut().remove(header::HOST);
+        let authority = authority.and_then(|host| Authority::try_from(host.as_bytes()).ok()).ok_or(Error::Malformed)?;
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(authority);
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::Malformed)?;
+        *request.version_mut() = Version::HTTP_2;
+        Ok(request)
+    }
+}
+
+/// Takes back what HTTP/2 needed: the next endpoint may speak HTTP/1.1.
+fn for_http1(mut request: Request<Upload>) -> Request<Upload> {
+    let parts = std::mem::take(request.uri_mut()).into_parts();
+    if let Some(host) = parts.authority.and_then(|authority| header::HeaderValue::from_str(authority.as_str()).ok()) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    *request.uri_mut() = Uri::from(parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    *request.version_mut() = Version::HTTP_11;
+    request
+}
+
+/// A second copy of a request that may be sent twice (RFC 9110, 9.2.2) and has no body to lose.
+fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
+    let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(request.method());
+    if !idempotent || !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE) {
+        return None;
+    }
+    let mut spare = Request::new(Upload::empty());
+    *spare.method_mut() = request.method().clone();
+    *spare.uri_mut() = request.uri().clone();
+    *spare.version_mut() = request.version();
+    *spare.headers_mut() = request.headers().clone();
+    Some(spare)
+}
+
+/// The engine reads one Content-Length of several.
+fn judged_http2(response: Response<Incoming>) -> Result<Response<Incoming>, Error> {
+    if response.headers().get_all(header::CONTENT_LENGTH).iter().count() > 1 { Err(Error::Malformed) } else { Ok(response) }
+}
+
+fn answer(mut response: Response<Incoming>, lease: Option<Lease>, pace: Pace, trailers: TrailerFilter) -> Answer {
+    if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+        let switched = Some(hyper::upgrade::on(&mut response));
+        return Answer { response: response.map(|_| Body::empty()), switched };
+    }
+    hop_by_hop::strip_answer(response.headers_mut());
+    let response = response.map(|incoming| Body::stream(Download { incoming, watch: None, pace, trailers, lease }));
+    Answer { response, switched: None }
+}
+
+/// Removes what a trailer may not say (RFC 9110, 6.5.1): what frames, routes or authenticates a message.
+pub fn remove_forbidden_trailers(trailers: &mut HeaderMap) {
+    for name in [
+        header::AUTHORIZATION,
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::FORWARDED,
+        header::HOST,
+        header::SET_COOKIE,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
+        trailers.remove(name);
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken => f.write_str("the upstream broke off"),
+            Self::Client(error) => write!(f, "the request's body: {error}"),
+            Self::Malformed => f.write_str("the upstream's answer is malformed"),
+            Self::Overloaded => f.write_str("the upstream has as many connections as it may"),
+            Self::Timeout => f.write_str("the upstream did not answer in time"),
+            Self::Unavailable => f.write_str("no endpoint takes a connection"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+const MAX_TRIES: usize = 4;

@@ -1,0 +1,247 @@
+//! One worker's connections to one upstream: idle HTTP/1.1 ones by endpoint, latest first; one shared HTTP/2
+//! one each. Endpoints take turns; the next one is tried where a connect fails.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::body::{Sent, Upload};
+use super::connect::{Connection, Place, Resolved};
+use super::{Error, Upstream};
+use crate::http1::{Exchange, Hyper, Sender};
+use crate::ticker::Ticker;
+
+/// One worker's pools, one for each upstream in use.
+pub struct Pools {
+    ticker: Rc<Ticker>,
+    pools: RefCell<Vec<Rc<Pool>>>,
+}
+
+/// One worker's connections to one upstream.
+pub struct Pool {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) ticker: Rc<Ticker>,
+    stations: Box<[Station]>,
+    turn: Cell<usize>,
+}
+
+/// What one worker has of one endpoint.
+#[derive(Default)]
+struct Station {
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Option<http2::SendRequest<Upload>>>,
+    /// Held while the shared connection is opened, so that a crowd opens one.
+    opening: Mutex<()>,
+    resolved: Rc<Resolved>,
+    failed: Cell<Option<Instant>>,
+}
+
+struct Idle {
+    sender: Sender<Upload>,
+    since: Instant,
+}
+
+/// A connection that a request may be sent on.
+pub(super) enum Ready {
+    Http1(Lease),
+    Http2(http2::SendRequest<Upload>),
+}
+
+/// An HTTP/1.1 connection, taken out of its pool for one request.
+pub(super) struct Lease {
+    pool: Rc<Pool>,
+    station: usize,
+    pub(super) sender: Sender<Upload>,
+    /// Taken from the pool: the upstream may just be closing it.
+    pub(super) reused: bool,
+    /// The request's body, which may still be on its way when the answer is complete.
+    pub(super) sent: Option<Rc<Sent>>,
+}
+
+impl Pools {
+    /// Makes a worker's pools; a task of the worker closes what is idle for too long.
+    pub fn new(ticker: Rc<Ticker>) -> Rc<Self> {
+        let pools = Rc::new(Self { ticker, pools: RefCell::default() });
+        let swept = Rc::downgrade(&pools);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                let Some(pools) = Weak::upgrade(&swept) else { return };
+                pools.pools.borrow().iter().for_each(|pool| pool.sweep());
+            }
+        });
+        pools
+    }
+
+    /// Returns the pool of an upstream: the same one as long as the upstream's settings stay.
+    pub fn of(&self, upstream: &Arc<Upstream>) -> Rc<Pool> {
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.iter().find(|pool| Arc::ptr_eq(&pool.upstream, upstream)) {
+            return Rc::clone(pool);
+        }
+        let stations = upstream.settings.endpoints.iter().map(|_| Station::default()).collect();
+        let pool = Rc::new(Pool { upstream: Arc::clone(upstream), ticker: Rc::clone(&self.ticker), stations, turn: Cell::new(0) });
+        pools.push(Rc::clone(&pool));
+        pool
+    }
+
+    /// Forgets the pools of upstreams that are no longer in the rules; what is under way goes on.
+    pub fn keep(&self, upstreams: &super::Upstreams) {
+        self.pools.borrow_mut().retain(|pool| upstreams.iter().any(|upstream| Arc::ptr_eq(upstream, &pool.upstream)));
+    }
+}
+
+impl Pool {
+    /// Returns a connection: the latest idle one of the endpoint whose turn it is, else a new one, to the next
+    /// endpoint where that fails. `http1`: a tunnel needs a connection of its own.
+    pub(super) async fn ready(self: &Rc<Self>, http1: bool, fresh: bool) -> Result<Ready, Error> {
+        let (first, mut error) = (self.turn.get(), Error::Unavailable);
+        self.turn.set(first.wrapping_add(1));
+        // Those that just failed come last, but they come: better a slow answer than none.
+        for forgive in [false, true] {
+            for offset in 0..self.stations.len() {
+                let index = first.wrapping_add(offset) % self.stations.len();
+                let is_http2 = self.upstream.settings.endpoints[index].protocol.is_http2();
+                if self.stations[index].has_failed() != forgive || (http1 && is_http2) {
+                    continue;
+                }
+                let ready = if is_http2 { self.shared(index).await } else { self.own(index, fresh).await };
+                match ready {
+                    Ok(ready) => return Ok(ready),
+                    Err(failed) => error = failed,
+                }
+            }
+        }
+        Err(error)
+    }
+
+    async fn own(self: &Rc<Self>, index: usize, fresh: bool) -> Result<Ready, Error> {
+        while !fresh {
+            let Some(idle) = self.stations[index].idle.borrow_mut().pop() else { break };
+            let mut sender = idle.sender;
+            if idle.since.elapsed() < self.upstream.settings.idle && sender.ready().await {
+                return Ok(Ready::Http1(self.lease(index, sender, true)));
+            }
+        }
+        let connection = self.connect(index).await?;
+        let sender = Hyper::open(connection).await.map_err(|_| Error::Unavailable)?;
+        Ok(Ready::Http1(self.lease(index, sender, false)))
+    }
+
+    fn lease(self: &Rc<Self>, station: usize, sender: Sender<Upload>, reused: bool) -> Lease {
+        Lease { pool: Rc::clone(self), station, sender, reused, sent: None }
+    }
+
+    async fn shared(&self, index: usize) -> Result<Ready, Error> {
+        let station = &self.stations[index];
+        if let Some(open) = station.open() {
+            return Ok(Ready::Http2(open));
+        }
+        let _opening = station.opening.lock().await;
+        if let Some(open) = station.open() {
+            return Ok(Ready::Http2(open));
+        }
+        let connection = self.connect(index).await?;
+        let (sender, driver) = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(Some(PING))
+            .keep_alive_timeout(PING)
+            .handshake(TokioIo::new(connection))
+            .await
+            .map_err(|_| Error::Unavailable)?;
+        // How the connection ends is told to the streams on it.
+        tokio::task::spawn_local(async move {
+            let _ = driver.await;
+        });
+        *station.shared.borrow_mut() = Some(sender.clone());
+        Ok(Ready::Http2(sender))
+    }
+
+    async fn connect(&self, index: usize) -> Result<Connection, Error> {
+        let (upstream, station) = (&self.upstream, &self.stations[index]);
+        let place = Place::take(&upstream.open, upstream.settings.max_connections).ok_or(Error::Overloaded)?;
+        let opening = Connection::open(upstream, index, &station.resolved, place);
+        let timer = self.ticker.timer();
+        let opened = timer.limit(upstream.settings.connect, opening).await;
+        let opened = opened.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut)));
+        opened.inspect(|_| station.failed.set(None)).map_err(|error| {
+            if station.failed.replace(Some(Instant::now())).is_none() {
+                let endpoint = &upstream.settings.endpoints[index];
+                tracing::warn!(upstream = &*upstream.settings.name, %endpoint, %error, "cannot connect to the endpoint");
+            }
+            Error::Unavailable
+        })
+    }
+
+    fn sweep(&self) {
+        for station in &self.stations {
+            let idle_for = self.upstream.settings.idle;
+            station.idle.borrow_mut().retain(|idle| idle.sender.is_usable() && idle.since.elapsed() < idle_for);
+            let mut shared = station.shared.borrow_mut();
+            if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
+                *shared = None;
+            }
+        }
+    }
+}
+
+impl Station {
+    fn open(&self) -> Option<http2::SendRequest<Upload>> {
+        self.shared.borrow().as_ref().filter(|sender| !sender.is_closed()).cloned()
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.get().is_some_and(|at| at.elapsed() < FORGIVEN)
+    }
+}
+
+impl Lease {
+    /// Puts the connection back for the next request, if it can carry one.
+    pub(super) fn give_back(self) {
+        let whole = self.sent.as_ref().is_none_or(|sent| sent.is_whole());
+        if !whole || !self.sender.is_usable() {
+            return;
+        }
+        let mut idle = self.pool.stations[self.station].idle.borrow_mut();
+        if idle.len() < self.pool.upstream.settings.max_idle {
+            idle.push(Idle { sender: self.sender, since: Instant::now() });
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("upstream", &self.upstream.settings.name).finish_non_exhaustive()
+    }
+}
+
+/// Runs a connection's streams on its own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// How long an endpoint that could not be reached is tried last.
+const FORGIVEN: Duration = Duration::from_secs(2);
+const SWEEP: Duration = Duration::from_secs(5);
+const PING: Duration = Duration::from_secs(20);
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
