@@ -24,6 +24,7 @@ use crate::drain::Drain;
 use crate::failure::{self, Failure};
 use crate::gate::{Asker, Gate, Standing};
 use crate::http1::{self, Ending, EndingKind, Exchange};
+use crate::identity;
 use crate::limits::{Handshakes, Limits, Place};
 use crate::metrics::{HandshakeKind, HandshakeResult, ListenerMetrics, Metrics};
 use crate::request;
@@ -195,6 +196,7 @@ async fn serve(worker: &Rc<Worker>, listener: &ListenerRules, session: Session<T
         names: session.names,
         secure: true,
         http2: session.http2,
+        identity: identity::Remembered::new(Arc::clone(&worker.metrics)),
     });
     let leaving = Leaving::new(&standing, worker.drain.clone(), rules.limits.max_connection_age);
     if session.http2 {

@@ -1,22 +1,51 @@
-//! One request, as a list of steps. `connection` calls `serve` for each request of either HTTP version.
+//! One request, as a list of steps: authority, path, route, who may, then hop-by-hop, identity, upstream.
+//! `connection` calls `serve` for each request of either HTTP version. A stranger is denied before learning
+//! whether a route exists, and nothing is forwarded that was not judged.
 
+mod carried;
+mod current;
+mod onward;
+mod record;
+
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
-use http::{Request, Response};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::admission::ClientAddress;
-use crate::gate::{Gate, Standing};
+use crate::admission::{Access, ClientAddress, Origin, RequestScope, RouteAuth, Scope, Surface};
+use crate::failure::{Failure, prefers_html};
+use crate::gate::{Gate, Grant, Hold, Standing};
+use crate::identity;
+use crate::limits::{Excess, Principals};
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
+use crate::routing::cross_site::{self, Preflight};
+use crate::routing::path::normalise;
+use crate::routing::{Authority, NormalPath, Route};
 use crate::rules::Rules;
+use crate::ticker::Ticker;
+use crate::upstream::{Body, Pools, tunnel};
+use carried::Offer;
+use current::Current;
+use record::{Ids, Record};
 
 /// What one worker's requests share. `install` is called on the worker's own thread.
 pub struct Worker {
     pub gate: Rc<Gate>,
     /// A line for each request answered; the worker's tick flushes it.
     pub log: Rc<AccessLog>,
+    pub ticker: Rc<Ticker>,
+    metrics: Arc<Metrics>,
+    principals: Arc<Principals>,
+    pools: Rc<Pools>,
+    current: RefCell<Rc<Current>>,
+    ids: Ids,
 }
 
 /// What one connection's requests share.
@@ -32,23 +61,215 @@ pub struct Context {
     pub names: Arc<[Box<str>]>,
     pub secure: bool,
     pub http2: bool,
+    pub identity: identity::Remembered,
 }
 
 impl Worker {
-    /// Makes a worker's share, with empty pools.
-    pub fn new(gate: Rc<Gate>, metrics: Arc<Metrics>, log: Rc<AccessLog>, rules: Arc<Rules>) -> Rc<Self> {
-        let _ = (metrics, rules);
-        Rc::new(Self { gate, log })
+    /// Makes a worker's share, with empty pools. Call it on the worker's `LocalSet`.
+    pub fn new(
+        gate: Rc<Gate>,
+        metrics: Arc<Metrics>,
+        log: Rc<AccessLog>,
+        ticker: Rc<Ticker>,
+        principals: Arc<Principals>,
+        rules: Arc<Rules>,
+    ) -> Rc<Self> {
+        let pools = Pools::new(Rc::clone(&ticker));
+        let current = RefCell::new(Rc::new(Current::new(rules, &pools, &metrics)));
+        Rc::new(Self { gate, log, ticker, metrics, principals, pools, current, ids: Ids::new() })
     }
 
     /// Uses other rules from the next request on. Pools of unchanged upstreams keep their connections.
     pub fn install(&self, rules: Arc<Rules>) {
-        let _ = rules;
+        self.pools.keep(&rules.upstreams);
+        self.current.replace(Rc::new(Current::new(rules, &self.pools, &self.metrics)));
     }
 }
 
 /// Answers one request. Never fails: a failure is an answer too, and a body that must not go on ends with an error.
-pub async fn serve(context: Rc<Context>, request: Request<Incoming>) -> Response<crate::upstream::Body> {
-    let _ = (context, request);
-    todo!()
+pub async fn serve(context: Rc<Context>, request: Request<Incoming>) -> Response<Body> {
+    let current = Rc::clone(&context.worker.current.borrow());
+    let mut record = Box::new(Record::begin(Rc::clone(&context), Rc::clone(&current), &request));
+    let html = request.headers().contains_key(header::ACCEPT) && prefers_html(request.headers());
+    match answer(&context, &current, request, &mut record).await {
+        Ok(mut response) => {
+            record.answered(response.status());
+            // A connection may end with this answer, but its version is its own (RFC 9112, 2.5).
+            *response.version_mut() = http::Version::HTTP_11;
+            response.map(|body| body.watched(record))
+        }
+        Err(failure) => refused(&context, failure, html, record),
+    }
 }
+
+/// Tells a failure; the connection ends with it where nothing more may come over it.
+fn refused(context: &Context, failure: Failure, html: bool, mut record: Box<Record>) -> Response<Body> {
+    record.failed(failure);
+    let mut response = failure.response(record.id(), html);
+    record.answered(response.status());
+    if !context.http2 && (failure.closes() || context.standing.denied().is_some()) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.headers_mut().insert(X_REQUEST_ID, record.id_value());
+    response.map(|body| Body::full(body).watched(record))
+}
+
+/// The steps. Their order is the policy.
+async fn answer(
+    context: &Rc<Context>,
+    current: &Rc<Current>,
+    request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Response<Body>, Failure> {
+    if context.http2 {
+        carried::check(&request)?;
+    }
+    let mut offer = Offer::of(&request);
+    let (mut head, incoming) = request.into_parts();
+    let uri = head.uri.clone();
+    let (authority, path) = (Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
+    let host = authority.to_header_value();
+    let route = current.rules.routes.find(&authority.host, &path).map(|route| (&**route, current.handles(route)));
+    let asked = Asked { authority: &authority, path: &path, route: route.map(|(route, _)| route) };
+    if current.rules.routes.misdirected(context.sni.as_deref(), &authority.host, &context.names, asked.route) {
+        return Err(Failure::Misdirected);
+    }
+    if let Some(preflight) = asked.preflight(&head) {
+        return preflight_answer(current, &preflight, asked.route);
+    }
+
+    // Before routing speaks: a 404 would tell a stranger which routes exist.
+    let origin = current.rules.trust.request(context.address, &context.standing.gateway_ips(), &head.headers);
+    record.client = origin.address.ip();
+    let upgrades = offer.as_ref().is_some_and(|offer| !offer.is_idle());
+    let scope = asked.scope(context, origin.address, &head, upgrades);
+    let needed = scope.request.map_or(Access::Write, |request| request.access);
+    record.route = route.map(|(_, handles)| Rc::clone(handles));
+    let grant = context.standing.check(&scope)?;
+    record.admitted(&grant);
+    let hold = context.standing.hold(&scope);
+    // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.
+    let other = (!incoming.is_end_stream() || upgrades).then(|| context.standing.hold(&scope));
+    record.entered = enter(context, current, &grant)?;
+
+    let Some((route, handles)) = route else { return no_route(&head) };
+    current.rules.routes.check_path(&authority.host, &path, route)?;
+    let chosen = allowed(&head, offer.as_mut(), route)?;
+    let cross_origin = permitted(&head.headers, &scope, &grant);
+    let target = head.uri.path_and_query().map(|original| path.target(original));
+    let onward = onward::Onward { context, current, handles, grant: &grant, host, needed, origin, target };
+    let request = onward.prepare(&mut head, chosen.as_ref(), record.id_value())?;
+    let mut response = within(&hold, onward.send(request, incoming, other, chosen, record)).await?;
+    if let Some(origin) = cross_origin {
+        cross_site::permit(response.headers_mut(), &origin);
+    }
+    identity::guard_vary(response.headers_mut());
+    record.hold = Some(hold);
+    Ok(response)
+}
+
+/// What a request is about, once its target is read.
+struct Asked<'a> {
+    authority: &'a Authority<'a>,
+    path: &'a NormalPath<'a>,
+    route: Option<&'a Route>,
+}
+
+impl<'a> Asked<'a> {
+    fn scope(&self, context: &Context, address: ClientAddress, head: &'a Parts, upgrade: bool) -> Scope<'a> {
+        let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(&head.method) && !upgrade;
+        let access = match self.route {
+            Some(route) => route.access(&head.method, self.path, upgrade),
+            None if safe => Access::Read,
+            None => Access::Write,
+        };
+        let scheme = if context.secure { "https" } else { "http" };
+        let request = RequestScope {
+            surface: Surface::Proxy,
+            route: self.route.map(|route| &route.scope),
+            access,
+            origin: cross_site::classify(&head.headers, scheme, self.authority),
+            unsafe_method: !safe,
+        };
+        Scope { address, request: Some(request) }
+    }
+
+    /// A preflight to a route that asks for no certificate is the upstream's own affair.
+    fn preflight<'h>(&self, head: &'h Parts) -> Option<Preflight<'h>> {
+        if self.route.is_some_and(|route| route.scope.auth == RouteAuth::None) {
+            return None;
+        }
+        Preflight::of(&head.method, &head.headers)
+    }
+}
+
+/// Browsers send preflights without a certificate: answered here, and alike whether or not a route exists.
+fn preflight_answer(current: &Current, preflight: &Preflight<'_>, route: Option<&Route>) -> Result<Response<Body>, Failure> {
+    let listed = route.zip(preflight.origin()).is_some_and(|(route, origin)| current.rules.snapshot.preflight_allows(&route.scope, origin));
+    if !listed {
+        return Err(Failure::Denied(crate::admission::Denial::OriginDenied));
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = preflight.answer();
+    Ok(response)
+}
+
+fn enter(context: &Context, current: &Current, grant: &Grant) -> Result<Option<crate::limits::Entered>, Failure> {
+    let limits = &current.rules.limits;
+    let Some(admitted) = grant.admitted().filter(|_| limits.principal_rate > 0 || limits.principal_concurrency > 0) else {
+        return Ok(None);
+    };
+    context.worker.principals.enter(&admitted.admission.principal.id, limits, Instant::now()).map_err(|excess| {
+        context.worker.metrics.overloaded(match excess {
+            Excess::Concurrency => "principal_concurrency",
+            Excess::Rate => "principal_rate",
+        });
+        Failure::RateLimited
+    })
+}
+
+/// An admitted client may know that there is no such route. `OPTIONS *` asks about us.
+fn no_route(head: &Parts) -> Result<Response<Body>, Failure> {
+    if head.method != Method::OPTIONS || head.uri.path() != "*" {
+        return Err(Failure::NoRoute);
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    Ok(response)
+}
+
+/// Refuses the methods that nobody forwards, and the upgrades that the route does not list.
+fn allowed(head: &Parts, offer: Option<&mut Offer>, route: &Route) -> Result<Option<carried::Chosen>, Failure> {
+    let tunnel = offer.as_ref().is_some_and(|offer| offer.is_extended_connect());
+    if head.method == Method::TRACE || (head.method == Method::CONNECT && !tunnel) {
+        return Err(Failure::MethodNotAllowed);
+    }
+    match offer {
+        Some(offer) if !offer.is_idle() => match tunnel::chosen(offer.protocols(), &route.upgrades) {
+            Some(protocol) => offer.chosen(protocol.to_vec(), &head.headers).map(Some),
+            None => Err(Failure::UpgradeRefused),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Returns the foreign origin whose page may read the answer.
+fn permitted(headers: &HeaderMap, scope: &Scope<'_>, grant: &Grant) -> Option<HeaderValue> {
+    let Some(Origin::Other(origin)) = scope.request.map(|request| request.origin) else { return None };
+    let admitted = grant.admitted()?;
+    let listed = admitted.admission.principal.terms.cors_origins.iter().any(|pattern| pattern.matches(origin));
+    headers.get(header::ORIGIN).filter(|_| listed).cloned()
+}
+
+/// Waits for an answer no longer than its hold stands.
+async fn within<T>(hold: &Hold, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        denial = hold.lapsed() => Err(Failure::Denied(denial)),
+        answer = answer => answer,
+    }
+}
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

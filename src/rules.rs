@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use crate::address::Trust;
 use crate::admission::{Snapshot, Surface};
 use crate::identity;
-use crate::limits::Limits;
+use crate::limits::{Limits, Principals};
 use crate::routing::Routes;
 use crate::tls::acceptor::Acceptor;
 use crate::upstream::Upstreams;
@@ -48,21 +48,30 @@ impl Rules {
 
 /// The one place that holds the rules in force.
 #[derive(Debug)]
-pub struct InForce(ArcSwap<Rules>);
+pub struct InForce {
+    rules: ArcSwap<Rules>,
+    /// What principals use of their limits: the same whatever rules come.
+    principals: Arc<Principals>,
+}
 
 impl InForce {
     /// Puts the first rules in force.
     pub fn new(rules: Arc<Rules>) -> Self {
-        Self(ArcSwap::new(rules))
+        Self { rules: ArcSwap::new(rules), principals: Arc::default() }
     }
 
     /// Returns the rules in force, to be used throughout.
     pub fn rules(&self) -> Arc<Rules> {
-        self.0.load_full()
+        self.rules.load_full()
+    }
+
+    /// Returns what principals use of their limits, on all workers together.
+    pub fn principals(&self) -> &Arc<Principals> {
+        &self.principals
     }
 
     /// Replaces them. `listener::Running::install` calls this and then tells each worker; nobody else does.
     pub(crate) fn replace(&self, rules: Arc<Rules>) {
-        self.0.store(rules);
+        self.rules.store(rules);
     }
 }

@@ -81,13 +81,20 @@ async fn work(
     let rules = in_force.rules();
     let gate = Gate::new(clock, Arc::clone(&metrics), Arc::clone(&rules.snapshot));
     gate.limit_refusals(rules.limits.denial_lines);
-    let log = Rc::new(log);
+    let (log, ticker) = (Rc::new(log), Ticker::new());
     let worker = Rc::new(Worker {
-        requests: request::Worker::new(Rc::clone(&gate), Arc::clone(&metrics), Rc::clone(&log), Arc::clone(&rules)),
+        requests: request::Worker::new(
+            Rc::clone(&gate),
+            Arc::clone(&metrics),
+            Rc::clone(&log),
+            Rc::clone(&ticker),
+            Arc::clone(in_force.principals()),
+            Arc::clone(&rules),
+        ),
         gate: Rc::clone(&gate),
         rules: RefCell::new(rules),
         handshakes: Rc::default(),
-        ticker: Ticker::new(),
+        ticker,
         metrics,
         drain: drain.clone(),
     });

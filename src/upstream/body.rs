@@ -234,19 +234,12 @@ impl Pace {
 }
 
 impl Upload {
-    /// Makes an upstream's side of a request's body. `limit`: the most bytes it may have.
-    pub fn new(
-        incoming: Incoming,
-        hold: impl FnOnce() -> Hold,
-        timer: impl FnOnce() -> Timer,
-        limits: UploadLimits,
-    ) -> (Self, Option<Rc<Sent>>) {
-        if incoming.is_end_stream() {
-            return (Self(None), None);
-        }
+    /// Makes an upstream's side of a request's body; without a hold there is none to make.
+    pub fn new(incoming: Incoming, hold: Option<Hold>, timer: impl FnOnce() -> Timer, limits: UploadLimits) -> (Self, Option<Rc<Sent>>) {
+        let Some(hold) = hold.filter(|_| !incoming.is_end_stream()) else { return (Self(None), None) };
         let sent = Rc::<Sent>::default();
         let pace = Pace { timer: timer(), progress: limits.progress };
-        let uploading = Uploading { incoming, hold: hold(), pace, left: limits.bytes, trailers: limits.trailers, sent: Rc::clone(&sent) };
+        let uploading = Uploading { incoming, hold, pace, left: limits.bytes, trailers: limits.trailers, sent: Rc::clone(&sent) };
         (Self(Some(Box::new(uploading))), Some(sent))
     }
 

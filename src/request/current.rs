@@ -1,0 +1,50 @@
+//! The rules in force on one worker, with what each request would otherwise look up: pools and metrics.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::metrics::{Metrics, RouteMetrics, UpstreamMetrics};
+use crate::routing::Route;
+use crate::rules::Rules;
+use crate::upstream::{Pool, Pools};
+
+/// One generation's rules. A request takes one and uses it throughout.
+pub(super) struct Current {
+    pub(super) rules: Arc<Rules>,
+    /// By the address of the route, which `rules` keeps where it is.
+    routes: HashMap<*const Route, Rc<Handles>>,
+    /// For requests that no route matched.
+    pub(super) unrouted: Arc<RouteMetrics>,
+}
+
+/// What belongs to one route.
+pub(super) struct Handles {
+    pub(super) route: Arc<Route>,
+    pub(super) metrics: Arc<RouteMetrics>,
+    pub(super) upstream: Option<Reached>,
+}
+
+/// Whom a route leads to.
+pub(super) struct Reached {
+    pub(super) pool: Rc<Pool>,
+    pub(super) metrics: Arc<UpstreamMetrics>,
+}
+
+impl Current {
+    pub(super) fn new(rules: Arc<Rules>, pools: &Pools, metrics: &Metrics) -> Self {
+        let handles = |route: &Arc<Route>| {
+            let upstream = rules.upstreams.find(&route.upstream);
+            let upstream = upstream.map(|upstream| Reached { pool: pools.of(upstream), metrics: metrics.upstream(&route.upstream) });
+            Rc::new(Handles { route: Arc::clone(route), metrics: metrics.route(&route.scope.name), upstream })
+        };
+        let routes = rules.routes.iter().map(|route| (Arc::as_ptr(route), handles(route))).collect();
+        Self { routes, unrouted: metrics.route(""), rules }
+    }
+
+    /// Returns what belongs to a route of these rules.
+    pub(super) fn handles(&self, route: &Arc<Route>) -> &Rc<Handles> {
+        // INVARIANT: every route that `rules` finds is one that it lists.
+        &self.routes[&Arc::as_ptr(route)]
+    }
+}

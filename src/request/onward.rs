@@ -1,0 +1,197 @@
+//! A request on its way to the upstream: hop-by-hop headers go, then what the client claimed, then ours is
+//! written; sent; and the answer, or the tunnel, on its way back.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use super::carried::{Chosen, join_cookies};
+use super::current::{Current, Handles};
+use super::record::Record;
+use super::{Context, X_REQUEST_ID};
+use crate::address;
+use crate::admission::Access;
+use crate::failure::Failure;
+use crate::gate::{Grant, Hold};
+use crate::identity;
+use crate::upstream::hop_by_hop::{self, HopError};
+use crate::upstream::{self, Body, BodyError, Upload, UploadLimits, tunnel};
+
+/// All that is known of a request that may go on.
+pub(super) struct Onward<'a> {
+    pub(super) context: &'a Rc<Context>,
+    pub(super) current: &'a Rc<Current>,
+    pub(super) handles: &'a Handles,
+    pub(super) grant: &'a Grant,
+    pub(super) host: HeaderValue,
+    pub(super) needed: Access,
+    pub(super) origin: address::Origin,
+    /// The path in its normal form, with the query as it came.
+    pub(super) target: Option<PathAndQuery>,
+}
+
+impl Onward<'_> {
+    /// Makes the request that the upstream reads.
+    pub(super) fn prepare(&self, head: &mut Parts, chosen: Option<&Chosen>, id: HeaderValue) -> Result<Request<()>, Failure> {
+        let headers = &mut head.headers;
+        let asked = hop_by_hop::strip_request(headers, identity::is_ours).map_err(|error| match error {
+            HopError::Named => Failure::Malformed("Connection names a header that every hop needs"),
+            HopError::NoToken => Failure::Malformed("Connection names what is no header"),
+        })?;
+        self.check_body(headers)?;
+        join_cookies(headers);
+        if headers.get_all(header::TRAILER).iter().any(names_ours) {
+            headers.remove(header::TRAILER);
+        }
+
+        // Ours is written behind the strip, lest `Connection: client-cert` take it away.
+        let settings = &self.current.rules.identity;
+        let rendered = self.context.identity.rendered(self.grant, settings, &[]);
+        identity::replace(headers, rendered.as_deref(), self.needed, self.origin.address.ip());
+        let scheme = if self.context.secure { "https" } else { "http" };
+        self.current.rules.trust.write(headers, self.origin, self.context.address, scheme, &self.host);
+        headers.insert(header::HOST, self.host.clone());
+        headers.insert(X_REQUEST_ID, id);
+        if asked.trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+        if let Some(chosen) = chosen {
+            chosen.write(headers);
+        }
+
+        let mut request = Request::new(());
+        *request.method_mut() = if chosen.is_some_and(|chosen| chosen.connect) { Method::GET } else { head.method.clone() };
+        *request.uri_mut() = Uri::from(self.target.clone().unwrap_or_else(|| PathAndQuery::from_static("/")));
+        *request.headers_mut() = std::mem::take(headers);
+        *request.version_mut() = Version::HTTP_11;
+        Ok(request)
+    }
+
+    fn check_body(&self, headers: &mut HeaderMap) -> Result<(), Failure> {
+        // We say 100 ourselves, once somebody wants the body.
+        if headers.get_all(header::EXPECT).iter().any(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(Failure::ExpectationFailed);
+        }
+        headers.remove(header::EXPECT);
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        match (length, self.current.rules.limits.body_bytes) {
+            (Some(length), Some(limit)) if length > limit => Err(Failure::BodyTooLarge),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends it, and returns the answer: its body still flows, held for as long.
+    pub(super) async fn send(
+        &self,
+        request: Request<()>,
+        incoming: Incoming,
+        hold: Option<Hold>,
+        chosen: Option<Chosen>,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Failure> {
+        let Some(reached) = &self.handles.upstream else { return Err(Failure::UpstreamUnavailable) };
+        let limits = &self.current.rules.limits;
+        let limits =
+            UploadLimits { bytes: limits.body_bytes.unwrap_or(u64::MAX), progress: limits.body_progress, trailers: clean_trailers };
+        let (upload_hold, tunnel_hold) = if chosen.is_some() { (None, hold) } else { (hold, None) };
+        let (upload, sent) = Upload::new(incoming, upload_hold, || self.context.worker.ticker.timer(), limits);
+        record.sent.clone_from(&sent);
+        let started = Instant::now();
+        let answered = reached.pool.forward(request.map(|()| upload), sent, clean_trailers, self.grant).await;
+        let took = started.elapsed();
+        record.upstream_took = Some(took);
+        let answer = answered.map_err(failure_of).inspect_err(|failure| reached.metrics.failed(failure.code()))?;
+        reached.metrics.seconds.observe(took);
+        match (answer.switched, chosen.zip(tunnel_hold)) {
+            (None, _) => Ok(answer.response),
+            (Some(upstream), Some((chosen, hold))) => switch(answer.response, upstream, chosen, hold, record),
+            (Some(_), None) => Err(Failure::UpstreamFailed),
+        }
+    }
+}
+
+impl Chosen {
+    /// Writes the one offer that goes on.
+    fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        // INVARIANT: a token of a header value.
+        if let Ok(protocol) = HeaderValue::from_bytes(&self.protocol) {
+            headers.insert(header::UPGRADE, protocol);
+        }
+        if let Some(key) = &self.key {
+            headers.insert(header::SEC_WEBSOCKET_KEY, key.clone());
+        }
+        headers.remove(header::CONTENT_LENGTH);
+    }
+}
+
+/// Opens the tunnel, if the upstream took what was offered.
+fn switch(
+    mut response: Response<Body>,
+    upstream: hyper::upgrade::OnUpgrade,
+    chosen: Chosen,
+    hold: Hold,
+    record: &mut Record,
+) -> Result<Response<Body>, Failure> {
+    if !tunnel::is_switch_to(response.headers(), &chosen.protocol, chosen.key.as_ref()) {
+        return Err(Failure::UpstreamFailed);
+    }
+    let headers = response.headers_mut();
+    hop_by_hop::strip_answer(headers);
+    headers.remove(header::CONTENT_LENGTH);
+    if chosen.connect {
+        // RFC 8441, 5: a 200 opens the tunnel, and the handshake's proof is between us and the upstream.
+        headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+        *response.status_mut() = StatusCode::OK;
+    } else {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Ok(protocol) = HeaderValue::from_bytes(&chosen.protocol) {
+            headers.insert(header::UPGRADE, protocol);
+        }
+    }
+    let tunnelled = record.tunnelled();
+    tokio::task::spawn_local(async move {
+        let (to_upstream, to_client) = tunnel::carry(chosen.client, upstream, hold).await;
+        tunnelled.ended(to_upstream, to_client);
+    });
+    Ok(response)
+}
+
+fn failure_of(error: upstream::Error) -> Failure {
+    match error {
+        upstream::Error::Broken | upstream::Error::Malformed => Failure::UpstreamFailed,
+        upstream::Error::Client(BodyError::TimedOut) => Failure::RequestTimeout,
+        upstream::Error::Client(BodyError::TooLarge) => Failure::BodyTooLarge,
+        upstream::Error::Client(BodyError::Malformed) => Failure::Malformed("the body's framing is malformed"),
+        // Its own hold says which denial it is before this is heard; whoever went away hears nothing.
+        upstream::Error::Client(BodyError::Abandoned | BodyError::Denied | BodyError::Truncated) => {
+            Failure::Malformed("the body broke off")
+        }
+        upstream::Error::Overloaded => Failure::Overloaded,
+        upstream::Error::Timeout => Failure::UpstreamTimeout,
+        upstream::Error::Unavailable => Failure::UpstreamUnavailable,
+    }
+}
+
+/// Trailers are headers that come late: none may claim an identity, or say what only headers may.
+fn clean_trailers(trailers: &mut HeaderMap) {
+    identity::remove_claimed(trailers, Access::Read);
+    upstream::remove_forbidden_trailers(trailers);
+    for name in [X_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
+        trailers.remove(name);
+    }
+}
+
+fn names_ours(trailer: &HeaderValue) -> bool {
+    hop_by_hop::tokens(trailer).any(identity::is_ours)
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

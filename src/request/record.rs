@@ -1,0 +1,307 @@
+//! What is told of a request when it has ended: one line in the access log, and the metrics. Kept with the
+//! answer's body, so that a request ends with its last byte.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::{Context as Task, Poll};
+use std::time::{Duration, Instant};
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Request, StatusCode, Uri, Version};
+
+use super::Context;
+use super::X_REQUEST_ID;
+use super::current::{Current, Handles};
+use crate::admission::Denial;
+use crate::failure::Failure;
+use crate::gate::{Grant, Hold};
+use crate::limits::Entered;
+use crate::log::Entry;
+use crate::upstream::{BodyError, Sent, Watch};
+
+/// One request, from its head to the last byte of its answer.
+pub(super) struct Record {
+    context: Rc<Context>,
+    current: Rc<Current>,
+    started: Instant,
+    id: HeaderValue,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    grant: Option<Grant>,
+    status: Option<StatusCode>,
+    code: Option<&'static str>,
+    denied: bool,
+    bytes_out: u64,
+    told: bool,
+    pub(super) client: Option<IpAddr>,
+    pub(super) route: Option<Rc<Handles>>,
+    pub(super) entered: Option<Entered>,
+    pub(super) hold: Option<Hold>,
+    pub(super) sent: Option<Rc<Sent>>,
+    pub(super) upstream_took: Option<Duration>,
+}
+
+/// A tunnel that was opened: its end is told by itself.
+pub(super) struct Tunnelled(Record);
+
+impl Record {
+    pub(super) fn begin<B>(context: Rc<Context>, current: Rc<Current>, request: &Request<B>) -> Self {
+        let field = |name: HeaderName| request.headers().get(name).cloned();
+        let is_logged = context.worker.log.is_on();
+        Self {
+            id: field(X_REQUEST_ID).filter(is_request_id).unwrap_or_else(|| context.worker.ids.next()),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            host: if is_logged { field(header::HOST) } else { None },
+            agent: if is_logged { field(header::USER_AGENT) } else { None },
+            referer: if is_logged { field(header::REFERER) } else { None },
+            started: Instant::now(),
+            grant: None,
+            status: None,
+            code: None,
+            denied: false,
+            bytes_out: 0,
+            told: false,
+            client: context.address.ip(),
+            route: None,
+            entered: None,
+            hold: None,
+            sent: None,
+            upstream_took: None,
+            context,
+            current,
+        }
+    }
+
+    /// The request was admitted. Counted by principal.
+    pub(super) fn admitted(&mut self, grant: &Grant) {
+        self.grant = Some(grant.clone());
+    }
+
+    /// The head of the answer is known.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// The request is answered by us. Denials were counted where they were decided.
+    pub(super) fn failed(&mut self, failure: Failure) {
+        self.code = Some(failure.code());
+        match failure {
+            Failure::Denied(Denial::OriginDenied) | Failure::Misdirected => self.denied = true,
+            Failure::Denied(_) => {
+                self.denied = true;
+                return;
+            }
+            _ => {}
+        }
+        self.context.worker.metrics.listener(&self.context.listener).denied(failure.code());
+    }
+
+    /// Returns the request's id.
+    pub(super) fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+
+    pub(super) fn id_value(&self) -> HeaderValue {
+        self.id.clone()
+    }
+
+    /// Returns a record of the tunnel that this request becomes.
+    pub(super) fn tunnelled(&mut self) -> Tunnelled {
+        Tunnelled(Self {
+            context: Rc::clone(&self.context),
+            current: Rc::clone(&self.current),
+            id: self.id.clone(),
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            host: self.host.clone(),
+            agent: self.agent.clone(),
+            referer: self.referer.clone(),
+            grant: self.grant.clone(),
+            route: self.route.clone(),
+            entered: self.entered.take(),
+            hold: None,
+            sent: None,
+            ..*self
+        })
+    }
+
+    /// Tells the end, once.
+    fn tell(&mut self, event: &str, bytes_in: u64) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let duration = self.started.elapsed();
+        if let Some(status) = self.status.filter(|_| event == REQUEST) {
+            self.route.as_ref().map_or(&self.current.unrouted, |handles| &handles.metrics).request(status.as_u16(), duration);
+        }
+        if self.context.worker.log.is_on() {
+            self.log(event, bytes_in, duration);
+        }
+    }
+
+    fn log(&self, event: &str, bytes_in: u64, duration: Duration) {
+        let admitted = self.grant.as_ref().and_then(Grant::admitted);
+        let leaf = self.context.standing.candidate().and_then(|candidate| candidate.leaf().ok());
+        let principal = admitted.map(|admitted| &admitted.admission.principal);
+        let asker = self.context.standing.asker();
+        // Attributes of a leaf are told only of one that was admitted by them.
+        let named = self.grant.as_ref().and_then(Grant::leaf);
+        let claims: Vec<(String, String)> = principal
+            .zip(named)
+            .map(|(principal, leaf)| {
+                principal.terms.audit_claims.iter().map(|claim| (claim.to_string(), claim.values(leaf).join(","))).collect()
+            })
+            .unwrap_or_default();
+        let claims: Vec<(&str, &str)> = claims.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let subject = leaf.map(|leaf| leaf.subject.rfc2253());
+        let (name, id) = (principal.map(|principal| principal.name.to_string()), principal.map(|principal| principal.id.to_string()));
+        self.context.worker.log.line(&Entry {
+            event,
+            principal: name.as_deref(),
+            principal_id: id.as_deref(),
+            identifier: admitted.map(|admitted| &*admitted.admission.identifier),
+            fingerprint: leaf.map(|leaf| leaf.fingerprint.as_bytes()),
+            subject: subject.as_deref(),
+            claims: &claims,
+            listener: &self.context.listener,
+            connection: asker.connection,
+            peer: asker.peer,
+            client: self.client,
+            user_agent: text(self.agent.as_ref()),
+            referer: text(self.referer.as_ref()),
+            request_id: Some(self.id()),
+            method: Some(self.method.as_str()),
+            host: self.uri.host().or(text(self.host.as_ref())),
+            path: Some(self.uri.path()),
+            protocol: Some(protocol(self.version)),
+            route: self.route.as_ref().map(|handles| &*handles.route.scope.name),
+            upstream: self.upstream_took.and(self.route.as_ref()).map(|handles| &*handles.route.upstream),
+            verdict: Some(match (self.denied, admitted) {
+                (true, _) => "deny",
+                (false, Some(_)) => "admit",
+                (false, None) => "open",
+            }),
+            code: self.code,
+            status: self.status.map(|status| status.as_u16()),
+            generation: self.current.rules.generation,
+            bytes_in,
+            bytes_out: self.bytes_out,
+            duration,
+            upstream_duration: self.upstream_took,
+        });
+    }
+}
+
+impl Watch for Record {
+    fn poll_cut(&mut self, context: &mut Task<'_>) -> Poll<()> {
+        let Some(hold) = &self.hold else { return Poll::Pending };
+        hold.poll_lapsed(context).map(|denial| {
+            self.code = Some(denial.code());
+            self.denied = true;
+        })
+    }
+
+    fn passed(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    fn ended(&mut self, end: Result<(), BodyError>) {
+        if let Err(error) = end {
+            self.code.get_or_insert(match error {
+                BodyError::Abandoned => "client_gone",
+                BodyError::Denied => "cut",
+                BodyError::Malformed | BodyError::TooLarge | BodyError::Truncated => "upstream_unavailable",
+                BodyError::TimedOut => "upstream_timeout",
+            });
+        }
+        self.hold = None;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            self.code.get_or_insert("client_gone");
+        }
+        let bytes_in = self.sent.as_ref().map_or(0, |sent| sent.bytes());
+        self.tell(REQUEST, bytes_in);
+    }
+}
+
+impl Tunnelled {
+    pub(super) fn ended(mut self, bytes_in: u64, bytes_out: u64) {
+        self.0.bytes_out = bytes_out;
+        self.0.tell("upgrade", bytes_in);
+    }
+}
+
+/// Ids for requests that bring none: unlike those of other workers and processes, and cheap.
+pub(super) struct Ids {
+    start: u64,
+    next: Cell<u64>,
+}
+
+impl Ids {
+    pub(super) fn new() -> Self {
+        let mut start = [0; 8];
+        // Without randomness ids still differ within the process: by worker start and count.
+        if aws_lc_rs::rand::fill(&mut start).is_err() {
+            start = (crate::clock::wall().as_nanos() as u64).to_be_bytes();
+        }
+        Self { start: u64::from_be_bytes(start), next: Cell::new(0) }
+    }
+
+    fn next(&self) -> HeaderValue {
+        let number = self.next.get();
+        self.next.set(number.wrapping_add(1));
+        let mut id = String::with_capacity(32);
+        // Writing to a string does not fail.
+        let _ = write!(id, "{:016x}{number:016x}", self.start);
+        // INVARIANT: hexadecimal digits.
+        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    }
+}
+
+/// A client's id is carried on if it can neither break a log line nor fill it.
+fn is_request_id(id: &HeaderValue) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte);
+    (1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value.and_then(|value| value.to_str().ok())
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+const REQUEST: &str = "request";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_and_foreign_ones_are_plain() {
+        let ids = Ids::new();
+        assert_ne!(ids.next(), ids.next());
+        assert_ne!(ids.next(), Ids::new().next());
+        assert!(is_request_id(&ids.next()));
+        for bad in ["", "a b", "a\"b", "{}", &"x".repeat(129)] {
+            assert!(!is_request_id(&HeaderValue::from_str(bad).unwrap()), "{bad}");
+        }
+    }
+}
