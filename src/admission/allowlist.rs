@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
+use super::credential::{Credential, Pin};
 use super::permission::Clearance;
 use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
-use super::roster::{Conflict, Credential, Pin, Roster, RosterBuilder};
+use super::roster::{Conflict, Roster, RosterBuilder};
 use super::scope::RouteScope;
 use super::trust::Trust;
 use crate::pki::{Certificate, Fingerprint, SpkiPin};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::pki::name::{COMMON_NAME, ORGANIZATION, ORGANIZATIONAL_UNIT};
+use crate::pki::name::{COMMON_NAME, ORGANIZATION, ORGANIZATIONAL_UNIT, text_of};
 use crate::pki::{Certificate, San};
 
 /// An attribute of a leaf.
@@ -41,9 +41,7 @@ impl Attribute {
             Self::CommonName => name_values(leaf, COMMON_NAME),
             Self::DnsSan => sans(leaf, |san| if let San::Dns(name) = san { Some(name) } else { None }),
             Self::EmailSan => sans(leaf, |san| if let San::Email(name) = san { Some(name) } else { None }),
-            Self::Extension(oid) => {
-                oid.value(leaf).and_then(|value| crate::pki::name::text_of(value)).map(String::from).map(Cow::Owned).into_iter().collect()
-            }
+            Self::Extension(oid) => oid.value(leaf).and_then(text_of).map(String::from).map(Cow::Owned).into_iter().collect(),
             Self::Organization => name_values(leaf, ORGANIZATION),
             Self::OrganizationalUnit => name_values(leaf, ORGANIZATIONAL_UNIT),
             Self::UriSan => sans(leaf, |san| if let San::Uri(name) = san { Some(name) } else { None }),
@@ -133,7 +131,7 @@ fn name_values<'a>(leaf: &'a Certificate, oid: &'a str) -> Vec<Cow<'a, str>> {
 }
 
 fn sans(leaf: &Certificate, of_kind: impl Fn(&San) -> Option<&Box<str>>) -> Vec<Cow<'_, str>> {
-    leaf.sans.iter().filter_map(|san| of_kind(san)).map(|name| Cow::Borrowed(&**name)).collect()
+    leaf.sans.iter().filter_map(of_kind).map(|name| Cow::Borrowed(&**name)).collect()
 }
 
 #[cfg(test)]

@@ -223,7 +223,7 @@ impl Crls {
 
     fn drop_superseded(&mut self) {
         let mut kept: Vec<u32> = Vec::new();
-        let mut newest: HashMap<(Box<[u8]>, SpkiPin, Option<Box<[u8]>>), u32> = HashMap::new();
+        let mut newest: HashMap<_, u32> = HashMap::new();
         for at in 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) {
             let entry = &self.entries[at as usize];
             let Some(signer) = entry.signer else {

@@ -9,6 +9,7 @@ pub mod bounds;
 pub mod candidate;
 pub mod chain;
 pub mod conditions;
+pub mod credential;
 pub mod crl;
 pub mod decision;
 pub mod glob;
@@ -22,11 +23,17 @@ pub mod scope;
 pub mod snapshot;
 mod trust;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use allowlist::{Allowlist, AllowlistBuilder};
 pub use attribute::{Attribute, AttributeError, Oid};
 pub use authority::{AnchorProblem, AnchorProblemKind, Authority};
 pub use bounds::{BoundError, BoundKind, Bounds};
 pub use candidate::Candidate;
+pub use credential::{Credential, Pin};
 pub use crl::{CrlProblem, CrlProblemKind, CrlRefusal, StaleCrl};
 pub use decision::{Admission, Basis, Decision, Denial, Step, Steps, Verdict};
 pub use glob::{Glob, GlobError};
@@ -35,6 +42,6 @@ pub use permission::{Access, Clearance, Permission};
 pub use principal::{Identifier, Principal, PrincipalId, PrincipalName, Provenance, Terms};
 pub use revocation::{Revocation, RevocationBuilder};
 pub use revoked_id::{RevokedId, RevokedIdError};
-pub use roster::{Conflict, Credential, Pin, Roster, RosterBuilder};
+pub use roster::{Conflict, Roster, RosterBuilder};
 pub use scope::{ClientAddress, Origin, RequestScope, RouteAuth, RouteScope, Scope, Surface};
 pub use snapshot::Snapshot;

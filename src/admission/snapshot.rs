@@ -10,11 +10,11 @@ use super::authorities::{Authorities, validity};
 use super::candidate::Candidate;
 use super::chain::{Found, Paths};
 use super::conditions::weak_key;
+use super::credential::Pin;
 use super::decision::{Admission, Basis, Decision, Denial, Horizon, Steps, Verdict};
 use super::permission::{Access, Refusal, access_on};
 use super::principal::{Identifier, Principal};
 use super::revocation::{Issuer, Revocation};
-use super::roster::Pin;
 use super::scope::{RequestScope, RouteAuth, RouteScope, Scope};
 use crate::pki::{Certificate, Fingerprint, SpkiPin, Validity};
 

@@ -1,0 +1,137 @@
+//! Collects the principals of one source: checks what only one may have, then adds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
+use super::{Conflict, Credential, Kin, Pin, Place, Roster, conflict, index, name_at, name_key};
+
+/// Collects the principals of one source, then compiles them.
+#[derive(Debug, Default)]
+pub struct RosterBuilder {
+    roster: Roster,
+    /// Every id in force, kept only once some principal has an id of its own.
+    ids: Option<HashMap<PrincipalId, u32>>,
+}
+
+impl RosterBuilder {
+    /// Adds a principal with its credentials. The same credential twice in one principal counts once.
+    pub fn add(&mut self, principal: &Principal, credentials: &[(Credential, Provenance)]) -> Result<(), Conflict> {
+        self.roster.check_name(principal.name.as_str(), &principal.provenance)?;
+        self.check_id(principal)?;
+        for (credential, provenance) in credentials {
+            self.roster.check_credential(credential, provenance)?;
+        }
+        let owner = self.push(principal.name.as_str(), &principal.terms, &principal.provenance);
+        if principal.id != PrincipalId::derived(&principal.name) {
+            self.roster.ids.insert(owner, principal.id);
+        }
+        if let Some(ids) = &mut self.ids {
+            ids.insert(principal.id, owner);
+        }
+        if let Some(display_name) = &principal.display_name {
+            self.roster.display_names.insert(owner, display_name.clone());
+        }
+        for (credential, provenance) in credentials {
+            self.push_credential(owner, credential, provenance);
+        }
+        Ok(())
+    }
+
+    /// Adds a principal that is one pin, as lists of a million have them: the same as `add`, without its allocations.
+    pub fn add_pin(&mut self, name: &PrincipalName, terms: &Arc<Terms>, pin: Pin, provenance: &Provenance) -> Result<(), Conflict> {
+        self.roster.check_name(name.as_str(), provenance)?;
+        self.roster.check_credential(&Credential::Pin(pin), provenance)?;
+        if self.ids.is_some() {
+            self.check_id_of(PrincipalId::derived(name), provenance)?;
+        }
+        let owner = self.push(name.as_str(), terms, provenance);
+        if let Some(ids) = &mut self.ids {
+            ids.insert(PrincipalId::derived(name), owner);
+        }
+        self.push_credential(owner, &Credential::Pin(pin), provenance);
+        Ok(())
+    }
+
+    /// Compiles.
+    pub fn finish(mut self) -> Roster {
+        let roster = &mut self.roster;
+        for kin in [&mut roster.by_key, &mut roster.by_subject] {
+            kin.sort_unstable_by_key(|kin| (kin.hash, kin.pin));
+            kin.shrink_to_fit();
+        }
+        roster.names.shrink_to_fit();
+        roster.ends.shrink_to_fit();
+        roster.terms.shrink_to_fit();
+        roster.places.shrink_to_fit();
+        roster.pins.shrink_to_fit();
+        roster.spki_pins.shrink_to_fit();
+        self.roster
+    }
+
+    pub(in super::super) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    fn check_id(&mut self, principal: &Principal) -> Result<(), Conflict> {
+        // Derived ids are 60 bits of a hash of names that differ; only an id that somebody chose can meet another.
+        if self.ids.is_none() && principal.id != PrincipalId::derived(&principal.name) {
+            self.ids = Some((0..self.roster.len()).map(|owner| (self.roster.id(owner), owner)).collect());
+        }
+        self.check_id_of(principal.id, &principal.provenance)
+    }
+
+    fn check_id_of(&self, id: PrincipalId, provenance: &Provenance) -> Result<(), Conflict> {
+        match self.ids.as_ref().and_then(|ids| ids.get(&id)) {
+            None => Ok(()),
+            Some(first) => Err(conflict("id", &id, self.roster.provenance(*first), provenance)),
+        }
+    }
+
+    fn push(&mut self, name: &str, terms: &Arc<Terms>, provenance: &Provenance) -> u32 {
+        let place = self.place(provenance);
+        let roster = &mut self.roster;
+        let owner = index(roster.ends.len());
+        roster.names.push_str(name);
+        roster.ends.push(index(roster.names.len()));
+        if roster.all_terms.last().is_none_or(|last| !Arc::ptr_eq(last, terms)) {
+            roster.all_terms.push(Arc::clone(terms));
+        }
+        roster.terms.push(index(roster.all_terms.len() - 1));
+        roster.places.push(place);
+        let Roster { names, ends, by_name, .. } = roster;
+        by_name.insert_unique(name_key(name), owner, |owner| name_key(name_at(names, ends, *owner)));
+        owner
+    }
+
+    fn push_credential(&mut self, owner: u32, credential: &Credential, provenance: &Provenance) {
+        let place = self.place(provenance);
+        let roster = &mut self.roster;
+        let own = roster.places[owner as usize] == place;
+        match credential {
+            Credential::Authority(authority) => roster.authorities.push((Arc::clone(authority), owner, place)),
+            Credential::Pin(pin) => {
+                let Some(at) = roster.pins.insert(pin.fingerprint, owner, (!own).then_some(place)) else { return };
+                if let Some([key, subject]) = pin.kin {
+                    roster.by_key.push(Kin::new(key, at));
+                    roster.by_subject.push(Kin::new(subject, at));
+                }
+            }
+            Credential::SpkiPin(pin) => {
+                roster.spki_pins.insert(*pin, owner, (!own).then_some(place));
+            }
+        }
+    }
+
+    fn place(&mut self, provenance: &Provenance) -> Place {
+        let files = &mut self.roster.files;
+        // Only the last few: a source is read file by file, and a name kept twice does no harm.
+        let recent = files.len().saturating_sub(4);
+        let known = files[recent..].iter().position(|file| *file == provenance.file).map(|at| recent + at);
+        let file = known.unwrap_or_else(|| {
+            files.push(Arc::clone(&provenance.file));
+            files.len() - 1
+        });
+        Place { file: index(file), line: provenance.line }
+    }
+}

@@ -1,0 +1,69 @@
+//! Keys that are hashes already, found by index: nothing is stored twice.
+
+use std::collections::HashMap;
+
+use hashbrown::HashTable;
+
+use super::{Place, index, prefix};
+use crate::pki::{Fingerprint, SpkiPin};
+
+/// Keys that are hashes already, their owners, and a table of indices into both.
+#[derive(Clone, Debug)]
+pub(super) struct Column<K> {
+    pub(super) keys: Vec<K>,
+    pub(super) owners: Vec<u32>,
+    pub(super) table: HashTable<u32>,
+    /// Where a key was written, if not where its principal was.
+    pub(super) places: HashMap<u32, Place>,
+}
+
+impl<K: Digest> Column<K> {
+    /// Adds a key; `None` where it stands there already.
+    pub(super) fn insert(&mut self, key: K, owner: u32, place: Option<Place>) -> Option<u32> {
+        if self.find(&key).is_some() {
+            return None;
+        }
+        let at = index(self.keys.len());
+        self.keys.push(key);
+        self.owners.push(owner);
+        let keys = &self.keys;
+        self.table.insert_unique(key.prefix(), at, |at| keys[*at as usize].prefix());
+        if let Some(place) = place {
+            self.places.insert(at, place);
+        }
+        Some(at)
+    }
+
+    pub(super) fn find(&self, key: &K) -> Option<u32> {
+        self.table.find(key.prefix(), |at| self.keys[*at as usize] == *key).copied()
+    }
+
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.keys.shrink_to_fit();
+        self.owners.shrink_to_fit();
+        self.places.shrink_to_fit();
+    }
+}
+
+impl<K> Default for Column<K> {
+    fn default() -> Self {
+        Self { keys: Vec::new(), owners: Vec::new(), table: HashTable::new(), places: HashMap::new() }
+    }
+}
+
+/// A SHA-256, which needs no further hashing.
+pub(super) trait Digest: Copy + PartialEq {
+    fn prefix(&self) -> u64;
+}
+
+impl Digest for Fingerprint {
+    fn prefix(&self) -> u64 {
+        prefix(self.as_bytes())
+    }
+}
+
+impl Digest for SpkiPin {
+    fn prefix(&self) -> u64 {
+        prefix(self.as_bytes())
+    }
+}

@@ -1,0 +1,7 @@
+//! Tables of candidates, rules and the answers that product section 3 demands.
+
+mod authorities;
+mod pins;
+mod requests;
+mod revocation;
+mod scale;

@@ -1,0 +1,118 @@
+//! Rosters: conflicts, sharing, and what a million pins take.
+
+use std::sync::Arc;
+
+use super::super::testing::*;
+use super::super::*;
+use crate::pki::Fingerprint;
+
+fn principal(name: &str, id: Option<&str>, line: u32) -> Principal {
+    let name: PrincipalName = name.parse().unwrap();
+    let id = id.map_or_else(|| PrincipalId::derived(&name), |id| id.parse().unwrap());
+    Principal { id, name, display_name: Some(format!("line {line}").into()), terms: Arc::new(terms()), provenance: written(line) }
+}
+
+fn pin(byte: u8) -> Credential {
+    Credential::Pin(Fingerprint::of(&[byte]).into())
+}
+
+#[test]
+fn what_only_one_may_have_is_refused_twice() {
+    let spki = |byte: u8| Credential::SpkiPin(crate::pki::SpkiPin::of(&[byte]));
+    let derived = PrincipalId::derived(&"a".parse().unwrap()).to_string();
+    for (what, name, id, credential, expected) in [
+        ("nothing in common", "b", None, pin(2), None),
+        ("a name", "a", None, pin(2), Some("name")),
+        ("a name in another case", "A", None, pin(2), Some("name")),
+        ("a certificate", "b", None, pin(1), Some("certificate")),
+        ("a key", "b", None, spki(1), Some("spki pin")),
+        ("an id", "b", Some("p-aaaaaaaaaaaa"), pin(2), None),
+        ("an id that was derived", "b", Some(derived.as_str()), pin(2), Some("id")),
+    ] {
+        let first = || vec![(pin(1), written(1)), (pin(1), written(1)), (spki(1), written(1))];
+        let second = || (principal(name, id, 2), vec![(credential.clone(), written(2))]);
+        // In one source, and in two.
+        let mut one = AllowlistBuilder::default();
+        one.add(principal("a", None, 1), first()).unwrap();
+        let (added, credentials) = second();
+        let in_one = one.add(added, credentials);
+        let roster = |principal: Principal, credentials: Vec<(Credential, Provenance)>| {
+            let mut builder = RosterBuilder::default();
+            builder.add(&principal, &credentials).unwrap();
+            Arc::new(builder.finish())
+        };
+        let mut two = AllowlistBuilder::default();
+        two.include(roster(principal("a", None, 1), first())).unwrap();
+        let (added, credentials) = second();
+        let in_two = two.include(roster(added, credentials));
+        for (place, result, builder) in [("one source", in_one, one), ("two", in_two, two)] {
+            assert_eq!(result.as_ref().err().map(|conflict| conflict.kind), expected, "{what} in {place}");
+            if let Err(conflict) = result {
+                assert_eq!((conflict.first, conflict.second), (written(1), written(2)), "{what} in {place}");
+            }
+            let allowlist = builder.finish();
+            assert_eq!(allowlist.len(), if expected.is_some() { 1 } else { 2 }, "{what} in {place}: a conflict leaves things as they were");
+            assert_eq!(allowlist.find("A").unwrap().name.as_str(), "a");
+        }
+    }
+}
+
+#[test]
+fn principals_come_out_as_they_went_in() {
+    let mut builder = AllowlistBuilder::default();
+    builder.add(principal("a", Some("p-000000000000"), 1), vec![(pin(1), written(5))]).unwrap();
+    builder.add(principal("team/b", None, 2), vec![(pin(2), written(2)), (pin(3), written(6))]).unwrap();
+    let allowlist = builder.finish();
+    assert_eq!((allowlist.len(), allowlist.credentials(), allowlist.is_empty()), (2, 3, false));
+    let told: Vec<String> =
+        allowlist.principals().map(|it| format!("{} {} {} {:?}", it.name, it.id, it.provenance, it.display_name)).collect();
+    let derived = PrincipalId::derived(&"team/b".parse().unwrap());
+    assert_eq!(
+        told,
+        [
+            r#"a p-000000000000 portcullis.toml:1 Some("line 1")"#.to_owned(),
+            format!(r#"team/b {derived} portcullis.toml:2 Some("line 2")"#)
+        ]
+    );
+    let found = allowlist.find_pin(&Fingerprint::of(&[3])).unwrap();
+    assert_eq!((found.principal.name.as_str(), found.written.line), ("team/b", 6));
+    assert_eq!(allowlist.fingerprints().count(), 3);
+}
+
+#[test]
+fn anchors_are_listed_once_whoever_has_them() {
+    let (root, twin) = (Ca::root("root"), Ca::root("root"));
+    let snapshot = World::default().authority("a", &[&root]).authority("b", &[&root, &twin]).snapshot();
+    assert_eq!(snapshot.allowlist.anchors().count(), 2);
+    assert_eq!(snapshot.allowlist.anchor_subjects(), [root.certificate.subject.der.to_vec()]);
+    assert_eq!(snapshot.allowlist.anchors_change_at(at(NOW), 5), Some(NOW + DAY + 6));
+}
+
+#[test]
+fn a_large_source_is_shared_and_found_in() {
+    let (terms, many) = (Arc::new(terms()), 50_000_u32);
+    let mut builder = RosterBuilder::default();
+    for number in 0..many {
+        let name = format!("client/{number}").parse().unwrap();
+        builder.add_pin(&name, &terms, Fingerprint::of(&number.to_be_bytes()).into(), &written(number)).unwrap();
+    }
+    let roster = Arc::new(builder.finish());
+    assert!(roster.resident() <= 100 * many as usize + 4096, "{} bytes for {many} pins", roster.resident());
+    let (alice, _) = self_signed("alice");
+    let mut first = AllowlistBuilder::default();
+    first.include(Arc::clone(&roster)).unwrap();
+    let before = first.finish();
+    let mut second = AllowlistBuilder::after(&before);
+    second.include(Arc::clone(&roster)).unwrap();
+    second.add(principal("alice", None, 1), vec![(Credential::Pin((&alice).into()), written(1))]).unwrap();
+    assert_eq!(second.add(principal("CLIENT/7", None, 2), vec![]).unwrap_err().kind, "name");
+    let allowlist = second.finish();
+    assert_eq!(allowlist.len(), many as usize + 1);
+    for number in [0, 1, 77, many - 1] {
+        let found = allowlist.find_pin(&Fingerprint::of(&number.to_be_bytes())).unwrap();
+        assert_eq!((found.principal.name.to_string(), found.written.line), (format!("client/{number}"), number));
+    }
+    assert!(allowlist.find_pin(&Fingerprint::of(&many.to_be_bytes())).is_none());
+    let snapshot = Snapshot { generation: 1, allowlist, revocation: Revocation::default(), clock_skew: 0 };
+    assert_eq!(told(&ask(&snapshot, &alice, &[])), "admit alice");
+}
