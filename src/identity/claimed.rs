@@ -28,7 +28,6 @@ fn is_claimed(name: &[u8], needed: Access) -> bool {
     match initial.to_ascii_lowercase() {
         b'x' => name.get(1).is_some_and(|second| fold(*second) == b'-') && is_claimed_x(name, needed),
         b'c' => starts(name, "cf-cert-") || is(name, "client-cert") || is(name, "client-cert-chain"),
-        b'f' => is_respelled(name, "forwarded"),
         b'l' => is(name, "l5d-client-id"),
         b's' => starts(name, "ssl-client-"),
         b't' => is(name, "true-client-ip"),
