@@ -194,6 +194,7 @@ async fn serve(worker: &Rc<Worker>, listener: &ListenerRules, session: Session<T
         sni: session.sni,
         listener: Arc::clone(&listener.name),
         names: session.names,
+        uris: session.uris,
         secure: true,
         http2: session.http2,
         identity: identity::Remembered::new(Arc::clone(&worker.metrics)),

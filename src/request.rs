@@ -59,6 +59,8 @@ pub struct Context {
     pub listener: Arc<str>,
     /// What the certificate that we showed covers: lower case, wildcards included.
     pub names: Arc<[Box<str>]>,
+    /// Its URI SANs: what we are called in identity headers.
+    pub uris: Arc<[Box<str>]>,
     pub secure: bool,
     pub http2: bool,
     pub identity: identity::Remembered,

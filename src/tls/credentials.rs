@@ -78,6 +78,8 @@ pub fn covers(names: &[Box<str>], host: &str) -> bool {
 pub(super) struct ByName {
     /// Never empty.
     key_pairs: Vec<KeyPair>,
+    /// The URI SANs of each: what we are called in XFCC's `By`.
+    uris: Vec<Arc<[Box<str>]>>,
     /// Several where one name has keys of several kinds, in the order of the configuration.
     exact: HashMap<Box<str>, Vec<usize>>,
     /// By what follows `*.`.
@@ -100,7 +102,8 @@ impl ByName {
                 }
             }
         }
-        Some(Self { key_pairs, exact, wildcard })
+        let uris = key_pairs.iter().map(uris).collect();
+        Some(Self { key_pairs, uris, exact, wildcard })
     }
 
     /// Finds the certificates for a lower-case name: exact first, then a wildcard for its first label (RFC 6125, 6.4.3).
@@ -110,21 +113,27 @@ impl ByName {
     }
 
     /// Chooses the first whose key the client can check; the default for an unknown name or none.
-    fn choose(&self, hello: &ClientHello<'_>) -> &KeyPair {
+    fn choose(&self, hello: &ClientHello<'_>) -> usize {
         let fallback = &[0][..];
         let indices = hello.server_name().and_then(|name| self.named(name)).unwrap_or(fallback);
         let fits = |index: &&usize| self.key_pairs[**index].certified.key.choose_scheme(hello.signature_schemes()).is_some();
-        let index = indices.iter().find(fits).or(indices.first()).copied().unwrap_or(0);
-        &self.key_pairs[index]
+        indices.iter().find(fits).or(indices.first()).copied().unwrap_or(0)
     }
 }
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let key_pair = self.choose(&hello);
-        Current::with(|current| current.shows(&key_pair.names));
+        let index = self.choose(&hello);
+        let key_pair = &self.key_pairs[index];
+        Current::with(|current| current.shows(&key_pair.names, &self.uris[index]));
         Some(Arc::clone(&key_pair.certified))
     }
+}
+
+fn uris(key_pair: &KeyPair) -> Arc<[Box<str>]> {
+    let leaf = key_pair.certified.end_entity_cert().ok().and_then(|der| Certificate::parse(der.clone().into_owned()).ok());
+    let uri = |san| if let San::Uri(uri) = san { Some(uri) } else { None };
+    leaf.map(|leaf| leaf.sans.into_iter().filter_map(uri).collect()).unwrap_or_default()
 }
 
 /// RFC 6066, 3: a name in SNI has no final dot. One that has it means the same host, here as in an authority.

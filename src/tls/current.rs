@@ -40,8 +40,9 @@ struct State {
     found: Option<Proven>,
     /// When the first full handshake of this session was, if the session is resumed.
     resumed: Option<Proven>,
-    /// The names of the certificate we showed.
-    names: Option<Arc<[Box<str>]>>,
+    /// The names of the certificate we showed: hosts, and URIs.
+    names: Arc<[Box<str>]>,
+    uris: Arc<[Box<str>]>,
 }
 
 tokio::task_local! {
@@ -164,13 +165,15 @@ impl Current {
     }
 
     /// Takes down which certificate we show.
-    pub(super) fn shows(&self, names: &Arc<[Box<str>]>) {
-        self.state.borrow_mut().names = Some(Arc::clone(names));
+    pub(super) fn shows(&self, names: &Arc<[Box<str>]>, uris: &Arc<[Box<str>]>) {
+        let mut state = self.state.borrow_mut();
+        (state.names, state.uris) = (Arc::clone(names), Arc::clone(uris));
     }
 
-    /// Returns the names of the certificate we showed.
-    pub(super) fn shown(&self) -> Arc<[Box<str>]> {
-        self.state.borrow().names.clone().unwrap_or_default()
+    /// Returns the names of the certificate we showed: hosts, then URIs.
+    pub(super) fn shown(&self) -> (Arc<[Box<str>]>, Arc<[Box<str>]>) {
+        let state = self.state.borrow();
+        (Arc::clone(&state.names), Arc::clone(&state.uris))
     }
 
     pub(super) fn client_auth(&self) -> ClientAuth {

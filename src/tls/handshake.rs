@@ -32,6 +32,8 @@ pub struct Session<IO> {
     pub sni: Option<Box<str>>,
     /// Names that the certificate we showed covers: for 421, with `credentials::covers`.
     pub names: Arc<[Box<str>]>,
+    /// Its URI SANs: what we are called in identity headers.
+    pub uris: Arc<[Box<str>]>,
     pub resumed: bool,
     pub http2: bool,
     /// `TLSv1.2`, `TLSv1.3`: for the log.
@@ -282,6 +284,7 @@ where
 {
     let possession = current.proven().map(|(candidate, proven)| Possession::assertion(candidate, proven));
     let sni = connection.server_name().map(|name| credentials::without_final_dot(name).into());
+    let (names, uris) = current.shown();
     let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     let http2 = connection.alpn_protocol() == Some(b"h2");
     let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown");
@@ -289,7 +292,7 @@ where
     // tokio-rustls makes streams of connections of its own only: this one takes the place of that one.
     let stream = TlsAcceptor::from(Arc::clone(acceptor.config())).accept_with(io, |fresh| *fresh = connection);
     match stream.into_fallible().await {
-        Ok(stream) => Ok(Session { stream, possession, sni, names: current.shown(), resumed, http2, version, cipher }),
+        Ok(stream) => Ok(Session { stream, possession, sni, names, uris, resumed, http2, version, cipher }),
         Err((error, _)) => Err(Failed { error: TlsError::Io(error), io: None }),
     }
 }

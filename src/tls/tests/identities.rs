@@ -74,6 +74,8 @@ impl Identity {
     pub(super) fn server(names: &[&str]) -> Self {
         Self::of_kind("server", &PKCS_ECDSA_P256_SHA256, |params| {
             *params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names");
+            let uri = format!("spiffe://{}", names.first().copied().unwrap_or_default());
+            params.subject_alt_names.push(rcgen::SanType::URI(uri.try_into().expect("ASCII")));
         })
     }
 

@@ -116,6 +116,7 @@ async fn a_session_says_what_was_agreed() {
         assert_eq!((session.version, session.http2, session.sni.as_deref()), (text, true, Some("gate.example")));
         assert!(session.cipher.contains("AES") || session.cipher.contains("CHACHA"), "{}", session.cipher);
         assert_eq!(session.names.first().map(|name| &**name), Some("gate.example"));
+        assert_eq!(*session.uris, ["spiffe://gate.example".into()], "what XFCC calls us");
         let met = world.meet(&Client::new(Some(&listed), &[version])).await;
         assert!(!met.admitted().http2, "no ALPN means HTTP/1.1");
     }
