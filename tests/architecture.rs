@@ -43,7 +43,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("p12_keystore", &["pki"]),
     ("hashbrown", &["admission"]),
     ("clap", &["cli"]),
-    ("rustix", &["listener"]),
+    ("rustix", &["listener", "store"]),
     ("socket2", &["listener", "upstream"]),
 ];
 
@@ -125,7 +125,7 @@ fn named(text: &str, prefix: &str) -> Vec<(usize, String)> {
 fn code() -> impl Iterator<Item = (PathBuf, String)> {
     sources().into_iter().filter(|(file, _)| {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        stem != "tests" && !stem.ends_with("_tests")
+        stem != "testing" && stem != "tests" && !stem.ends_with("_tests")
     })
 }
 
