@@ -69,19 +69,54 @@ impl Worker {
 
 /// Serves one connection to its end.
 pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
+    // On the heap, so that what a handshake needs does not lie in the task of every idle connection.
+    let Some(established) = Box::pin(establish(&worker, accepted)).await else { return };
+    let Established { stream, context, limits, leaving } = *established;
+    if context.http2 {
+        Box::pin(http2::serve(stream, context, &limits, leaving)).await;
+    } else {
+        serve_http1(stream, worker, context, &limits, leaving).await;
+    }
+}
+
+/// A connection whose client was judged. It holds no `Rules`: those of its beginning must not live as long as it does.
+struct Established {
+    stream: Stream,
+    context: Rc<request::Context>,
+    limits: Limits,
+    leaving: Leaving,
+}
+
+/// Boxed: it is moved about.
+type Stream = Box<TlsStream<Transport>>;
+
+/// Takes a socket to an open standing; in every other end it is closed.
+async fn establish(worker: &Rc<Worker>, accepted: Accepted) -> Option<Box<Established>> {
     let rules = Arc::clone(&worker.rules.borrow());
     // A listener that a reload took out of the rules still has its socket until the restart: nobody is let in there.
-    let Some(listener) = rules.listener(&accepted.listener).cloned() else { return };
+    let listener = rules.listener(&accepted.listener)?;
     let metrics = worker.metrics.listener(&accepted.listener);
     let peer = accepted.socket.peer();
     let asker = Asker { listener: accepted.listener, peer, connection: accepted.number };
-    let Ok(transport) = Transport::new(accepted.socket, (accepted.place, metrics.connections.hold())) else { return };
-    let arriving = Arriving { worker: &worker, rules: &rules, listener: &listener, metrics: &metrics };
-    let Some((session, asker, address)) = arriving.shake_hands(transport, asker).await else { return };
-    if let Some((session, standing)) = arriving.admit(session, asker, address).await {
-        drop(rules);
-        serve(&worker, &listener, session, standing, address).await;
-    }
+    let transport = Transport::new(accepted.socket, (accepted.place, metrics.connections.hold())).ok()?;
+    let arriving = Arriving { worker, rules: &rules, listener, metrics: &metrics };
+    let (session, asker, address) = arriving.shake_hands(transport, asker).await?;
+    let (session, standing) = arriving.admit(session, asker, address).await?;
+    let context = Rc::new(request::Context {
+        worker: Rc::clone(&worker.requests),
+        standing: Rc::clone(&standing),
+        address,
+        sni: session.sni,
+        listener: Arc::clone(&listener.name),
+        names: session.names,
+        uris: session.uris,
+        secure: true,
+        http2: session.http2,
+        identity: identity::Remembered::new(Arc::clone(&worker.metrics)),
+    });
+    let limits = worker.rules.borrow().limits.clone();
+    let leaving = Leaving::new(&standing, worker.drain.clone(), limits.max_connection_age);
+    Some(Box::new(Established { stream: Box::new(session.stream), context, limits, leaving }))
 }
 
 /// A connection that nobody vouched for yet.
@@ -184,30 +219,7 @@ impl Arriving<'_> {
     }
 }
 
-/// Serves the requests of an established connection.
-async fn serve(worker: &Rc<Worker>, listener: &ListenerRules, session: Session<Transport>, standing: Rc<Standing>, address: ClientAddress) {
-    let rules = Arc::clone(&worker.rules.borrow());
-    let context = Rc::new(request::Context {
-        worker: Rc::clone(&worker.requests),
-        standing: Rc::clone(&standing),
-        address,
-        sni: session.sni,
-        listener: Arc::clone(&listener.name),
-        names: session.names,
-        uris: session.uris,
-        secure: true,
-        http2: session.http2,
-        identity: identity::Remembered::new(Arc::clone(&worker.metrics)),
-    });
-    let leaving = Leaving::new(&standing, worker.drain.clone(), rules.limits.max_connection_age);
-    if session.http2 {
-        http2::serve(session.stream, context, &rules.limits, leaving).await;
-    } else {
-        serve_http1(session.stream, worker, context, &rules.limits, leaving).await;
-    }
-}
-
-async fn serve_http1(stream: TlsStream<Transport>, worker: &Worker, context: Rc<request::Context>, limits: &Limits, leaving: Leaving) {
+async fn serve_http1(stream: Stream, worker: Rc<Worker>, context: Rc<request::Context>, limits: &Limits, leaving: Leaving) {
     let metrics = worker.metrics.listener(&context.listener);
     let settings = http1::Settings {
         head: limits.head,

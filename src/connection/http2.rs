@@ -10,16 +10,14 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
 
-use super::Leaving;
-use super::transport::Transport;
+use super::{Leaving, Stream};
 use crate::http1::{Ending, EndingKind};
 use crate::limits::Limits;
 use crate::request;
 
 /// Serves one connection until it ends, or has to.
-pub(super) async fn serve(stream: TlsStream<Transport>, context: Rc<request::Context>, limits: &Limits, mut leaving: Leaving) {
+pub(super) async fn serve(stream: Stream, context: Rc<request::Context>, limits: &Limits, mut leaving: Leaving) {
     let standing = Rc::clone(&context.standing);
     let progress = stream.get_ref().0.progress();
     let asked = Rc::new(Cell::new(Instant::now()));
