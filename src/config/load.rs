@@ -363,3 +363,6 @@ const MAX_CONFIG: u64 = 16 << 20;
 /// How long a file that keeps changing is waited for, and how often it is tried meanwhile.
 const UNSTABLE: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests;
