@@ -173,3 +173,72 @@ const SHARD_CAPACITY: usize = 1024;
 
 /// A session holds its client's chain; who presents more than this does without resumption, lest a few fill the memory.
 const MAX_VALUE: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: usize) -> Key {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&number.to_be_bytes());
+        key
+    }
+
+    fn entry() -> Entry {
+        let wall = UnixTime::since_unix_epoch(Duration::from_secs(1));
+        Entry { value: vec![1], leaf: None, proven: Proven { wall, monotonic: Instant::now() } }
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let mut shard = Shard::default();
+        for number in 0..3 * SHARD_CAPACITY {
+            shard.put(key(number), entry());
+        }
+        assert_eq!(shard.entries.len(), SHARD_CAPACITY);
+        assert!(shard.entries.contains_key(&key(2 * SHARD_CAPACITY)) && !shard.entries.contains_key(&key(2 * SHARD_CAPACITY - 1)));
+    }
+
+    #[test]
+    fn keys_that_were_taken_do_not_pile_up() {
+        let mut shard = Shard::default();
+        for number in 0..10 * SHARD_CAPACITY {
+            shard.put(key(number), entry());
+            shard.entries.remove(&key(number));
+        }
+        assert!(shard.order.len() <= 2 * SHARD_CAPACITY, "{}", shard.order.len());
+    }
+
+    #[test]
+    fn outside_a_handshake_there_are_no_sessions() {
+        let sessions = Sessions::new(LIFETIME);
+        assert!(!sessions.put(key(1).to_vec(), vec![1]));
+        sessions.shard(&key(1)).put(key(1), entry());
+        assert_eq!((sessions.get(&key(1)), sessions.take(&key(1)), sessions.get(b"short")), (None, None, None));
+    }
+
+    #[test]
+    fn a_session_lapses_by_whichever_clock_is_ahead() {
+        let sessions = Sessions::new(Duration::from_secs(60));
+        let (wall, monotonic) = (|seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds)), Instant::now());
+        let proven = Proven { wall: wall(1000), monotonic };
+        for (name, seconds, passed, expected) in [
+            ("at once", 1000, 0, false),
+            ("in time", 1059, 59, false),
+            ("too late", 1060, 60, true),
+            ("after a suspend", 5000, 1, true),
+            ("the wall clock was set back", 10, 59, false),
+            ("it was set back, and time passed", 10, 60, true),
+        ] {
+            let now = Proven { wall: wall(seconds), monotonic: monotonic + Duration::from_secs(passed) };
+            assert_eq!(sessions.has_lapsed(proven, now), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_store_shows_no_secrets() {
+        let sessions = Sessions::new(LIFETIME);
+        sessions.shard(&key(1)).put(key(1), Entry { value: b"secret".to_vec(), ..entry() });
+        assert_eq!(format!("{sessions:?}"), "Sessions { len: 1, lifetime: 3600s }");
+    }
+}
