@@ -91,7 +91,7 @@ impl Worker {
 /// Answers one request. Never fails: a failure is an answer too, and a body that must not go on ends with an error.
 pub async fn serve(context: Rc<Context>, request: Request<Incoming>) -> Response<Body> {
     let current = Rc::clone(&context.worker.current.borrow());
-    let mut record = Box::new(Record::begin(Rc::clone(&context), Rc::clone(&current), &request));
+    let mut record = Box::new(Record::begin(Rc::clone(&context), &current, &request));
     let html = request.headers().contains_key(header::ACCEPT) && prefers_html(request.headers());
     match answer(&context, &current, request, &mut record).await {
         Ok(mut response) => {

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,15 @@ use crate::failure::Failure;
 use crate::gate::{Grant, Hold};
 use crate::limits::Entered;
 use crate::log::Entry;
+use crate::metrics::RouteMetrics;
 use crate::upstream::{BodyError, Sent, Watch};
 
 /// One request, from its head to the last byte of its answer.
 pub(super) struct Record {
     context: Rc<Context>,
-    current: Rc<Current>,
+    /// Not the rules themselves: a stream may live for weeks, and would keep every generation alive that one began under.
+    generation: u64,
+    unrouted: Arc<RouteMetrics>,
     started: Instant,
     id: HeaderValue,
     method: Method,
@@ -51,7 +55,7 @@ pub(super) struct Record {
 pub(super) struct Tunnelled(Record);
 
 impl Record {
-    pub(super) fn begin<B>(context: Rc<Context>, current: Rc<Current>, request: &Request<B>) -> Self {
+    pub(super) fn begin<B>(context: Rc<Context>, current: &Current, request: &Request<B>) -> Self {
         let field = |name: HeaderName| request.headers().get(name).cloned();
         let is_logged = context.worker.log.is_on();
         Self {
@@ -76,7 +80,8 @@ impl Record {
             sent: None,
             upstream_took: None,
             context,
-            current,
+            generation: current.rules.generation,
+            unrouted: Arc::clone(&current.unrouted),
         }
     }
 
@@ -117,7 +122,7 @@ impl Record {
     pub(super) fn tunnelled(&mut self) -> Tunnelled {
         Tunnelled(Self {
             context: Rc::clone(&self.context),
-            current: Rc::clone(&self.current),
+            unrouted: Arc::clone(&self.unrouted),
             id: self.id.clone(),
             method: self.method.clone(),
             uri: self.uri.clone(),
@@ -140,7 +145,7 @@ impl Record {
         }
         let duration = self.started.elapsed();
         if let Some(status) = self.status.filter(|_| event == REQUEST) {
-            self.route.as_ref().map_or(&self.current.unrouted, |handles| &handles.metrics).request(status.as_u16(), duration);
+            self.route.as_ref().map_or(&self.unrouted, |handles| &handles.metrics).request(status.as_u16(), duration);
         }
         if self.context.worker.log.is_on() {
             self.log(event, bytes_in, duration);
@@ -191,7 +196,7 @@ impl Record {
             }),
             code: self.code,
             status: self.status.map(|status| status.as_u16()),
-            generation: self.current.rules.generation,
+            generation: self.generation,
             bytes_in,
             bytes_out: self.bytes_out,
             duration,
