@@ -15,12 +15,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
 use crate::clock;
-
-pub use writer::Writer;
 
 /// What `[audit]` says of the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,27 +131,37 @@ enum Message {
         bytes: Box<[u8]>,
         count: u64,
     },
-    /// Open the destination (again).
-    Open(Settings),
+    /// Write elsewhere from now on.
+    Open(Destination),
+    /// Open the same destination again.
+    Reopen,
     /// Dropped when all before it is written.
     Settle(mpsc::Sender<()>),
 }
 
 impl AccessLog {
     /// Opens the log and starts its writer; `dropped` counts lost lines.
-    pub fn open(settings: Settings, dropped: Arc<AtomicU64>) -> std::io::Result<(Self, Writer)> {
+    pub fn open(settings: Settings, dropped: Arc<AtomicU64>) -> std::io::Result<Self> {
         let (lines, messages) = mpsc::sync_channel(MAX_BATCHES);
         let shared = Arc::new(Shared { format: AtomicU8::new(format_code(&settings)), dropped });
-        let writer = Writer::start(settings, messages, Arc::clone(&shared.dropped))?;
-        Ok((Self { shared, lines, buffer: RefCell::default() }, writer))
+        writer::start(settings.destination, messages, Arc::clone(&shared.dropped))?;
+        Ok(Self { shared, lines, buffer: RefCell::default() })
     }
 
-    /// Changes format and destination, or opens the same file again after a rotation. A destination that cannot be
-    /// opened leaves the old one in use, with a warning.
-    pub fn reopen(&self, settings: Settings) {
+    /// Changes format and destination. A destination that cannot be opened leaves the old one in use, with a warning.
+    pub fn change(&self, settings: Settings) {
         self.shared.format.store(format_code(&settings), Ordering::Relaxed);
-        // A writer that is stuck takes no order either; the next reload repeats it.
-        if self.lines.try_send(Message::Open(settings)).is_err() {
+        self.order(Message::Open(settings.destination));
+    }
+
+    /// Opens the same file again: after a rotation.
+    pub fn reopen(&self) {
+        self.order(Message::Reopen);
+    }
+
+    fn order(&self, order: Message) {
+        // A writer that is stuck takes no order either.
+        if self.lines.try_send(order).is_err() {
             tracing::warn!("the access log's writer is stuck: its destination stays as it was");
         }
     }
@@ -188,6 +196,13 @@ impl AccessLog {
         self.hand_over(&mut self.buffer.borrow_mut(), clock::wall());
     }
 
+    /// Waits until all that was handed over before is written, but no longer than `deadline`: a blocked pipe must not hold
+    /// up the end of the process. Returns whether it is.
+    pub fn settle(&self, deadline: Duration) -> bool {
+        self.flush();
+        settle(&self.lines, deadline)
+    }
+
     fn hand_over(&self, buffer: &mut Buffer, now: Duration) {
         if buffer.lines == 0 {
             return;
@@ -205,17 +220,13 @@ impl Lines {
     /// Starts a writer to a destination; `dropped` counts lost lines.
     pub fn open(destination: Destination, dropped: Arc<AtomicU64>) -> std::io::Result<Self> {
         let (lines, messages) = mpsc::sync_channel(MAX_LINES);
-        Writer::start(Settings { format: Format::Json, destination }, messages, Arc::clone(&dropped))?;
+        writer::start(destination, messages, Arc::clone(&dropped))?;
         Ok(Self { lines, dropped })
     }
 
-    /// Waits until all that was written before is out, but no longer than `deadline`.
-    pub fn settle(&self, deadline: Duration) {
-        let (settle, settled) = mpsc::channel();
-        if self.lines.try_send(Message::Settle(settle)).is_ok() {
-            // Never sent to: it disconnects, or time is up.
-            let _ = settled.recv_timeout(deadline);
-        }
+    /// Waits until all that was written before is out, but no longer than `deadline`. Returns whether it is.
+    pub fn settle(&self, deadline: Duration) -> bool {
+        settle(&self.lines, deadline)
     }
 }
 
@@ -252,6 +263,12 @@ impl fmt::Debug for AccessLog {
     }
 }
 
+fn settle(lines: &SyncSender<Message>, deadline: Duration) -> bool {
+    let (settle, settled) = mpsc::channel();
+    // Never sent to: the writer drops it, or time is up.
+    lines.try_send(Message::Settle(settle)).is_ok() && settled.recv_timeout(deadline) == Err(RecvTimeoutError::Disconnected)
+}
+
 fn format_code(settings: &Settings) -> u8 {
     match (&settings.destination, settings.format) {
         (Destination::Off, _) => OFF,
@@ -273,16 +290,15 @@ const LINGER: Duration = Duration::from_millis(200);
 mod tests {
     use super::*;
 
-    fn file_log(directory: &tempfile::TempDir) -> (AccessLog, Writer, Settings) {
+    fn file_log(directory: &tempfile::TempDir) -> AccessLog {
         let settings = Settings { format: Format::Json, destination: Destination::File(directory.path().join("access.log")) };
-        let (log, writer) = AccessLog::open(settings.clone(), Arc::default()).unwrap();
-        (log, writer, settings)
+        AccessLog::open(settings, Arc::default()).unwrap()
     }
 
     #[test]
     fn every_line_of_every_handle_arrives() {
         let directory = tempfile::tempdir().unwrap();
-        let (log, writer, _) = file_log(&directory);
+        let log = file_log(&directory);
         let threads: Vec<_> = (0..2)
             .map(|_| {
                 let log = log.clone();
@@ -296,8 +312,7 @@ mod tests {
         for thread in threads {
             thread.join().unwrap();
         }
-        drop(log);
-        assert!(writer.finish(Duration::from_secs(30)));
+        assert!(log.settle(Duration::from_secs(30)));
         let text = std::fs::read_to_string(directory.path().join("access.log")).unwrap();
         assert_eq!(text.lines().count(), 100);
         assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
@@ -306,15 +321,14 @@ mod tests {
     #[test]
     fn a_rotated_file_is_opened_again() {
         let directory = tempfile::tempdir().unwrap();
-        let (log, writer, settings) = file_log(&directory);
+        let log = file_log(&directory);
         let (old, new) = (directory.path().join("access.log.1"), directory.path().join("access.log"));
         log.line(&Entry { event: "before", ..Entry::default() });
         log.flush();
         std::fs::rename(&new, &old).unwrap();
-        log.reopen(settings);
+        log.reopen();
         log.line(&Entry { event: "after", ..Entry::default() });
-        drop(log);
-        assert!(writer.finish(Duration::from_secs(30)));
+        assert!(log.settle(Duration::from_secs(30)));
         assert!(std::fs::read_to_string(new).unwrap().contains("after"));
         assert!(std::fs::read_to_string(old).unwrap().contains("before"));
     }
@@ -323,11 +337,10 @@ mod tests {
     fn a_full_disk_drops_lines_and_counts_them() {
         let dropped = Arc::new(AtomicU64::new(0));
         let settings = Settings { format: Format::Json, destination: Destination::File("/dev/full".into()) };
-        let (log, writer) = AccessLog::open(settings, Arc::clone(&dropped)).unwrap();
+        let log = AccessLog::open(settings, Arc::clone(&dropped)).unwrap();
         log.line(&Entry::default());
         log.line(&Entry::default());
-        drop(log);
-        assert!(writer.finish(Duration::from_secs(30)));
+        assert!(log.settle(Duration::from_secs(30)));
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
     }
 
@@ -339,17 +352,16 @@ mod tests {
         let mut lines = Lines::open(Destination::File(path.clone()), Arc::default()).unwrap();
         lines.write_all(b"one\n").unwrap();
         lines.clone().write_all(b"two\n").unwrap();
-        lines.settle(Duration::from_secs(30));
+        assert!(lines.settle(Duration::from_secs(30)));
         assert_eq!(std::fs::read(path).unwrap(), b"one\ntwo\n");
     }
 
     #[test]
     fn a_log_that_is_off_writes_nothing() {
-        let (log, writer) = AccessLog::open(Settings { destination: Destination::Off, ..Settings::default() }, Arc::default()).unwrap();
+        let log = AccessLog::open(Settings { destination: Destination::Off, ..Settings::default() }, Arc::default()).unwrap();
         log.line(&Entry::default());
         assert!(!log.is_on() && log.buffer.borrow().bytes.is_empty());
-        drop(log);
-        assert!(writer.finish(Duration::from_secs(30)));
+        assert!(log.settle(Duration::from_secs(30)));
     }
 
     #[test]

@@ -2,39 +2,22 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use super::{Destination, Message, Settings};
+use super::{Destination, Message};
 
-/// The running writer. It ends by itself once every `AccessLog` is dropped.
-#[derive(Debug)]
-pub struct Writer {
-    ended: Receiver<()>,
+/// Starts the writer. It ends by itself once every handle is dropped.
+pub(super) fn start(destination: Destination, messages: Receiver<Message>, dropped: Arc<AtomicU64>) -> io::Result<()> {
+    let sink = Sink::open(&destination)?;
+    std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(destination, sink, &messages, &dropped))?;
+    Ok(())
 }
 
-impl Writer {
-    pub(super) fn start(settings: Settings, messages: Receiver<Message>, dropped: Arc<AtomicU64>) -> io::Result<Self> {
-        let sink = Sink::open(&settings.destination)?;
-        let (end, ended) = mpsc::channel();
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            write_all(sink, &messages, &dropped);
-            // Nobody waits for the end: fine.
-            let _ = end.send(());
-        })?;
-        Ok(Self { ended })
-    }
-
-    /// Waits until all is written, but no longer than `deadline`: a blocked pipe must not hold up the end of the process.
-    /// Drop every `AccessLog` first. Returns whether all was handed to the destination.
-    pub fn finish(self, deadline: Duration) -> bool {
-        self.ended.recv_timeout(deadline).is_ok()
-    }
-}
-
-fn write_all(mut sink: Sink, messages: &Receiver<Message>, dropped: &AtomicU64) {
+fn write_all(mut destination: Destination, mut sink: Sink, messages: &Receiver<Message>, dropped: &AtomicU64) {
     let mut last_warning: Option<Instant> = None;
     while let Ok(message) = messages.recv() {
         match message {
@@ -48,11 +31,19 @@ fn write_all(mut sink: Sink, messages: &Receiver<Message>, dropped: &AtomicU64) 
                 }
             }
             Message::Settle(settled) => drop(settled),
-            Message::Open(settings) => match Sink::open(&settings.destination) {
-                Ok(opened) => sink = opened,
-                Err(error) => tracing::warn!(%error, "the access log's destination cannot be opened: the old one stays"),
-            },
+            Message::Open(other) => {
+                destination = other;
+                reopen(&destination, &mut sink);
+            }
+            Message::Reopen => reopen(&destination, &mut sink),
         }
+    }
+}
+
+fn reopen(destination: &Destination, sink: &mut Sink) {
+    match Sink::open(destination) {
+        Ok(opened) => *sink = opened,
+        Err(error) => tracing::warn!(%error, "the access log's destination cannot be opened: the old one stays"),
     }
 }
 
@@ -67,7 +58,7 @@ impl Sink {
     fn open(destination: &Destination) -> io::Result<Self> {
         Ok(match destination {
             Destination::File(path) => {
-                let opened = OpenOptions::new().append(true).create(true).open(path);
+                let opened = OpenOptions::new().append(true).create(true).mode(MODE).open(path);
                 Self::File(opened.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?)
             }
             Destination::Off => Self::Off,
@@ -90,4 +81,6 @@ impl Sink {
     }
 }
 
+/// Who came when is nobody's business but the operators'.
+const MODE: u32 = 0o640;
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
