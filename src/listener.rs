@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ pub struct Running {
     metrics: Arc<Metrics>,
     bound: Vec<Bind>,
     workers: Vec<WorkerHandle>,
-    acceptor: JoinHandle<()>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Binds every listener, starts the workers and the acceptor thread. Call it once, from a thread that will not run a
@@ -80,20 +80,22 @@ pub fn start(
     drain: Drain,
 ) -> Result<Running, ListenError> {
     let workers = settings.workers();
+    metrics.generation.set(rules.rules().generation as f64);
     raise_file_limit();
     count_panics(&metrics);
     let listening = settings.binds.iter().map(Listening::bind).collect::<Result<Vec<_>, _>>()?;
     let bound = listening.iter().map(Listening::bound).collect();
     let load = Load::new(workers);
-    let handles = (0..workers)
+    let (handles, mut threads): (Vec<_>, Vec<_>) = (0..workers)
         .map(|index| WorkerHandle::start(index, Arc::clone(&rules), clock.clone(), Arc::clone(&metrics), log.clone(), drain.clone()))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(ListenError::Thread)?;
+        .map_err(ListenError::Thread)?
+        .into_iter()
+        .unzip();
     let inboxes = handles.iter().map(|handle| handle.sockets.clone()).collect();
-    let acceptor =
-        acceptor::start(listening, inboxes, load, Arc::clone(&rules), Arc::clone(&metrics), drain).map_err(ListenError::Thread)?;
-    metrics.generation.set(rules.rules().generation as f64);
-    Ok(Running { rules, metrics, bound, workers: handles, acceptor })
+    let acceptor = acceptor::start(listening, inboxes, load, Arc::clone(&rules), Arc::clone(&metrics), drain);
+    threads.push(acceptor.map_err(ListenError::Thread)?);
+    Ok(Running { rules, metrics, bound, workers: handles, threads: Mutex::new(threads) })
 }
 
 /// Takes as many descriptors as the system lets us have: the usual soft limit is a thousand, and every connection
@@ -161,9 +163,9 @@ impl Running {
         }
     }
 
-    /// Waits until the drain is over and every worker has ended. Blocks.
-    pub fn join(self) {
-        let threads = self.workers.into_iter().map(WorkerHandle::into_thread).chain([self.acceptor]);
+    /// Waits until the drain is over and every worker has ended; until then rules can be installed. Blocks.
+    pub fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a worker or the acceptor ended in a panic");

@@ -25,7 +25,6 @@ use crate::ticker::Ticker;
 pub(super) struct WorkerHandle {
     pub(super) sockets: UnboundedSender<Accepted>,
     orders: UnboundedSender<Install>,
-    thread: JoinHandle<()>,
 }
 
 /// Rules to put in force.
@@ -47,7 +46,7 @@ impl WorkerHandle {
         metrics: Arc<Metrics>,
         log: AccessLog,
         drain: Drain,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, JoinHandle<()>)> {
         let (sockets, accepted) = unbounded_channel();
         let (orders, installs) = unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -55,17 +54,12 @@ impl WorkerHandle {
             metrics::set_worker(index);
             LocalSet::new().block_on(&runtime, work(accepted, installs, &rules, clock, metrics, log, drain));
         })?;
-        Ok(Self { sockets, orders, thread })
+        Ok((Self { sockets, orders }, thread))
     }
 
     /// Sends rules; tells whether the worker is there to take them.
     pub(super) fn install(&self, rules: &Arc<Rules>, cuts: &Arc<Cuts>, done: &mpsc::Sender<Installed>) -> bool {
         self.orders.send(Install { rules: Arc::clone(rules), cuts: Arc::clone(cuts), done: done.clone() }).is_ok()
-    }
-
-    /// Lets go of the worker, which then knows that nothing more will come.
-    pub(super) fn into_thread(self) -> JoinHandle<()> {
-        self.thread
     }
 }
 
