@@ -36,8 +36,8 @@ pub struct Policy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Source {
     pub name: String,
-    /// When its content in force was last read whole and found good, in seconds since the epoch.
-    pub last_good: u64,
+    /// When its content in force was last read whole and found good, in seconds since the epoch; `None`: never.
+    pub last_good: Option<u64>,
     /// Why what it holds now is not in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -186,7 +186,7 @@ impl State {
                 json!({
                     "name": source.name,
                     "last_good": source.last_good,
-                    "age_seconds": now.saturating_sub(source.last_good),
+                    "age_seconds": source.last_good.map(|time| now.saturating_sub(time)),
                     "error": source.error,
                 })
             })
@@ -265,7 +265,7 @@ mod tests {
         let policy = || Policy {
             hash: "abc".to_owned(),
             entries: 2,
-            sources: vec![Source { name: "list.pem".to_owned(), last_good: 5, error: Some("list.pem:3: no certificate".to_owned()) }],
+            sources: vec![Source { name: "list.pem".to_owned(), last_good: Some(5), error: Some("list.pem:3: no certificate".to_owned()) }],
         };
         (State { view: View { metrics, drain, policy: Box::new(policy) }, started: 0, listeners: OnceLock::new() }, starter)
     }
