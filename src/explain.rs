@@ -1,14 +1,101 @@
-//! A decision told to a person (text) or a program (JSON): the same `Decision`, got by the same call as the
-//! handshake's. For operators: names, files and lines are in it. Used by `cli/explain.rs`.
+//! A question put to the rules as a request would put it, and its decision told to a person (text) or a program
+//! (JSON): the same `Decision`, got by the same call as the handshake's. For operators: names, files and lines are in it.
 
 use std::fmt;
 
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use rustls_pki_types::UnixTime;
 use serde::Serialize;
 
-use crate::admission::{Basis, Decision, Denial, Provenance, Step, Verdict};
+use crate::admission::{
+    Access, Basis, Candidate, ClientAddress, Decision, Denial, Provenance, RequestScope, Scope, Step, Surface, Verdict,
+};
 use crate::clock::Date;
 use crate::failure::Failure;
+use crate::routing::{Authority, cross_site, path};
+use crate::rules::Rules;
 use crate::tls;
+
+/// What is asked: about a client, and about a request where there is one.
+#[derive(Debug)]
+pub struct Question {
+    /// `None`: nothing was presented.
+    pub candidate: Option<Candidate>,
+    pub address: ClientAddress,
+    pub request: Option<Request>,
+    pub at: UnixTime,
+}
+
+/// A request, as far as a decision depends on it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: Method,
+    /// Absolute.
+    pub uri: Uri,
+    /// The `Origin` header.
+    pub origin: Option<HeaderValue>,
+    /// The `Upgrade` header.
+    pub upgrade: Option<String>,
+}
+
+impl Question {
+    /// Asks the rules, in the order of `request.rs`.
+    pub fn ask(&self, rules: &Rules) -> Report {
+        let Some(request) = &self.request else { return Report::of(&self.decide(rules, None)) };
+        let (authority, normal) = match request.read() {
+            Ok(read) => read,
+            Err((failure, why)) => return Report::failed(failure, why, rules.generation),
+        };
+        let route = rules.routes.find(&authority.host, &normal);
+        if let Some(error) = route.and_then(|route| rules.routes.check_path(&authority.host, &normal, route).err()) {
+            return Report::failed(Failure::Malformed(""), format!("{:?}: {error:?}", normal.text), rules.generation);
+        }
+        let upgrade = request.upgrade.is_some();
+        let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) && !upgrade;
+        let headers: HeaderMap = request.origin.iter().map(|origin| (header::ORIGIN, origin.clone())).collect();
+        let scope = RequestScope {
+            surface: Surface::Proxy,
+            route: route.map(|route| &route.scope),
+            access: route.map_or(if safe { Access::Read } else { Access::Write }, |route| route.access(&request.method, &normal, upgrade)),
+            origin: cross_site::classify(&headers, "https", &authority),
+            unsafe_method: !safe,
+        };
+        let mut report = Report::of(&self.decide(rules, Some(scope)));
+        report.route = route.map(|route| route.scope.name.to_string());
+        if report.admits() {
+            // Only now: before, a 404 would tell a stranger which routes exist.
+            match route {
+                None => report.fail(Failure::NoRoute, format!("no route for {} {}", authority.host, normal.text)),
+                Some(route) => {
+                    let refused =
+                        request.upgrade.as_ref().filter(|wanted| !route.upgrades.iter().any(|listed| listed.eq_ignore_ascii_case(wanted)));
+                    if let Some(wanted) = refused {
+                        report.fail(Failure::UpgradeRefused, format!("the route does not list the upgrade {wanted}"));
+                    }
+                }
+            }
+        }
+        report
+    }
+
+    fn decide(&self, rules: &Rules, request: Option<RequestScope<'_>>) -> Decision {
+        rules.snapshot.decide(self.candidate.as_ref(), &Scope { address: self.address, request }, self.at)
+    }
+}
+
+impl Request {
+    /// Brings authority and path into the form that is judged.
+    fn read(&self) -> Result<(Authority<'_>, path::NormalPath<'_>), (Failure, String)> {
+        if self.method == Method::TRACE {
+            return Err((Failure::MethodNotAllowed, "TRACE is not served".to_owned()));
+        }
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let authority = Authority::parse(authority).map_err(|error| (Failure::Malformed(""), format!("{authority:?}: {error:?}")))?;
+        let path =
+            path::normalise(self.uri.path()).map_err(|error| (Failure::Malformed(""), format!("{:?}: {error:?}", self.uri.path())))?;
+        Ok((authority, path))
+    }
+}
 
 /// A decision, ready to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,6 +108,8 @@ pub struct Report {
     #[serde(flatten)]
     pub told: Option<Told>,
     pub generation: u64,
+    /// Of a request.
+    pub route: Option<String>,
     /// The first second at which the answer may differ for reasons of time alone; `null`: none.
     pub valid_until: Option<String>,
     /// Whose credential matched, also where its conditions or permissions then denied.
@@ -79,6 +168,7 @@ impl Report {
             code: denial.map(Denial::code),
             told: denial.map(|denial| Told { status: Failure::Denied(denial).status().as_u16(), alert: tls::alert_name(denial) }),
             generation: decision.generation,
+            route: None,
             valid_until: (until < FOREVER).then(|| Date::of(until).to_string()),
             principal: principal.map(|principal| Who {
                 name: principal.name.to_string(),
@@ -97,6 +187,33 @@ impl Report {
             access: admission.and_then(|admission| admission.access).map(|access| access.name()),
             steps: decision.steps.iter().map(Line::of).collect(),
         }
+    }
+
+    /// Tells a failure that no decision was needed for.
+    fn failed(failure: Failure, why: String, generation: u64) -> Self {
+        let mut report = Self {
+            verdict: "deny",
+            code: None,
+            told: None,
+            generation,
+            route: None,
+            valid_until: None,
+            principal: None,
+            basis: None,
+            identifier: None,
+            access: None,
+            steps: Vec::new(),
+        };
+        report.fail(failure, why);
+        report
+    }
+
+    /// Ends an admission in a failure of the request itself.
+    fn fail(&mut self, failure: Failure, why: String) {
+        self.verdict = "deny";
+        self.code = Some(failure.code());
+        self.told = Some(Told { status: failure.status().as_u16(), alert: None });
+        self.steps.push(Line { rule: "request", passed: false, code: self.code, finding: printable(&why) });
     }
 
     /// Tells whether the client may go on.
@@ -131,6 +248,9 @@ impl fmt::Display for Report {
         }
         if let Some(basis) = self.basis {
             writeln!(f, "proven by   {basis}")?;
+        }
+        if let Some(route) = &self.route {
+            writeln!(f, "route       {route}")?;
         }
         if let Some(identifier) = &self.identifier {
             writeln!(f, "identifier  {identifier}")?;
@@ -169,8 +289,6 @@ const FOREVER: u64 = 253_402_300_800;
 
 #[cfg(test)]
 mod tests {
-    use rustls_pki_types::UnixTime;
-
     use super::*;
     use crate::admission::Steps;
 

@@ -1,9 +1,14 @@
 //! The command line: one file per subcommand. Here are the arguments, the exit codes and how a failure is told.
 
 mod cert;
+mod check;
 mod echo;
+mod explain;
 mod input;
+mod load;
 mod output;
+mod quickstart;
+mod run;
 
 use std::process::ExitCode;
 
@@ -28,8 +33,16 @@ enum Command {
     /// Work with certificates
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Check the configuration and all that it names, tell every problem, and summarise what would be in force
+    Check(check::Arguments),
     /// Run an upstream that answers with what it was asked: for tests and demos
     Echo(echo::Arguments),
+    /// Replay a decision from the files: who would be admitted, by which rule, in which file and line
+    Explain(Box<explain::Arguments>),
+    /// Make certificates and a configuration, run an upstream and the proxy, and print three commands to try
+    Quickstart(quickstart::Arguments),
+    /// Run the proxy
+    Run(run::Arguments),
 }
 
 /// Runs the command that the arguments name.
@@ -41,7 +54,11 @@ pub fn main() -> ExitCode {
     let output = Output::new(arguments.json);
     let result = match arguments.command {
         Command::Cert(command) => cert::run(&command, &output),
+        Command::Check(arguments) => check::run(&arguments, &output),
         Command::Echo(arguments) => echo::run(&arguments, &output),
+        Command::Explain(arguments) => explain::run(*arguments, &output),
+        Command::Quickstart(arguments) => quickstart::run(arguments, &output),
+        Command::Run(arguments) => run::run(&arguments),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::config::Problem;
+
 /// The exit codes: a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -43,12 +45,18 @@ impl Exit {
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) message: String,
+    /// What is wrong with the configuration, where that is it.
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Failure {
+    fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: message.to_string(), problems: Vec::new() }
+    }
+
     /// A file, directory or key of this machine is to blame.
     pub(crate) fn local(message: impl fmt::Display) -> Self {
-        Self { exit: Exit::Local, message: message.to_string() }
+        Self::new(Exit::Local, message)
     }
 
     /// A file is to blame; says which.
@@ -58,12 +66,12 @@ impl Failure {
 
     /// An address or a peer is to blame.
     pub(crate) fn network(message: impl fmt::Display) -> Self {
-        Self { exit: Exit::Network, message: message.to_string() }
+        Self::new(Exit::Network, message)
     }
 
     /// The arguments are to blame.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
-        Self { exit: Exit::Usage, message: message.to_string() }
+        Self::new(Exit::Usage, message)
     }
 }
 
@@ -84,10 +92,6 @@ impl Output {
         Self { json }
     }
 
-    pub(crate) fn is_json(self) -> bool {
-        self.json
-    }
-
     /// Prints an answer: the value as JSON, or the text.
     pub(crate) fn answer(self, value: &impl Serialize, text: impl fmt::Display) {
         if self.json {
@@ -101,9 +105,12 @@ impl Output {
     /// Prints a failure to standard error; in JSON to standard output as well, where a program looks for its answer.
     pub(crate) fn failure(self, failure: &Failure) {
         // Nothing to be done about a closed standard error.
-        let _ = writeln!(std::io::stderr(), "portcullis: {failure}");
+        let mut out = std::io::stderr().lock();
+        let told = failure.problems.iter().try_for_each(|problem| writeln!(out, "{problem}\n"));
+        let _ = told.and_then(|()| writeln!(out, "portcullis: {failure}"));
         if self.json {
-            print_line(serde_json::json!({"error": {"code": failure.exit.name(), "message": failure.message}}));
+            let error = serde_json::json!({"code": failure.exit.name(), "message": failure.message, "problems": failure.problems});
+            print_line(serde_json::json!({ "error": error }));
         }
     }
 }

@@ -1,0 +1,94 @@
+//! `portcullis explain`: replays a decision offline, from the files, by the same call as the handshake's.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Uri};
+use rustls_pki_types::UnixTime;
+
+use super::{Exit, Failure, Output, input, load};
+use crate::admission::{Candidate, ClientAddress};
+use crate::clock;
+use crate::explain::{Question, Request};
+use crate::pki::files;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exits with 0 when the client would be admitted, with 1 when it would be denied.")]
+pub(super) struct Arguments {
+    /// The client's certificate, PEM, DER or PFX; further ones in the file are taken as its intermediates. `-` is
+    /// standard input. Without it: a client that presents none
+    certificate: Option<PathBuf>,
+    #[command(flatten)]
+    password: input::Password,
+    /// The request; without it the connection is asked about
+    #[arg(long, value_name = "METHOD URL", value_parser = request_line)]
+    route: Option<(Method, Uri)>,
+    /// The request's `Origin`, as a browser would send it
+    #[arg(long, requires = "route")]
+    origin: Option<HeaderValue>,
+    /// The request's `Upgrade`, such as websocket
+    #[arg(long, requires = "route")]
+    upgrade: Option<String>,
+    /// Where the client comes from
+    #[arg(long, value_name = "ADDRESS")]
+    client_ip: Option<IpAddr>,
+    /// When: 2027-01-31T12:00:00Z, or seconds since 1970 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
+    at: Option<u64>,
+    #[command(flatten)]
+    config: load::Config,
+}
+
+pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
+    let candidate = match &arguments.certificate {
+        None => None,
+        Some(path) => {
+            let bytes = input::read(path)?;
+            let found = files::certificates(&bytes, arguments.password.read()?.as_deref());
+            let found = found.map_err(|error| input::file_error(path, &error))?;
+            Candidate::presented(&found.into_iter().map(|located| located.value.der).collect::<Vec<_>>())
+        }
+    };
+    let rules = arguments.config.load()?.rules;
+    let question = Question {
+        candidate,
+        address: arguments.client_ip.map_or(ClientAddress::Unknown, |ip| ClientAddress::Settled(ip.to_canonical())),
+        request: arguments.route.map(|(method, uri)| Request { method, uri, origin: arguments.origin, upgrade: arguments.upgrade }),
+        at: UnixTime::since_unix_epoch(Duration::from_secs(arguments.at.unwrap_or_else(|| clock::wall().as_secs()))),
+    };
+    let report = question.ask(&rules);
+    let hint = if report.code == Some("client_ip_denied") && arguments.client_ip.is_none() {
+        "\nno --client-ip was given: whoever is bound to addresses is denied"
+    } else {
+        ""
+    };
+    output.answer(&report, format_args!("{report}{hint}"));
+    Ok(if report.admits() { Exit::Done } else { Exit::Refused })
+}
+
+/// Reads `POST https://host/path`; a URL alone is a GET.
+fn request_line(text: &str) -> Result<(Method, Uri), String> {
+    let (method, url) = text.trim().split_once(' ').unwrap_or(("GET", text.trim()));
+    let method = method.parse().map_err(|_| format!("{method} is no method"))?;
+    let uri: Uri = url.trim().parse().map_err(|error| format!("{url}: {error}"))?;
+    match uri.scheme_str() {
+        Some("https") if uri.host().is_some() => Ok((method, uri)),
+        _ => Err("expected METHOD https://host/path".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_a_method_and_a_url() {
+        let (method, uri) = request_line("POST https://api.example.com:8443/orders/?a=1").unwrap();
+        assert_eq!((method, uri.path()), (Method::POST, "/orders/"));
+        assert_eq!(request_line("https://h/").unwrap().0, Method::GET);
+        for bad in ["", "GET", "GET /orders", "G@T https://h/", "GET ftp://h/", "GET http://h/"] {
+            assert!(request_line(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `portcullis run`: puts the parts together, says when it is ready, and waits for signals. `quickstart` runs the
+//! same proxy in its own process.
+
+mod notify;
+mod operational;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::load::{self, refused};
+use super::{Exit, Failure};
+use crate::clock::Clock;
+use crate::config::gather::SourceStatus;
+use crate::config::{Loader, Settings, Status};
+use crate::drain::{self, DrainStarter};
+use crate::listener::{self, Bind, BindAddress, ListenError, Running};
+use crate::log::AccessLog;
+use crate::metrics::Metrics;
+use crate::monitor::{Monitor, Policy, Source, View};
+use crate::reload::{self, Install, Reloader};
+use crate::rules::InForce;
+use operational::OperationalLog;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: load::Config,
+}
+
+/// Runs until a signal ends it.
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    Proxy::start(&arguments.config.path, "info")?.wait()
+}
+
+/// The running proxy.
+pub(super) struct Proxy {
+    runtime: Runtime,
+    signals: Signals,
+    running: Arc<Running>,
+    reloader: Reloader,
+    monitor: Option<Monitor>,
+    drain: DrainStarter,
+    log: AccessLog,
+    operational: OperationalLog,
+}
+
+impl Proxy {
+    /// Loads, listens, and is ready; `level` is that of the operational log.
+    pub(super) fn start(config: &Path, level: &str) -> Result<Self, Failure> {
+        let mut loader = Loader::new(config, true);
+        let loaded = loader.start().map_err(refused)?;
+        let settings = &loaded.settings;
+        let metrics = Metrics::new(settings.runtime.workers());
+        let operational = OperationalLog::start(&metrics, level)?;
+        for warning in &loaded.warnings {
+            tracing::warn!(at = warning.place(), "{}", warning.message);
+        }
+        // The generator's first byte takes 40 ms to gather entropy: not at the first client's expense.
+        rand::fill(&mut [0]).map_err(|_| Failure::local("the system gives no randomness"))?;
+        // Before anything listens: a signal that comes early must drain, not kill.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local)?;
+        let signals = Signals::new(&runtime).map_err(Failure::local)?;
+        let (starter, drain) = drain::channel();
+        let log = AccessLog::open(settings.access_log.clone(), Arc::clone(&metrics.log_lines_dropped))
+            .map_err(|error| Failure::local(format_args!("access log: {error}")))?;
+        let in_force = Arc::new(InForce::new(Arc::clone(&loaded.rules)));
+        let running = listener::start(in_force, settings.runtime.clone(), Clock::default(), Arc::clone(&metrics), &log, drain.clone());
+        let running = Arc::new(running.map_err(cannot_listen)?);
+        let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), installer(&running, &log, settings));
+        let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
+        let monitor = settings.monitor.as_ref().map(|address| {
+            let report = reloader.reporter();
+            let view = View { metrics, drain, policy: Box::new(move || policy(report().status)) };
+            Monitor::start(address, view).map_err(cannot_listen)
+        });
+        let proxy = Self { runtime, signals, running, reloader, monitor: monitor.transpose()?, drain: starter, log, operational };
+        proxy.announce();
+        Ok(proxy)
+    }
+
+    /// Returns where each listener listens.
+    pub(super) fn bound(&self) -> &[Bind] {
+        self.running.bound()
+    }
+
+    /// Returns where the monitor listens.
+    pub(super) fn monitor(&self) -> Option<&BindAddress> {
+        self.monitor.as_ref().map(Monitor::bound)
+    }
+
+    /// Waits for signals: HUP reloads, TERM and INT drain, and the second of those ends at once.
+    pub(super) fn wait(self) -> Result<Exit, Failure> {
+        let Self { runtime, mut signals, running, reloader, monitor: _, drain, log, operational } = self;
+        runtime.block_on(async {
+            while signals.next().await == Order::Reload {
+                reloader.reload();
+                log.reopen();
+            }
+            notify::tell("STOPPING=1");
+            tracing::info!("draining: no new connections; requests under way may finish");
+            // The reloader goes on until the process ends: a removal counts for what is being drained, too.
+            drain.start();
+            let (ended, mut end) = oneshot::channel();
+            let join = move || {
+                running.join();
+                // Nobody waits any more after a second signal.
+                let _ = ended.send(log.settle(LAST_LINES));
+            };
+            std::thread::Builder::new().name("drain".to_owned()).spawn(join).map_err(Failure::local)?;
+            loop {
+                tokio::select! {
+                    _ = &mut end => break tracing::info!("drained"),
+                    order = signals.next() => if order == Order::Stop {
+                        break tracing::warn!("told to stop again: what was under way is cut");
+                    },
+                }
+            }
+            operational.finish();
+            Ok(Exit::Done)
+        })
+    }
+
+    fn announce(&self) {
+        for Bind { name, address } in self.bound() {
+            tracing::info!(listener = &**name, %address, "listening");
+        }
+        if let Some(monitor) = &self.monitor {
+            tracing::info!(address = %monitor.bound(), "the monitor listens");
+            monitor.ready(self.bound().to_vec());
+        }
+        notify::tell("READY=1");
+    }
+}
+
+/// What a signal tells us to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new(runtime: &Runtime) -> std::io::Result<Self> {
+        let _entered = runtime.enter();
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.hangup.recv() => Order::Reload,
+            _ = self.interrupt.recv() => Order::Stop,
+            _ = self.terminate.recv() => Order::Stop,
+        }
+    }
+}
+
+fn cannot_listen(error: ListenError) -> Failure {
+    Failure::network(error)
+}
+
+/// How long the access log's last lines may take.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Puts rules in force on every worker, and moves the access log where its new settings say.
+fn installer(running: &Arc<Running>, log: &AccessLog, settings: &Settings) -> impl FnMut(Install) + Send + 'static {
+    let (running, log, mut access_log) = (Arc::clone(running), log.clone(), settings.access_log.clone());
+    move |install| {
+        running.install(install.rules, install.seen);
+        if access_log != install.access_log {
+            access_log = install.access_log;
+            log.change(access_log.clone());
+        }
+    }
+}
+
+/// Tells the monitor where the rules in force came from.
+fn policy(status: Status) -> Policy {
+    let source =
+        |source: SourceStatus| Source { name: source.name, last_good: source.last_good.map(|time| time.as_secs()), error: source.error };
+    Policy { hash: status.hash, entries: status.entries as u64, sources: status.sources.into_iter().map(source).collect() }
+}
