@@ -74,7 +74,7 @@ impl World {
         change(&mut world);
         let in_force = Arc::new(InForce::new(world.rules(listed)));
         let binds = vec![Bind { name: "edge".into(), address: "127.0.0.1:0".parse().unwrap() }];
-        let (log, _writer) =
+        let log =
             AccessLog::open(LogSettings { format: Format::Json, destination: Destination::Off }, Arc::new(AtomicU64::new(0))).unwrap();
         let settings = RuntimeSettings { workers: 2, binds };
         world.running = Some(start(in_force, settings, Clock::default(), Arc::clone(&world.metrics), &log, drained).unwrap());
