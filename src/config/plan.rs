@@ -18,7 +18,7 @@ use crate::admission::{
 use crate::limits::Limits;
 use crate::listener::{Bind, BindAddress, RuntimeSettings};
 use crate::pki::{Certificate, Located, files};
-use crate::routing::{AccessRule, HostPattern, Route, Routes, path};
+use crate::routing::{self, AccessRule, HostPattern, Route, Routes, path};
 use crate::store::restrictions::IdEntry;
 use crate::upstream::{self, EndpointAddress};
 
@@ -330,8 +330,15 @@ impl Planner<'_> {
         let file = self.file;
         for route in &file.routes {
             self.check_path(&route.path);
+            if route.path.value.contains('*') {
+                let problem = file.problem(route.path.span, "a route's path is a prefix, and has no `*`");
+                self.problems.push(problem.help("leave it out: `/orders/` matches all that lies below"));
+            }
             for rule in &route.rules {
                 self.check_path(&rule.path);
+                if let Err(why) = routing::check_rule_path(&rule.path.value, &route.path.value, route.case_sensitive) {
+                    self.problems.push(file.problem(rule.path.span, format!("`{}`: {why}", rule.path.value)));
+                }
             }
         }
     }

@@ -79,7 +79,7 @@ impl Routes {
             }
             for host in &route.hosts {
                 let table = match host {
-                    HostPattern::Exact(host) => compiled.exact.entry(host.to_ascii_lowercase().into()),
+                    HostPattern::Exact(host) => compiled.exact.entry(as_authorities_have_it(host)),
                     HostPattern::Wildcard(host) => {
                         let host = host.to_ascii_lowercase();
                         compiled.wildcard.entry(host.trim_start_matches('*').trim_start_matches('.').into())
@@ -236,6 +236,32 @@ impl AccessRule {
             }
         }
         any_rest || path.next().is_none()
+    }
+}
+
+/// Says why a rule could never match a request on its route: it would restrict nothing, and nobody would notice.
+pub fn check_rule_path(rule: &str, route: &str, case_sensitive: bool) -> Result<(), &'static str> {
+    let (pattern, any_rest) = rule.strip_suffix("/**").map_or((rule, false), |pattern| (pattern, true));
+    if segments(pattern).any(|segment| segment.contains('*') && segment != "*") {
+        return Err("`*` stands for one whole segment, and `/**` for the rest, at the end only");
+    }
+    let mut pattern = segments(pattern);
+    for expected in segments(route) {
+        match pattern.next() {
+            Some(segment) if segment == "*" || segment == expected => {}
+            Some(segment) if !case_sensitive && segment.eq_ignore_ascii_case(expected) => {}
+            None if any_rest => return Ok(()),
+            _ => return Err("it lies outside the path of its route, so that it would never match"),
+        }
+    }
+    Ok(())
+}
+
+/// An IPv6 address in brackets, as `Authority` has it; else in lower case.
+fn as_authorities_have_it(host: &str) -> Box<str> {
+    match host.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>() {
+        Ok(address) => format!("[{address}]").into(),
+        Err(_) => host.to_ascii_lowercase().into(),
     }
 }
 

@@ -98,6 +98,42 @@ fn a_tie_is_an_error() {
 }
 
 #[test]
+fn an_address_is_a_host_too() {
+    for spelling in ["2001:DB8::1", "[2001:db8:0::1]"] {
+        let routes = Routes::compile(vec![route("six", &[spelling], "/"), route("four", &["192.0.2.1"], "/")]).unwrap();
+        assert_eq!(found(&routes, &Authority::parse("[2001:db8::0:1]:8443").unwrap().host, "/"), Some("six"), "{spelling}");
+        assert_eq!(found(&routes, "192.0.2.1", "/"), Some("four"));
+    }
+}
+
+#[test]
+fn a_rule_that_could_never_match_is_noticed() {
+    let table = [
+        ("/orders/search", "/orders/", true),
+        ("/orders", "/orders/", true),
+        ("/orders/**", "/orders/", true),
+        ("/**", "/orders/", true),
+        ("/*/admin", "/orders/", true),
+        ("/*", "/orders", true),
+        ("/x", "/", true),
+        ("/", "/", true),
+        ("/", "/orders/", false),
+        ("/order/**", "/orders/", false),
+        ("/Orders/x", "/orders/", false),
+        ("/a/x", "/a/b/", false),
+        ("/a", "/a/b/", false),
+        ("/a/**", "/a/b/", true),
+        ("/orders/admin*", "/orders/", false),
+        ("/orders/**/keys", "/orders/", false),
+        ("/orders/x**", "/orders/", false),
+    ];
+    for (rule, route, expected) in table {
+        assert_eq!(check_rule_path(rule, route, true).is_ok(), expected, "{rule} on {route}");
+    }
+    assert!(check_rule_path("/Orders/x", "/orders/", false).is_ok());
+}
+
+#[test]
 fn a_route_may_take_any_case() {
     let routes = Routes::compile(vec![
         Route { case_sensitive: false, rules: vec![rule(&[], "/Admin/keys/*", Access::Admin)], ..route("admin", &[], "/Admin/") },

@@ -314,6 +314,13 @@ fn routes_that_tie_and_paths_that_never_match_are_said() {
     );
     let said = told(&world.loader.start().expect_err("refused"));
     assert!(said.contains(":19:8 `/a/../b` is not in the form") && said.contains(":20:19 `/%7euser` is not in the form"), "{said}");
+    world.config(
+        "[[route]]\nname = \"odd\"\nupstream = \"app\"\npath = \"/o/\"\nrules = [{ path = \"/o/a*\", access = \"admin\" }, { path = \"/x\", access = \"admin\" }]\n",
+    );
+    let said = told(&world.loader.start().expect_err("refused"));
+    assert!(said.contains("`/o/a*`: `*` stands for one whole segment") && said.contains("`/x`: it lies outside the path"), "{said}");
+    world.config("[[route]]\nname = \"odd\"\nupstream = \"app\"\npath = \"/o/*\"\n");
+    assert!(told(&world.loader.start().expect_err("refused")).contains("a route's path is a prefix"));
 }
 
 #[test]
