@@ -11,12 +11,15 @@ use super::algorithms;
 use super::current::Current;
 use crate::pki::{Certificate, PrivateKey, San};
 
+/// Names a certificate covers, shared by the connections that were shown it.
+pub type Names = Arc<[Box<str>]>;
+
 /// A certificate chain with its key, ready to sign.
 #[derive(Clone, Debug)]
 pub struct KeyPair {
     pub certified: Arc<CertifiedKey>,
     /// Lower-case DNS names the leaf covers, wildcards included: for SNI and 421.
-    pub names: Arc<[Box<str>]>,
+    pub names: Names,
     /// Seconds since the epoch.
     pub not_after: u64,
 }
@@ -79,7 +82,7 @@ pub(super) struct ByName {
     /// Never empty.
     key_pairs: Vec<KeyPair>,
     /// The URI SANs of each: what we are called in XFCC's `By`.
-    uris: Vec<Arc<[Box<str>]>>,
+    uris: Vec<Names>,
     /// Several where one name has keys of several kinds, in the order of the configuration.
     exact: HashMap<Box<str>, Vec<usize>>,
     /// By what follows `*.`.
@@ -130,7 +133,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-fn uris(key_pair: &KeyPair) -> Arc<[Box<str>]> {
+fn uris(key_pair: &KeyPair) -> Names {
     let leaf = key_pair.certified.end_entity_cert().ok().and_then(|der| Certificate::parse(der.clone().into_owned()).ok());
     let uri = |san| if let San::Uri(uri) = san { Some(uri) } else { None };
     leaf.map(|leaf| leaf.sans.into_iter().filter_map(uri).collect()).unwrap_or_default()

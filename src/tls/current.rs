@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::acceptor::ClientAuth;
 use super::alert;
+use super::credentials::Names;
 use super::sessions::Proven;
 use crate::admission::{Candidate, ClientAddress, Decision, Denial, Scope, Verdict};
 use crate::gate::{Asker, Checkpoint, Gate};
@@ -41,8 +42,8 @@ struct State {
     /// When the first full handshake of this session was, if the session is resumed.
     resumed: Option<Proven>,
     /// The names of the certificate we showed: hosts, and URIs.
-    names: Arc<[Box<str>]>,
-    uris: Arc<[Box<str>]>,
+    names: Names,
+    uris: Names,
 }
 
 tokio::task_local! {
@@ -165,13 +166,13 @@ impl Current {
     }
 
     /// Takes down which certificate we show.
-    pub(super) fn shows(&self, names: &Arc<[Box<str>]>, uris: &Arc<[Box<str>]>) {
+    pub(super) fn shows(&self, names: &Names, uris: &Names) {
         let mut state = self.state.borrow_mut();
         (state.names, state.uris) = (Arc::clone(names), Arc::clone(uris));
     }
 
     /// Returns the names of the certificate we showed: hosts, then URIs.
-    pub(super) fn shown(&self) -> (Arc<[Box<str>]>, Arc<[Box<str>]>) {
+    pub(super) fn shown(&self) -> (Names, Names) {
         let state = self.state.borrow();
         (Arc::clone(&state.names), Arc::clone(&state.uris))
     }

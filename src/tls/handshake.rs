@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::acceptor::{Acceptor, ClientAuth};
 use super::alert;
-use super::credentials;
+use super::credentials::{self, Names};
 use super::current::Current;
 use crate::admission::{ClientAddress, Denial};
 use crate::gate::{Asker, Gate, Possession};
@@ -31,9 +31,9 @@ pub struct Session<IO> {
     /// Lower case, without a final dot.
     pub sni: Option<Box<str>>,
     /// Names that the certificate we showed covers: for 421, with `credentials::covers`.
-    pub names: Arc<[Box<str>]>,
+    pub names: Names,
     /// Its URI SANs: what we are called in identity headers.
-    pub uris: Arc<[Box<str>]>,
+    pub uris: Names,
     pub resumed: bool,
     pub http2: bool,
     /// `TLSv1.2`, `TLSv1.3`: for the log.
