@@ -4,6 +4,7 @@
 
 mod addresses;
 mod agreement;
+mod commands;
 mod http2;
 mod identity;
 mod limits;
