@@ -4,6 +4,7 @@ use x509_parser::asn1_rs::FromDer as _;
 use x509_parser::extensions::X509Extension;
 use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
 
+use super::certificate::Certificate;
 use super::der::{self, Reader, tag};
 use super::extension::{self, AUTHORITY_KEY_ID};
 use super::name::DistinguishedName;
@@ -108,6 +109,27 @@ impl Crl {
         Signed::read(&self.der).is_some_and(|signed| signed.verifies(spki))
     }
 
+    /// Tells whether the list speaks of a certificate of its issuer: whether its absence from it means anything.
+    pub fn speaks_of(&self, certificate: &Certificate) -> bool {
+        let is_issuer = certificate.basic_constraints.is_some_and(|constraints| constraints.ca);
+        let of_kind = match self.covers {
+            Covers::Everything => true,
+            Covers::Issuers => is_issuer,
+            Covers::Leaves => !is_issuer,
+        };
+        let scope = self.distribution_point.as_deref().and_then(|value| der::only(value, tag::SEQUENCE));
+        of_kind
+            && match scope.and_then(|scope| Reader::new(scope).optional(DISTRIBUTION_POINT)) {
+                None => true,
+                // RFC 5280, 6.3.3 (b)(2)(i): a name in common with a distribution point of the certificate.
+                Some(point) => {
+                    let ours = full_name(point.content);
+                    let theirs = distribution_points(certificate).unwrap_or_default();
+                    ours.iter().any(|name| theirs.contains(name))
+                }
+            }
+    }
+
     fn extend(&mut self, extension: &X509Extension<'_>) -> Result<(), CrlError> {
         let value = extension.value;
         match extension.oid.as_bytes() {
@@ -168,6 +190,28 @@ fn scope(value: &[u8]) -> Result<(Covers, bool), CrlError> {
         }
     }
     Ok((covers, indirect))
+}
+
+/// Returns the names of a DistributionPointName; none for the form that is relative to the issuer, which nobody uses.
+fn full_name(point: &[u8]) -> Vec<&[u8]> {
+    let Some(names) = der::only(point, DISTRIBUTION_POINT) else { return Vec::new() };
+    let mut reader = Reader::new(names);
+    std::iter::from_fn(|| reader.next().map(|name| name.whole)).collect()
+}
+
+/// Returns the names of a certificate's CRL distribution points (RFC 5280, 4.2.1.13), those for some reasons or of other issuers left out.
+fn distribution_points(certificate: &Certificate) -> Option<Vec<&[u8]>> {
+    let extension = certificate.extensions.iter().find(|extension| &*extension.oid == "2.5.29.31")?;
+    let mut points = Reader::new(der::only(&extension.value, tag::SEQUENCE)?);
+    let mut names = Vec::new();
+    while let Some(point) = points.expect(tag::SEQUENCE) {
+        let mut fields = Reader::new(point.content);
+        match (fields.optional(DISTRIBUTION_POINT), fields.is_empty()) {
+            (Some(name), true) => names.extend(full_name(name.content)),
+            _ => continue,
+        }
+    }
+    Some(names)
 }
 
 fn error(why: &str) -> CrlError {
