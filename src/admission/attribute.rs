@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use super::glob::Glob;
 use crate::pki::name::{COMMON_NAME, ORGANIZATION, ORGANIZATIONAL_UNIT, text_of};
 use crate::pki::{Certificate, San};
 
@@ -54,6 +55,27 @@ impl Attribute {
             return Err(AmbiguousCommonName);
         }
         Ok(self.values(leaf))
+    }
+}
+
+impl Attribute {
+    /// Lowers the case where it means nothing: DNS names (RFC 4343), the domain of an e-mail address (RFC 5321, 2.4). Of patterns
+    /// and of values alike, lest a rule be passed by in capitals.
+    pub(super) fn folded<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match (self, text.rsplit_once('@')) {
+            (Self::DnsSan, _) => Cow::Owned(text.to_ascii_lowercase()),
+            (Self::EmailSan, Some((local, domain))) => Cow::Owned(format!("{local}@{}", domain.to_ascii_lowercase())),
+            _ => Cow::Borrowed(text),
+        }
+    }
+
+    /// Tells whether one of the values of a leaf matches one of the globs.
+    pub(super) fn matches(&self, values: &[Cow<'_, str>], globs: &[Glob]) -> bool {
+        globs.iter().any(|glob| match self.folded(glob.as_str()) {
+            Cow::Borrowed(_) => values.iter().any(|value| glob.matches(value)),
+            // Folding keeps escapes and stars where they were, so that a glob stays one.
+            Cow::Owned(pattern) => pattern.parse::<Glob>().is_ok_and(|glob| values.iter().any(|value| glob.matches(&self.folded(value)))),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
+use super::bounds::OutOfBounds;
 use super::chain::{Found, Issuer as PathIssuer, Path};
 use super::crl::Status;
 use super::decision::{Denial, Horizon, Step, Steps};
@@ -32,11 +33,19 @@ enum Stage {
     Bounds,
 }
 
-/// Why an authority does not vouch.
-struct Failure {
+/// Why an authority does not vouch; put into words only when somebody reads it.
+#[derive(Clone)]
+struct Failure<'f> {
     stage: Stage,
     denial: Denial,
-    finding: String,
+    why: Why<'f>,
+}
+
+#[derive(Clone)]
+enum Why<'f> {
+    Bounds(OutOfBounds<'f>),
+    Known(Arc<str>),
+    NoPath,
 }
 
 impl<'a> Authorities<'a> {
@@ -58,18 +67,28 @@ impl<'a> Authorities<'a> {
         let mut named: Vec<u32> = found.named.iter().flat_map(|known| &trust.known(*known).authorities).copied().collect();
         named.sort_unstable();
         named.dedup();
+        // Once for all authorities: thousands may share an anchor.
+        let checked: Vec<Result<(), Failure<'a>>> = found.paths.iter().map(|path| self.check_path(path)).collect();
         let mut furthest: Option<(Stage, Denial)> = None;
+        let mut untold = 0;
         for number in named {
             let listed = &trust.authorities()[number as usize];
-            let of = format!("authority of {} ({})", listed.name, listed.written);
-            match self.vouches(number, listed, found) {
+            let of = || format!("authority of {} ({})", listed.name, listed.written);
+            match self.vouches(number, listed, found, &checked) {
                 Ok(path) => {
                     let anchor = trust.known(path.anchor).certificate.subject.rfc2253();
-                    steps.passed("authority", format!("{of}: leads to {anchor:?} in {}, within bounds", path.issuers.len()));
+                    steps.passed("authority", format!("{}: leads to {anchor:?} in {}, within bounds", of(), path.issuers.len()));
                     return Ok((listed, path));
                 }
                 Err(failure) => {
-                    steps.push(Step { rule: "authority", finding: format!("{of}: {}", failure.finding), denial: Some(failure.denial) });
+                    match steps.iter().len() < MOST_STEPS {
+                        true => steps.push(Step {
+                            rule: "authority",
+                            finding: format!("{}: {}", of(), self.describe(&failure, number, found)),
+                            denial: Some(failure.denial),
+                        }),
+                        false => untold += 1,
+                    }
                     // The order is that of priorities, so that of two equally far the first stays.
                     if furthest.is_none_or(|(stage, _)| failure.stage > stage) {
                         furthest = Some((failure.stage, failure.denial));
@@ -77,47 +96,67 @@ impl<'a> Authorities<'a> {
                 }
             }
         }
+        if let Some((_, denial)) = furthest.filter(|_| untold > 0) {
+            steps.push(Step { rule: "authority", finding: format!("{untold} more do not vouch either"), denial: Some(denial) });
+        }
         Err(furthest.map(|(_, denial)| denial))
     }
 
-    fn vouches<'f>(&mut self, number: u32, listed: &Listed, found: &'f Found) -> Result<&'f Path, Failure> {
-        let trust = &self.snapshot.allowlist.trust;
-        let ours = |known: u32| trust.known(known).authorities.binary_search(&number).is_ok();
+    fn vouches<'f>(
+        &self,
+        number: u32,
+        listed: &'a Listed,
+        found: &'f Found,
+        checked: &[Result<(), Failure<'a>>],
+    ) -> Result<&'f Path, Failure<'a>> {
         if let Some(why) = &found.misshapen {
-            return Err(Failure { stage: Stage::Shape, denial: Denial::Unsuitable, finding: why.clone() });
+            return Err(Failure { stage: Stage::Shape, denial: Denial::Unsuitable, why: Why::Known(why.as_str().into()) });
         }
-        let mut furthest: Option<Failure> = None;
+        let mut furthest: Option<&Failure<'a>> = None;
         let mut usable = None;
-        for path in found.paths.iter().filter(|path| ours(path.anchor)) {
-            match self.check_path(path) {
-                Ok(()) if usable.is_none() => usable = Some(path),
-                Ok(()) => {}
-                Err(failure) if furthest.as_ref().is_none_or(|before| failure.stage > before.stage) => furthest = Some(failure),
+        for (path, checked) in found.paths.iter().zip(checked).filter(|(path, _)| self.stands_in(path.anchor, number)) {
+            match checked {
+                Ok(()) => usable = usable.or(Some(path)),
+                Err(failure) if furthest.is_none_or(|before| failure.stage > before.stage) => furthest = Some(failure),
                 Err(_) => {}
             }
         }
         let Some(path) = usable else {
-            return Err(furthest.unwrap_or_else(|| {
-                let why = found.failures.iter().filter(|(known, _)| ours(*known)).map(|(_, why)| why.as_str());
-                let why = why.collect::<Vec<_>>().join("; ");
-                let none =
-                    "an anchor bears the issuer's name or key, and no signature leads to it: another key, or an intermediate is missing";
-                let finding = if why.is_empty() { none.to_owned() } else { format!("no valid path: {why}") };
-                Failure { stage: Stage::Path, denial: Denial::ChainInvalid, finding }
-            }));
+            let none = Failure { stage: Stage::Path, denial: Denial::ChainInvalid, why: Why::NoPath };
+            return Err(furthest.cloned().unwrap_or(none));
         };
         self.check_usage(listed)?;
-        listed.authority.bounds.check(self.leaf).map_err(|out| Failure {
-            stage: Stage::Bounds,
-            denial: out.denial,
-            finding: out.finding,
-        })?;
+        let bounds = listed.authority.bounds.check(self.leaf);
+        bounds.map_err(|out| Failure { stage: Stage::Bounds, denial: out.denial(), why: Why::Bounds(out) })?;
         Ok(path)
     }
 
+    /// Tells whether a configured certificate stands in an authority's bundle.
+    fn stands_in(&self, known: u32, authority: u32) -> bool {
+        self.snapshot.allowlist.trust.known(known).authorities.binary_search(&authority).is_ok()
+    }
+
+    fn describe(&self, failure: &Failure<'_>, authority: u32, found: &Found) -> String {
+        match &failure.why {
+            Why::Bounds(out) => out.describe(self.leaf),
+            Why::Known(why) => why.to_string(),
+            Why::NoPath => {
+                let why = found.failures.iter().filter(|(known, _)| self.stands_in(*known, authority)).map(|(_, why)| why.as_str());
+                match why.collect::<Vec<_>>().join("; ") {
+                    none if none.is_empty() => {
+                        "an anchor bears the issuer's name or key, but no signature leads to it: another key, or an intermediate is missing"
+                            .to_owned()
+                    }
+                    why => format!("no valid path: {why}"),
+                }
+            }
+        }
+    }
+
     /// Judges what changes with time: dates and revocation of every certificate of a path but the leaf's own dates.
-    fn check_path(&mut self, path: &Path) -> Result<(), Failure> {
-        let time = |denial, finding| Err(Failure { stage: Stage::Time, denial, finding });
+    fn check_path(&mut self, path: &Path) -> Result<(), Failure<'a>> {
+        let fails = |stage, denial, why: String| Err(Failure { stage, denial, why: Why::Known(why.into()) });
+        let time = |denial, why| fails(Stage::Time, denial, why);
         for issuer in &path.issuers {
             let name = || issuer.certificate.subject.rfc2253();
             match validity(&issuer.certificate, self.now, self.snapshot.clock_skew, self.horizon) {
@@ -126,7 +165,10 @@ impl<'a> Authorities<'a> {
                 Validity::NotYet => return time(Denial::NotYetValid, format!("{:?} on the path is not yet valid", name())),
             }
         }
-        let revoked = |finding| Err(Failure { stage: Stage::Revocation, denial: Denial::Revoked, finding });
+        if path.disjoint {
+            return time(Denial::Expired, "there is no second at which all certificates of the path are valid".to_owned());
+        }
+        let revoked = |why| fails(Stage::Revocation, Denial::Revoked, why);
         for (at, issuer) in path.issuers.iter().enumerate() {
             let above = &path.issuers[at + 1..];
             if let Some(why) = revoked_by_id(&self.snapshot.revocation, &issuer.certificate, above) {
@@ -141,21 +183,21 @@ impl<'a> Authorities<'a> {
             match self.status(member, issuer) {
                 Status::Clean => {}
                 Status::Revoked(why) => return revoked(format!("{:?} on the path: {why}", member.subject.rfc2253())),
-                Status::Unknown(finding) => return Err(Failure { stage: Stage::Revocation, denial: Denial::RevocationUnknown, finding }),
+                Status::Unknown(why) => return fails(Stage::Revocation, Denial::RevocationUnknown, why),
             }
         }
         Ok(())
     }
 
-    fn check_usage(&self, listed: &Listed) -> Result<(), Failure> {
-        let finding = match self.leaf.extended_key_usage {
+    fn check_usage(&self, listed: &Listed) -> Result<(), Failure<'a>> {
+        let why = match self.leaf.extended_key_usage {
             Some(usage) if usage.client_auth => return Ok(()),
             Some(usage) if usage.any && !listed.authority.require_client_eku => return Ok(()),
             None if !listed.authority.require_client_eku => return Ok(()),
             Some(_) => "the leaf's extendedKeyUsage does not list clientAuth",
             None => "the leaf has no extendedKeyUsage, and clientAuth is required (require_client_eku = false lets it pass)",
         };
-        Err(Failure { stage: Stage::Usage, denial: Denial::Unsuitable, finding: finding.to_owned() })
+        Err(Failure { stage: Stage::Usage, denial: Denial::Unsuitable, why: Why::Known(why.into()) })
     }
 
     fn status(&mut self, member: &Certificate, issuer: &PathIssuer) -> Status {
@@ -182,3 +224,6 @@ fn revoked_by_id(revocation: &Revocation, member: &Certificate, above: &[PathIss
         .or_else(|| above.iter().find_map(|ca| by_key(&ca.certificate, true)))
         .or_else(|| revocation.anchor_hit(&member.spki_pin, member, issuer, false))
 }
+
+/// Steps of one decision, authorities that do not vouch included: thousands would help nobody.
+const MOST_STEPS: usize = 64;

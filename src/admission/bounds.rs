@@ -1,11 +1,10 @@
 //! Bounds: what an authority asks of a leaf's names and extensions. OR inside a kind, AND across kinds.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use super::attribute::{Attribute, AttributeError, Oid};
-use super::decision::Denial;
+use super::decision::{Denial, shortened};
 use super::glob::{Glob, GlobError};
 use crate::pki::{Certificate, hex};
 
@@ -37,11 +36,12 @@ pub enum BoundError {
     Oid(AttributeError),
 }
 
-/// Why a leaf is out of bounds; for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutOfBounds {
-    pub denial: Denial,
-    pub finding: String,
+/// Why a leaf is out of bounds. Put into words only when somebody reads it: a leaf may be out of thousands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfBounds<'a> {
+    AmbiguousCommonName,
+    Extension(&'a str),
+    Names(BoundKind, &'a [Glob]),
 }
 
 /// One entry of `extensions`: `oid:glob`, `hex:oid:glob` or `present:oid`.
@@ -62,7 +62,7 @@ enum ExtensionValue {
 impl Bounds {
     /// Sets the bound of one kind.
     pub fn set(&mut self, kind: BoundKind, globs: &[impl AsRef<str>]) -> Result<(), (usize, BoundError)> {
-        let globs = parse_all(globs, |text| kind.folded(text).parse().map_err(BoundError::Glob))?;
+        let globs = parse_all(globs, |text| kind.attribute().folded(text).parse().map_err(BoundError::Glob))?;
         self.kinds.retain(|(present, _)| *present != kind);
         self.kinds.push((kind, globs));
         Ok(())
@@ -80,19 +80,17 @@ impl Bounds {
     }
 
     /// Judges a leaf.
-    pub fn check(&self, leaf: &Certificate) -> Result<(), OutOfBounds> {
+    pub fn check(&self, leaf: &Certificate) -> Result<(), OutOfBounds<'_>> {
         for (kind, globs) in &self.kinds {
-            let values = kind.attribute().deciding_values(leaf).map_err(|_| OutOfBounds {
-                denial: Denial::AmbiguousCommonName,
-                finding: "the leaf has more than one common name, and common_names decide".to_owned(),
-            })?;
-            let matched = values.iter().any(|value| globs.iter().any(|glob| glob.matches(&kind.folded(value))));
-            if !matched {
-                return Err(mismatch(format!("{}: {} matches none of {}", kind.name(), listed(&values), listed(globs))));
+            let attribute = kind.attribute();
+            let values = attribute.deciding_values(leaf).map_err(|_| OutOfBounds::AmbiguousCommonName)?;
+            // Patterns were folded when they were set.
+            if !values.iter().any(|value| globs.iter().any(|glob| glob.matches(&attribute.folded(value)))) {
+                return Err(OutOfBounds::Names(*kind, globs));
             }
         }
         match self.extensions.iter().find(|bound| !bound.matches(leaf)) {
-            Some(bound) => Err(mismatch(format!("extensions: the leaf has no match for {:?}", bound.source))),
+            Some(bound) => Err(OutOfBounds::Extension(&bound.source)),
             None => Ok(()),
         }
     }
@@ -124,13 +122,25 @@ impl BoundKind {
             Self::UriSans => Attribute::UriSan,
         }
     }
+}
 
-    /// Lowers the case where it means nothing: DNS names (RFC 4343), the domain of an e-mail address (RFC 5321, 2.4).
-    fn folded(self, text: &str) -> Cow<'_, str> {
-        match (self, text.rsplit_once('@')) {
-            (Self::DnsSans, _) => Cow::Owned(text.to_ascii_lowercase()),
-            (Self::EmailSans, Some((local, domain))) => Cow::Owned(format!("{local}@{}", domain.to_ascii_lowercase())),
-            (Self::EmailSans, None) | (Self::CommonNames | Self::OrganizationalUnits | Self::UriSans, _) => Cow::Borrowed(text),
+impl OutOfBounds<'_> {
+    /// Returns the code.
+    pub fn denial(self) -> Denial {
+        match self {
+            Self::AmbiguousCommonName => Denial::AmbiguousCommonName,
+            Self::Extension(_) | Self::Names(..) => Denial::BoundsMismatch,
+        }
+    }
+
+    /// Says it to the operator.
+    pub fn describe(self, leaf: &Certificate) -> String {
+        match self {
+            Self::AmbiguousCommonName => "the leaf has more than one common name, and common_names decide".to_owned(),
+            Self::Extension(bound) => format!("extensions: the leaf has no match for {bound:?}"),
+            Self::Names(kind, globs) => {
+                format!("{}: {} matches none of {}", kind.name(), listed(&kind.attribute().values(leaf)), listed(globs))
+            }
         }
     }
 }
@@ -184,14 +194,14 @@ fn parse_all<T>(texts: &[impl AsRef<str>], parse: impl Fn(&str) -> Result<T, Bou
     texts.iter().enumerate().map(|(index, text)| parse(text.as_ref()).map_err(|error| (index, error))).collect()
 }
 
-fn mismatch(finding: String) -> OutOfBounds {
-    OutOfBounds { denial: Denial::BoundsMismatch, finding }
-}
-
-/// Quotes values for a finding; `{:?}` escapes what could break a line.
+/// Quotes values for a finding; `{:?}` escapes what could break a line. The client chose how many and how long.
 fn listed(values: &[impl fmt::Display]) -> String {
-    match values {
-        [] => "(none)".to_owned(),
-        values => values.iter().map(|value| format!("{:?}", value.to_string())).collect::<Vec<_>>().join(", "),
+    let shown: Vec<String> = values.iter().take(MOST_SHOWN).map(|value| format!("{:?}", shortened(&value.to_string()))).collect();
+    match values.len() {
+        0 => "(none)".to_owned(),
+        count if count > MOST_SHOWN => format!("{} and {} more", shown.join(", "), count - MOST_SHOWN),
+        _ => shown.join(", "),
     }
 }
+
+const MOST_SHOWN: usize = 8;

@@ -40,6 +40,8 @@ pub(super) struct Path {
     pub(super) issuers: Vec<Issuer>,
     /// The anchor among the configured certificates.
     pub(super) anchor: u32,
+    /// No second lies in the validity of all its certificates.
+    pub(super) disjoint: bool,
 }
 
 /// A CA on a path, and the CRLs that speak for it.
@@ -84,12 +86,12 @@ impl Found {
             let issuers: Vec<&Arc<Certificate>> = steps.iter().map(|node| &search.nodes[*node].certificate).collect();
             let Some(anchor) = steps.last().and_then(|node| search.nodes[*node].known) else { continue };
             match verify(leaf, &issuers) {
-                Ok(()) => {
+                Ok(disjoint) => {
                     let issuer = |certificate: &&Arc<Certificate>| Issuer {
                         certificate: Arc::clone(certificate),
                         speaking: crls.speaking_for(certificate),
                     };
-                    found.paths.push(Path { issuers: issuers.iter().map(issuer).collect(), anchor });
+                    found.paths.push(Path { issuers: issuers.iter().map(issuer).collect(), anchor, disjoint });
                 }
                 Err(why) => found.failures.push((anchor, why)),
             }
@@ -140,7 +142,8 @@ impl<'a> Search<'a> {
             let child = search.certificate(at);
             let key_id = child.authority_key_id.as_deref();
             let by_key = key_id.map_or(&[][..], |id| trust.by_key_id(id));
-            let known: Vec<u32> = trust.by_subject(&child.issuer.der).iter().chain(by_key).copied().collect();
+            // By key first, lest many of one name crowd out the right one.
+            let known: Vec<u32> = by_key.iter().chain(trust.by_subject(&child.issuer.der)).copied().collect();
             let leads = |issuer: &Certificate| {
                 issuer.subject.der == child.issuer.der || (key_id.is_some() && key_id == issuer.subject_key_id.as_deref())
             };
@@ -296,8 +299,9 @@ fn misshapen(leaf: &Certificate) -> Option<String> {
     }
 }
 
-/// Verifies one path by RFC 5280: signatures, path lengths, name constraints, critical extensions. Dates are for the caller.
-fn verify(leaf: &Certificate, issuers: &[&Arc<Certificate>]) -> Result<(), String> {
+/// Verifies one path by RFC 5280: signatures, path lengths, name constraints, critical extensions. Dates are for the caller, but
+/// for the one thing that no time changes: `true` where the certificates' validities have no second in common.
+fn verify(leaf: &Certificate, issuers: &[&Arc<Certificate>]) -> Result<bool, String> {
     let Some((anchor, intermediates)) = issuers.split_last() else { return Err("no issuer".to_owned()) };
     if let Some(constraints) = anchor.basic_constraints
         && let Some(most) = constraints.path_len
@@ -308,7 +312,7 @@ fn verify(leaf: &Certificate, issuers: &[&Arc<Certificate>]) -> Result<(), Strin
             return Err(format!("{between} intermediates, and the anchor's pathLenConstraint allows {most}"));
         }
     }
-    if let Some(foreign) = intermediates.iter().find(|intermediate| !for_clients(intermediate)) {
+    if let Some(foreign) = issuers.iter().find(|issuer| !for_clients(issuer)) {
         return Err(format!("the extendedKeyUsage of {} rules clients out", foreign.subject.rfc2253()));
     }
     let error = |error: webpki::Error| format!("{error}");
@@ -324,7 +328,11 @@ fn verify(leaf: &Certificate, issuers: &[&Arc<Certificate>]) -> Result<(), Strin
         false => Err(webpki::Error::UnknownIssuer),
     };
     let verified = end_entity.verify_for_usage(ALL_VERIFICATION_ALGS, &trusted, &ders, time, EveryPurpose, None, Some(&whole));
-    verified.map(|_| ()).map_err(error)
+    match verified {
+        Ok(_) => Ok(false),
+        Err(webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) => Ok(true),
+        Err(why) => Err(error(why)),
+    }
 }
 
 fn for_clients(issuer: &Certificate) -> bool {

@@ -9,7 +9,7 @@ use super::chain::Issuer;
 use super::decision::Horizon;
 use super::principal::Provenance;
 use super::trust::Trust;
-use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
+use crate::pki::{Certificate, Crl, Fingerprint};
 
 /// What a CRL past its nextUpdate means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum CrlProblemKind {
 /// The CRLs in force.
 #[derive(Debug, Default)]
 pub(super) struct Crls {
-    entries: Vec<Entry>,
+    entries: Vec<Arc<Entry>>,
     by_issuer: HashMap<Box<[u8]>, Vec<u32>>,
     stale: StaleCrl,
     required: bool,
@@ -58,6 +58,8 @@ pub(super) struct Crls {
     /// Anchors that are no roots, and on the CRL of a configured CA that signed them.
     revoked_anchors: HashMap<u32, String>,
     identity: Option<Fingerprint>,
+    /// The trust anchors that the signers were found among.
+    under: Option<Fingerprint>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +67,9 @@ pub(super) struct CrlsBuilder {
     entries: Vec<(Arc<Crl>, Provenance)>,
     stale: StaleCrl,
     required: bool,
+    /// What was found out about CRLs before, and the trust anchors it was found under.
+    before: Vec<Arc<Entry>>,
+    before_under: Option<Fingerprint>,
 }
 
 #[derive(Debug)]
@@ -72,8 +77,8 @@ struct Entry {
     crl: Arc<Crl>,
     written: Provenance,
     identity: Fingerprint,
-    /// The key of a configured CA that signed it.
-    signer: Option<SpkiPin>,
+    /// The configured CA that signed it.
+    signer: Option<Arc<Certificate>>,
 }
 
 /// The CRLs that speak for one issuer: found once per path, since that may take a signature.
@@ -93,6 +98,11 @@ pub(super) enum Status {
 }
 
 impl CrlsBuilder {
+    /// Starts from nothing, knowing the CRLs in force: the same ones need no second check of their signatures.
+    pub(super) fn after(crls: &Crls) -> Self {
+        Self { before: crls.entries.clone(), before_under: crls.under, ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, crl: Arc<Crl>, written: Provenance) -> Result<(), CrlRefusal> {
         if crl.delta {
             return Err(CrlRefusal::Delta);
@@ -109,25 +119,29 @@ impl CrlsBuilder {
     }
 
     pub(super) fn finish(self, trust: &Trust) -> Crls {
-        let mut crls = Crls { stale: self.stale, required: self.required, ..Crls::default() };
+        let mut crls = Crls { stale: self.stale, required: self.required, under: Some(trust.anchors_identity()), ..Crls::default() };
+        let same_anchors = self.before_under == Some(trust.anchors_identity());
         for (crl, written) in self.entries {
-            let issuers = trust.by_subject(&crl.issuer.der);
-            let signer = issuers.iter().map(|issuer| &trust.known(*issuer).certificate).find(|issuer| crl.is_signed_by(issuer.spki()));
-            let signer = signer.map(|signer| signer.spki_pin);
+            let before = self.before.iter().find(|entry| Arc::ptr_eq(&entry.crl, &crl));
+            let identity = before.map_or_else(|| Fingerprint::of(&crl.der), |entry| entry.identity);
+            let signer = match before.filter(|_| same_anchors) {
+                Some(before) => before.signer.clone(),
+                None => signer(&crl, trust),
+            };
             let kind = match signer {
                 Some(_) => None,
-                None if issuers.is_empty() => Some(CrlProblemKind::UnknownIssuer),
+                None if trust.by_subject(&crl.issuer.der).is_empty() => Some(CrlProblemKind::UnknownIssuer),
                 None => Some(CrlProblemKind::Forged),
             };
             crls.problems.extend(kind.map(|kind| CrlProblem { kind, issuer: crl.issuer.rfc2253(), written: written.clone() }));
-            crls.entries.push(Entry { identity: Fingerprint::of(&crl.der), crl, written, signer });
+            crls.entries.push(Arc::new(Entry { identity, crl, written, signer }));
         }
         crls.drop_superseded();
         for (at, entry) in crls.entries.iter().enumerate() {
-            crls.by_issuer.entry(entry.crl.issuer.der.clone()).or_default().push(u32::try_from(at).unwrap_or(u32::MAX));
+            crls.by_issuer.entry(entry.issuer_name().into()).or_default().push(u32::try_from(at).unwrap_or(u32::MAX));
         }
         for (at, anchor) in (0..).zip(trust.certificates()).filter(|(_, anchor)| !anchor.is_self_issued()) {
-            if let Some(why) = crls.lists(anchor, trust) {
+            if let Some(why) = crls.lists(anchor) {
                 crls.revoked_anchors.insert(at, why);
             }
         }
@@ -168,8 +182,8 @@ impl Crls {
         let Some(named) = self.by_issuer.get(&issuer.subject.der) else { return speaking };
         for at in named {
             let entry = &self.entries[*at as usize];
-            let signed = match entry.signer {
-                Some(signer) => signer == issuer.spki_pin,
+            let signed = match &entry.signer {
+                Some(signer) => signer.spki_pin == issuer.spki_pin,
                 None => entry.crl.is_signed_by(issuer.spki()),
             };
             match signed {
@@ -186,16 +200,11 @@ impl Crls {
     }
 
     /// Tells whether a configured CA's CRL lists a certificate that this CA signed: asked for every leaf, since pins have no path.
-    pub(super) fn lists(&self, leaf: &Certificate, trust: &Trust) -> Option<String> {
+    pub(super) fn lists(&self, leaf: &Certificate) -> Option<String> {
         let named = self.by_issuer.get(&leaf.issuer.der)?;
         let listing = named.iter().map(|at| &self.entries[*at as usize]).filter(|entry| entry.crl.lists(&leaf.serial));
-        let mut listing = listing.filter_map(|entry| entry.signer.map(|signer| (entry, signer)));
-        let issuers = trust.by_subject(&leaf.issuer.der);
-        let is_issuer = |key: SpkiPin| {
-            let mut issuers = issuers.iter().map(|issuer| &trust.known(*issuer).certificate);
-            issuers.find(|issuer| issuer.spki_pin == key).is_some_and(|issuer| leaf.is_signed_by(issuer.spki()))
-        };
-        listing.find(|(_, signer)| is_issuer(*signer)).map(|(entry, _)| entry.revokes(leaf))
+        let mut listing = listing.filter(|entry| entry.signer.as_ref().is_some_and(|signer| leaf.is_signed_by(signer.spki())));
+        listing.next().map(|entry| entry.revokes(leaf))
     }
 
     /// Asks the CRLs of a certificate's issuer.
@@ -214,7 +223,7 @@ impl Crls {
             Some(why) if self.required || self.stale == StaleCrl::Deny => return Status::Unknown(why),
             _ => {}
         }
-        if self.required && !(may_sign_crls(&issuer.certificate) && entries().any(|entry| entry.covers(certificate))) {
+        if self.required && !(may_sign_crls(&issuer.certificate) && entries().any(|entry| entry.crl.speaks_of(certificate))) {
             let issuer = certificate.issuer.rfc2253();
             return Status::Unknown(format!("require_crl = true, and no CRL of {issuer:?} is at hand"));
         }
@@ -226,11 +235,11 @@ impl Crls {
         let mut newest: HashMap<_, u32> = HashMap::new();
         for at in 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) {
             let entry = &self.entries[at as usize];
-            let Some(signer) = entry.signer else {
+            let Some(signer) = &entry.signer else {
                 kept.push(at);
                 continue;
             };
-            let group = (entry.crl.issuer.der.clone(), signer, entry.crl.distribution_point.clone());
+            let group = (signer.subject.der.clone(), signer.spki_pin, entry.crl.distribution_point.clone());
             let standing = *newest.entry(group.clone()).or_insert(at);
             if standing == at {
                 continue;
@@ -263,6 +272,11 @@ impl Crls {
 }
 
 impl Entry {
+    /// The name of the CA it speaks for: its signer's, however the CRL spells it.
+    fn issuer_name(&self) -> &[u8] {
+        self.signer.as_ref().map_or(&self.crl.issuer.der, |signer| &signer.subject.der)
+    }
+
     /// RFC 5280, 5.2.3: the CRL number tells; where one has none, thisUpdate.
     fn is_newer_than(&self, other: &Self) -> bool {
         let number = |entry: &Self| entry.crl.number.as_ref().map(|number| (number.len(), number.clone()));
@@ -294,17 +308,16 @@ impl Entry {
         (now > ends).then(|| format!("the CRL in {} is stale (nextUpdate has passed)", self.written))
     }
 
-    /// Tells whether the absence of a certificate from the list says anything.
-    fn covers(&self, certificate: &Certificate) -> bool {
-        // A partition by distribution point speaks for those who name it; which do is not worked out here, so that it
-        // satisfies `require_crl` for nobody: closed, not open.
-        let _ = certificate;
-        self.crl.distribution_point.is_none()
-    }
-
     fn revokes(&self, certificate: &Certificate) -> String {
         format!("serial {} is on the CRL in {}", certificate.serial_hex(), self.written)
     }
+}
+
+/// Finds the configured CA that signed a CRL: by its name, or by its key id where the name is spelled in another way.
+fn signer(crl: &Crl, trust: &Trust) -> Option<Arc<Certificate>> {
+    let by_key = crl.authority_key_id.as_deref().map_or(&[][..], |id| trust.by_key_id(id));
+    let mut named = trust.by_subject(&crl.issuer.der).iter().chain(by_key).map(|issuer| &trust.known(*issuer).certificate);
+    named.find(|issuer| crl.is_signed_by(issuer.spki())).map(Arc::clone)
 }
 
 /// RFC 5280, 6.3.3 (f). What such a CA lists is revoked all the same; its silence proves nothing.

@@ -193,3 +193,13 @@ impl Horizon {
         UnixTime::since_unix_epoch(std::time::Duration::from_secs(self.until))
     }
 }
+
+/// Shortens a text that a client chose, for a finding.
+pub(super) fn shortened(text: &str) -> &str {
+    const MOST: usize = 300;
+    let mut end = text.len().min(MOST);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

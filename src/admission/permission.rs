@@ -109,7 +109,7 @@ impl Permission {
         // To the end, so that a second common name is never passed over because something else failed first.
         for (attribute, globs) in &self.when {
             let values = attribute.deciding_values(leaf)?;
-            holds &= values.iter().any(|value| globs.iter().any(|glob| glob.matches(value)));
+            holds &= attribute.matches(&values, globs);
         }
         Ok(holds)
     }

@@ -69,6 +69,11 @@ pub(super) enum Serials {
 pub(super) type Hit = String;
 
 impl RevocationBuilder {
+    /// Starts from nothing, knowing what is in force: CRLs that stay need no second check of their signatures.
+    pub fn after(revocation: &Revocation) -> Self {
+        Self { crls: CrlsBuilder::after(&revocation.crls), ..Self::default() }
+    }
+
     /// Revokes an id everywhere. A serial without its issuer concerns leaves only.
     pub fn id(&mut self, id: RevokedId, written: Provenance) {
         let entry = self.entry(id, written);

@@ -11,7 +11,7 @@ use super::candidate::Candidate;
 use super::chain::{Found, Paths};
 use super::conditions::weak_key;
 use super::credential::Pin;
-use super::decision::{Admission, Basis, Decision, Denial, Horizon, Steps, Verdict};
+use super::decision::{Admission, Basis, Decision, Denial, Horizon, Steps, Verdict, shortened};
 use super::permission::{Access, Refusal, access_on};
 use super::principal::{Identifier, Principal};
 use super::revocation::{Issuer, Revocation};
@@ -113,7 +113,7 @@ impl Question<'_> {
         if let Some(why) = weak_key(leaf) {
             return Err(self.steps.failed("certificate", format!("the leaf has {why}"), Denial::Unsuitable));
         }
-        self.steps.passed("certificate", format!("sha256:{}, subject {:?}", leaf.fingerprint, leaf.subject.rfc2253()));
+        self.steps.passed("certificate", format!("sha256:{}, subject {:?}", leaf.fingerprint, shortened(&leaf.subject.rfc2253())));
         match validity(leaf, self.now, self.snapshot.clock_skew, &mut self.horizon) {
             Validity::Valid => self.steps.passed("validity", "the leaf is valid now"),
             Validity::Expired => {
@@ -125,8 +125,8 @@ impl Question<'_> {
                 return Err(self.steps.failed("validity", finding, Denial::NotYetValid));
             }
         }
-        let Snapshot { allowlist, revocation, .. } = self.snapshot;
-        if let Some(why) = revocation.leaf_hit(leaf).or_else(|| revocation.crls.lists(leaf, &allowlist.trust)) {
+        let revocation = &self.snapshot.revocation;
+        if let Some(why) = revocation.leaf_hit(leaf).or_else(|| revocation.crls.lists(leaf)) {
             return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
         }
         self.steps.passed("revocation", "no id and no CRL of a configured CA names the leaf");
@@ -178,6 +178,14 @@ impl Question<'_> {
     /// Asks the authorities.
     fn vouched(&mut self, candidate: &Candidate, leaf: &Certificate) -> Result<(Arc<Principal>, Basis), Denial> {
         let snapshot = self.snapshot;
+        // Who respells the signature of a pinned certificate is not to slip past what holds for that pin.
+        if !snapshot.allowlist.trust.authorities().is_empty()
+            && let Some(pin) = leaf.twin().and_then(|twin| snapshot.allowlist.find_pin(&twin))
+        {
+            let finding =
+                format!("the signature of the certificate pinned for {} in {}, respelled: a pin is exact", pin.principal.name, pin.written);
+            return Err(self.steps.failed("principal", finding, Denial::NotListed));
+        }
         let found = self.found(candidate, leaf);
         let mut authorities = Authorities { snapshot, leaf, now: self.now, horizon: &mut self.horizon };
         if let Some(why) = authorities.leaf_revoked(&found) {
@@ -226,7 +234,9 @@ impl Question<'_> {
         } else {
             String::new()
         };
-        let finding = format!("no principal has this certificate or key, and no trust anchor its issuer's name or key{resembles}");
+        let asked = allowlist.trust.authorities().len();
+        let finding =
+            format!("no principal has this certificate or key, and no anchor of {asked} authorities its issuer's name or key{resembles}");
         self.steps.failed("principal", finding, Denial::NotListed)
     }
 
@@ -251,7 +261,7 @@ impl Question<'_> {
                 },
             },
         };
-        self.steps.passed("identifier", format!("{} is {identifier:?}", principal.terms.identifier));
+        self.steps.passed("identifier", format!("{} is {:?}", principal.terms.identifier, shortened(&identifier)));
         Ok(identifier)
     }
 

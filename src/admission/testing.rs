@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlIssuingDistributionPoint, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
@@ -97,6 +97,18 @@ impl Ca {
 
     /// Signs a CRL: its number, when it begins and ends, and the serials on it.
     pub(super) fn crl(&self, number: u64, this_update: u64, next_update: u64, serials: &[&[u8]]) -> Arc<Crl> {
+        self.crl_of(None, number, this_update, next_update, serials)
+    }
+
+    /// Signs a CRL of one distribution point.
+    pub(super) fn crl_of(
+        &self,
+        point: Option<CrlIssuingDistributionPoint>,
+        number: u64,
+        this_update: u64,
+        next_update: u64,
+        serials: &[&[u8]],
+    ) -> Arc<Crl> {
         let revoked = |serial: &&[u8]| RevokedCertParams {
             serial_number: SerialNumber::from_slice(serial),
             revocation_time: date(this_update),
@@ -107,7 +119,7 @@ impl Ca {
             this_update: date(this_update),
             next_update: date(next_update),
             crl_number: number.into(),
-            issuing_distribution_point: None,
+            issuing_distribution_point: point,
             revoked_certs: serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };

@@ -119,7 +119,10 @@ impl Compiler<'_> {
     }
 
     fn revocation(&mut self, allowlist: &Allowlist) -> (Revocation, Vec<Provenance>) {
-        let mut builder = RevocationBuilder::default();
+        let mut builder = match self.before {
+            Some(before) => RevocationBuilder::after(&before.rules.snapshot.revocation),
+            None => RevocationBuilder::default(),
+        };
         let found = &self.gathered.restrictions;
         for (entry, written) in &found.ids {
             match entry.principal.as_ref().and_then(|name| self.authorities(name)) {

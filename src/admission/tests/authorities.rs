@@ -91,6 +91,17 @@ fn time_is_looked_at_each_time() {
 }
 
 #[test]
+fn certificates_that_are_never_valid_together_admit_at_no_time() {
+    let root = Ca::root("root");
+    let old = root.below_with("old", |params| params.not_after = date(NOW - 100));
+    let leaf = old.leaf_with("x", |params| params.not_before = date(NOW - 50));
+    for (skew, expected) in [(0, "expired"), (300, "expired")] {
+        let snapshot = World::default().authority("ci", &[&root]).skew(skew).snapshot();
+        assert_eq!(told(&ask(&snapshot, &leaf, &[&old])), expected, "a skew of {skew} s");
+    }
+}
+
+#[test]
 fn what_a_path_may_not_contain() {
     let root = Ca::root("root");
     let low_sign = root.below_with("no keyCertSign", |params| params.key_usages = vec![KeyUsagePurpose::DigitalSignature]);
@@ -121,6 +132,7 @@ fn what_a_path_may_not_contain() {
         ("past the anchor's pathlen:0", &flat, &below_flat, vec![&below_flat], "chain_invalid"),
         ("below an intermediate's pathlen:0", &root, &short, vec![&short], "admit ci"),
         ("past an intermediate's pathlen:0", &root, &below_short, vec![&below_short, &short], "chain_invalid"),
+        ("below an anchor for servers only", &server, &server, vec![], "chain_invalid"),
         ("a critical extension that nobody knows", &root, &critical, vec![&critical], "chain_invalid"),
     ] {
         let decision = ask(&World::default().authority("ci", &[anchor]).snapshot(), &issuer.leaf("x"), &along);
@@ -361,4 +373,33 @@ fn signatures_are_checked_again_only_when_anchors_or_crls_change() {
         assert_eq!(decide(other), expected);
         assert_eq!(decide(&first), "admit ci", "and back");
     }
+}
+
+#[test]
+fn a_pin_is_not_dodged_by_its_twin() {
+    let root = Ca::root("root");
+    let leaf = root.leaf("alice");
+    let disabled = Terms { enabled: false, ..terms() };
+    let world = || World::default().authority("ci", &[&root]);
+    // What is pinned is the twin of the certificate that comes: the same names and key, the signature respelled.
+    let snapshot = world().principal("alice", disabled, vec![Credential::Pin(leaf.twin().unwrap().into())]).snapshot();
+    let decision = ask(&snapshot, &leaf, &[]);
+    assert_eq!(told(&decision), "not_listed");
+    assert!(findings(&decision).contains("a pin is exact"), "{}", findings(&decision));
+    assert_eq!(told(&ask(&world().snapshot(), &leaf, &[])), "admit ci");
+}
+
+#[test]
+fn thousands_of_authorities_of_one_ca_leave_few_steps() {
+    let root = Ca::root("root");
+    let leaf = root.leaf("client-1999");
+    let world = (0..2000).fold(World::default(), |world, number| {
+        let glob = format!("client-{number}");
+        world.authority_with(&format!("p{number}"), &[&root], |it| it.bounds.set(BoundKind::CommonNames, &[&glob]).unwrap())
+    });
+    let snapshot = world.snapshot();
+    assert_eq!(told(&ask(&snapshot, &leaf, &[])), "admit p1999");
+    let decision = ask(&snapshot, &root.leaf("stranger"), &[]);
+    assert_eq!(told(&decision), "bounds_mismatch");
+    assert!(decision.steps.iter().len() < 70 && findings(&decision).contains("1939 more do not vouch"), "{}", findings(&decision));
 }

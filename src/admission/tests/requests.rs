@@ -170,3 +170,26 @@ fn deny_wins_then_the_highest_access() {
         assert_eq!(decision.principal.map(|principal| principal.name.to_string()).as_deref(), Some("alice"), "{what}: for the log");
     }
 }
+
+#[test]
+fn capitals_do_not_slip_past_a_deny() {
+    let root = Ca::root("root");
+    let leaf = root.leaf_with("x", |params| {
+        params.subject_alt_names = vec![
+            rcgen::SanType::DnsName("EVIL.Example.com".try_into().unwrap()),
+            rcgen::SanType::Rfc822Name("Ann@EXAMPLE.com".try_into().unwrap()),
+        ];
+    });
+    for (attribute, glob, denied) in [
+        (Attribute::DnsSan, "evil.*", true),
+        (Attribute::DnsSan, "*.EXAMPLE.com", true),
+        (Attribute::EmailSan, "Ann@example.com", true),
+        (Attribute::EmailSan, "ann@example.com", false),
+        (Attribute::CommonName, "X", false),
+    ] {
+        let deny = Permission { when: vec![(attribute.clone(), vec![glob.parse().unwrap()])], ..permission("*", None) };
+        let terms = Terms { permissions: vec![permission("*", Some(Access::Read)), deny], ..terms() };
+        let snapshot = World::default().principal("ci", terms, vec![Credential::Authority(authority(&[&root], |_| {}))]).snapshot();
+        assert_eq!(told(&ask(&snapshot, &leaf, &[])), if denied { "not_permitted" } else { "admit ci" }, "{attribute} {glob}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{KeyPair, KeyUsagePurpose};
+use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, KeyPair, KeyUsagePurpose};
 
 use super::super::testing::*;
 use super::super::*;
@@ -265,4 +265,46 @@ fn ids_tell_what_they_hit() {
     let world = World::default().revoke("serial:01");
     let listed: Vec<String> = world.snapshot().revocation.ids().map(|(id, written)| format!("{id} {written}")).collect();
     assert_eq!(listed, ["serial:01 revoked.txt:7"]);
+}
+
+#[test]
+fn partitions_of_a_crl_stand_side_by_side_and_speak_for_their_own() {
+    let root = Ca::root("root");
+    let point = |uri: &str| CrlDistributionPoint { uris: vec![uri.to_owned()] };
+    let (a, b) = (|| point("http://crl.example/a"), || point("http://crl.example/b"));
+    let leaf = |own: Option<CrlDistributionPoint>| root.leaf_with("x", |params| params.crl_distribution_points = own.into_iter().collect());
+    let (of_a, of_b, of_none) = (leaf(Some(a())), leaf(Some(b())), leaf(None));
+    let crl = |point, scope, number, serials: &[&[u8]]| {
+        let point = CrlIssuingDistributionPoint { distribution_point: point, scope };
+        root.crl_of(Some(point), number, NOW - 1, NOW + DAY, serials)
+    };
+    let world = || World::default().authority("ci", &[&root]);
+    let both = world().crl(&crl(a(), None, 1, &[&of_a.serial])).crl(&crl(b(), None, 2, &[])).snapshot();
+    assert_eq!(both.revocation.crls().count(), 2, "neither is newer than the other");
+    assert_eq!(told(&ask(&both, &of_a, &[])), "revoked");
+    assert_eq!(told(&ask(&both, &of_b, &[])), "admit ci");
+    let required = || world().crl_policy(StaleCrl::Deny, true).crl(&crl(a(), None, 1, &[])).snapshot();
+    for (what, leaf, expected) in
+        [("its own", &of_a, "admit ci"), ("another's", &of_b, "revocation_unknown"), ("nobody's", &of_none, "revocation_unknown")]
+    {
+        assert_eq!(told(&ask(&required(), leaf, &[])), expected, "{what}");
+    }
+    let of_issuers = world().crl_policy(StaleCrl::Deny, true).crl(&crl(a(), Some(CrlScope::CaCertsOnly), 1, &[])).snapshot();
+    assert_eq!(told(&ask(&of_issuers, &of_a, &[])), "revocation_unknown", "a list of CAs says nothing of leaves");
+}
+
+#[test]
+fn a_crl_is_checked_once_while_it_and_the_anchors_stay() {
+    let root = Ca::root("root");
+    let leaf = root.leaf("x");
+    let crl = root.crl(1, NOW - 1, NOW + DAY, &[&leaf.serial]);
+    let first = World::default().authority("ci", &[&root]).crl(&crl).snapshot();
+    let twin = Ca::root("root");
+    for (ca, expected) in [(&root, 1), (&twin, 0)] {
+        let mut world = World::default().authority("ci", &[ca]);
+        world.revocation = RevocationBuilder::after(&first.revocation);
+        let again = world.crl(&crl).snapshot();
+        let signed = again.revocation.crls().count() - again.revocation.crl_problems().len();
+        assert_eq!(signed, expected, "what was found out under other anchors is found out anew");
+    }
 }
