@@ -38,8 +38,10 @@ pub enum PathError {
 /// Brings a path (without query) into its normal form: unreserved characters decoded, escapes in upper case,
 /// what a path may not hold escaped, dot segments removed (RFC 3986, 5.2.4), `//` merged. An empty path is `/`.
 pub fn normalise(path: &str) -> Result<NormalPath<'_>, PathError> {
-    if path.is_empty() {
-        return Ok(NormalPath { text: Cow::Borrowed("/"), has_parameters: false, has_encoded_slash: false });
+    // RFC 9112, 3.2: the target of OPTIONS may be `*`, which no route has; an absolute form may have no path.
+    if path.is_empty() || path == "*" {
+        let text = Cow::Borrowed(if path.is_empty() { "/" } else { path });
+        return Ok(NormalPath { text, has_parameters: false, has_encoded_slash: false });
     }
     if !path.starts_with('/') {
         return Err(PathError::NotAPath);

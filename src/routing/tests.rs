@@ -70,6 +70,7 @@ fn the_most_exact_host_wins_then_the_longest_prefix() {
         ("elsewhere", "/orders", Some("any-orders")),
         ("elsewhere", "/ordersx", Some("any")),
         ("[::1]", "/orders/", Some("any-orders")),
+        ("elsewhere", "*", None),
     ];
     for (host, path, expected) in table {
         assert_eq!(found(&routes, host, path), expected, "{host} {path}");

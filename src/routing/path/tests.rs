@@ -6,6 +6,7 @@ use super::*;
 fn a_path_has_one_normal_form() {
     let table = [
         ("", "/"),
+        ("*", "*"),
         ("/", "/"),
         ("/orders/7", "/orders/7"),
         ("/a%2dB%7e", "/a-B~"),
@@ -67,7 +68,7 @@ fn a_path_without_a_normal_form_is_refused() {
         ("/public%2f%2e%2e%2fadmin", DotSegmentWithEncodedSlash),
         ("/public%2f./x", DotSegmentWithEncodedSlash),
         ("orders", NotAPath),
-        ("*", NotAPath),
+        ("*x", NotAPath),
         ("http://x/", NotAPath),
         ("/a#b", NotAPath),
         ("/a b", NotAPath),
