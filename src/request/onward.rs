@@ -51,7 +51,7 @@ impl Onward<'_> {
 
         // Ours is written behind the strip, lest `Connection: client-cert` take it away.
         let settings = &self.current.rules.identity;
-        let rendered = self.context.identity.rendered(self.grant, settings, &[]);
+        let rendered = self.context.identity.rendered(self.grant, settings, &self.context.uris);
         identity::replace(headers, rendered.as_deref(), self.needed, self.origin.address.ip());
         let scheme = if self.context.secure { "https" } else { "http" };
         self.current.rules.trust.write(headers, self.origin, self.context.address, scheme, &self.host);
