@@ -47,7 +47,6 @@ async fn no_spelling_of_a_path_reaches_what_its_route_forbids() {
         "/public/./../admin/x",
         "//admin/x",
         "/%61dmin/x",
-        "/public//../admin/x",
         "/admin//x",
         "/public/..%2fadmin/x",
         "/public/..\\admin/x",
@@ -77,6 +76,8 @@ async fn the_judged_form_is_the_forwarded_form() {
         ("/public/%7euser/%2d", "/public/~user/-"),
         ("/public/a/./b/../c", "/public/a/c"),
         ("/public//a///b", "/public/a/b"),
+        // Dot segments first (RFC 3986, 5.2.4): an empty segment is one that `..` takes away.
+        ("/public//../a", "/public/a"),
         ("/public/%c3%a9", "/public/%C3%A9"),
         ("/public/a?q=%2e%2e/&x=//", "/public/a?q=%2e%2e/&x=//"),
         ("/", "/"),
