@@ -98,8 +98,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     }
 }
 
-/// What a cut connection may still take: half of the promised 100 ms.
-const LAST_WORDS: Duration = Duration::from_millis(50);
+/// What a cut connection may still take: a quarter of the promised 100 ms.
+const LAST_WORDS: Duration = Duration::from_millis(25);
 const MAX_PENDING_RESETS: usize = 20;
 const MAX_RESETS: usize = 256;
 const MAX_STREAMS: u32 = 128;
