@@ -250,8 +250,15 @@ impl Refused {
             }
             cause = error.source();
         }
-        Self { alert, why: why.join(": ") }
+        let why = why.join(": ");
+        Self { alert: alert.or_else(|| told(&why)), why }
     }
+}
+
+/// h2 keeps of an I/O error its words only.
+fn told(why: &str) -> Option<AlertDescription> {
+    let (_, alert) = why.split_once("received fatal alert: ")?;
+    (0..=u8::MAX).map(AlertDescription::from).find(|known| alert.starts_with(&format!("{known:?}")))
 }
 
 /// Makes a request with no body for `https://localhost`.
