@@ -9,6 +9,7 @@ mod http2;
 mod identity;
 mod limits;
 mod live;
+mod origins;
 mod paths;
 mod reload;
 mod revocation;
