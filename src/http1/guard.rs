@@ -115,6 +115,10 @@ impl<IO> Guard<IO> {
                 self.scanned = 0;
                 return Ok(let_through);
             }
+            // The answer that was asked for is good, whatever stands behind it.
+            if let_through > 0 && matches!(self.state, State::Head) && self.is_unasked() {
+                return Ok(let_through);
+            }
             match &mut self.state {
                 State::Head => match self.judge_head(rest)? {
                     Some(length) => let_through += length,
@@ -133,10 +137,13 @@ impl<IO> Guard<IO> {
         }
     }
 
+    /// Says whether an upstream has nothing to answer.
+    fn is_unasked(&self) -> bool {
+        matches!(&self.side, Side::Upstream(asking) if asking.asked().is_none())
+    }
+
     fn judge_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        if let Side::Upstream(asking) = &self.side
-            && asking.asked() == None
-        {
+        if self.is_unasked() {
             return Err(Fault::Malformed("an answer that nobody asked for"));
         }
         let end = find_end(bytes, self.scanned)?;

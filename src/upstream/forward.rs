@@ -54,6 +54,15 @@ impl Pool {
         trailers: TrailerFilter,
         _admitted: &Grant,
     ) -> Result<Answer, Error> {
+        self.send(request, sent, trailers).await
+    }
+
+    pub(super) async fn send(
+        self: &Rc<Self>,
+        request: Request<Upload>,
+        sent: Option<Rc<Sent>>,
+        trailers: TrailerFilter,
+    ) -> Result<Answer, Error> {
         let timer = self.ticker.timer();
         let limit = self.upstream.settings.first_byte;
         timer.arm(limit);

@@ -6,7 +6,11 @@ mod connect;
 mod forward;
 pub mod hop_by_hop;
 mod pool;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod tls;
 pub mod tunnel;
 
