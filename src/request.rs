@@ -275,3 +275,6 @@ async fn within<T>(hold: &Hold, answer: impl Future<Output = Result<T, Failure>>
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,8 @@ pub(super) struct Guard<IO> {
     cleared: usize,
     /// So many bytes of a head in `pending` were looked at for its end.
     scanned: usize,
+    /// Found behind what was let through: told when that was taken.
+    fault: Option<Fault>,
 }
 
 enum Side {
@@ -92,7 +94,7 @@ impl<IO> Guard<IO> {
     }
 
     fn new(io: IO, head_bytes: usize, side: Side) -> Self {
-        Self { io, side, state: State::Head, head_bytes, pending: BytesMut::new(), cleared: 0, scanned: 0 }
+        Self { io, side, state: State::Head, head_bytes, pending: BytesMut::new(), cleared: 0, scanned: 0, fault: None }
     }
 
     /// Says whether bytes may be on their way that nobody will read: closing at once would take the answer
@@ -109,30 +111,41 @@ impl<IO> Guard<IO> {
     /// Judges what is at the start of `bytes`, and returns how many of them are let through.
     fn judge(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let mut let_through = 0;
+        match self.judge_each(bytes, &mut let_through) {
+            // A request whose body is at fault can still be answered; an answer like that is none.
+            Err(fault) if let_through > 0 && matches!(self.side, Side::Client(_)) => {
+                self.fault = Some(fault);
+                Ok(let_through)
+            }
+            judged => judged.map(|()| let_through),
+        }
+    }
+
+    fn judge_each(&mut self, bytes: &[u8], let_through: &mut usize) -> Result<(), Fault> {
         loop {
-            let rest = &bytes[let_through..];
+            let rest = &bytes[*let_through..];
             if rest.is_empty() {
                 self.scanned = 0;
-                return Ok(let_through);
+                return Ok(());
             }
             // The answer that was asked for is good, whatever stands behind it.
-            if let_through > 0 && matches!(self.state, State::Head) && self.is_unasked() {
-                return Ok(let_through);
+            if *let_through > 0 && matches!(self.state, State::Head) && self.is_unasked() {
+                return Ok(());
             }
             match &mut self.state {
                 State::Head => match self.judge_head(rest)? {
-                    Some(length) => let_through += length,
-                    None => return Ok(let_through),
+                    Some(length) => *let_through += length,
+                    None => return Ok(()),
                 },
                 State::Body(body) => {
                     let (length, ended) = body.advance(rest)?;
-                    let_through += length;
+                    *let_through += length;
                     if ended {
                         self.end_message();
                     }
                 }
-                State::Tunnel => return Ok(bytes.len()),
-                State::Broken | State::Wait => return Ok(let_through),
+                State::Tunnel => *let_through = bytes.len(),
+                State::Broken | State::Wait => return Ok(()),
             }
         }
     }
@@ -357,6 +370,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guard<IO> {
         loop {
             if this.hand_out(buffer) {
                 return Poll::Ready(Ok(()));
+            }
+            if let Some(fault) = this.fault.take() {
+                this.pending.clear();
+                return Poll::Ready(this.fail(fault));
             }
             match this.state {
                 State::Broken => return Poll::Ready(Ok(())),

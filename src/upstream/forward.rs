@@ -15,7 +15,6 @@ use hyper::body::Incoming;
 use super::body::{Body, BodyError, Download, Pace, Sent, TrailerFilter, Upload};
 use super::hop_by_hop;
 use super::pool::{Lease, Pool, Ready};
-use super::settings::Protocol;
 use crate::gate::Grant;
 use crate::http1::SendError;
 
@@ -114,8 +113,8 @@ impl Pool {
                         },
                     }
                 }
-                Ready::Http2(mut sender) => {
-                    let mut failed = match sender.try_send_request(self.for_http2(request)?).await {
+                Ready::Http2(mut sender, scheme) => {
+                    let mut failed = match sender.try_send_request(for_http2(request, scheme)?).await {
                         Ok(response) => return judged_http2(response).map(|response| (response, None)),
                         Err(failed) => failed,
                     };
@@ -143,19 +142,19 @@ impl Pool {
         let why = std::error::Error::source(error).map(ToString::to_string);
         tracing::warn!(upstream = &*self.upstream.settings.name, %error, why, "the upstream gave no answer");
     }
+}
 
-    /// RFC 9113, 8.3.1: the authority stands in the target, not in `Host`.
-    fn for_http2(&self, mut request: Request<Upload>) -> Result<Request<Upload>, Error> {
-        let secure = self.upstream.settings.endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::H2);
-        let authority = request.headers_mut().remove(header::HOST);
-        let authority = authority.and_then(|host| Authority::try_from(host.as_bytes()).ok()).ok_or(Error::Malformed)?;
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
-        parts.authority = Some(authority);
-        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::Malformed)?;
-        *request.version_mut() = Version::HTTP_2;
-        Ok(request)
-    }
+/// RFC 9113, 8.3.1: the authority stands in the target, not in `Host`; and nothing is said about the connection.
+fn for_http2(mut request: Request<Upload>, scheme: Scheme) -> Result<Request<Upload>, Error> {
+    let authority = request.headers_mut().remove(header::HOST);
+    request.headers_mut().remove(header::CONNECTION);
+    let authority = authority.and_then(|host| Authority::try_from(host.as_bytes()).ok()).ok_or(Error::Malformed)?;
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority);
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::Malformed)?;
+    *request.version_mut() = Version::HTTP_2;
+    Ok(request)
 }
 
 /// Takes back what HTTP/2 needed: the next endpoint may speak HTTP/1.1.

@@ -6,9 +6,9 @@ mod connect;
 mod forward;
 pub mod hop_by_hop;
 mod pool;
-#[cfg(test)]
-pub(crate) mod scripted;
 pub mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;

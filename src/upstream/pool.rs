@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::uri::Scheme;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Mutex;
@@ -52,7 +53,7 @@ struct Idle {
 /// A connection that a request may be sent on.
 pub(super) enum Ready {
     Http1(Lease),
-    Http2(http2::SendRequest<Upload>),
+    Http2(http2::SendRequest<Upload>, Scheme),
 }
 
 /// An HTTP/1.1 connection, taken out of its pool for one request.
@@ -142,12 +143,13 @@ impl Pool {
 
     async fn shared(&self, index: usize) -> Result<Ready, Error> {
         let station = &self.stations[index];
+        let scheme = if self.upstream.settings.endpoints[index].protocol.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
         if let Some(open) = station.open() {
-            return Ok(Ready::Http2(open));
+            return Ok(Ready::Http2(open, scheme));
         }
         let _opening = station.opening.lock().await;
         if let Some(open) = station.open() {
-            return Ok(Ready::Http2(open));
+            return Ok(Ready::Http2(open, scheme));
         }
         let connection = self.connect(index).await?;
         let (sender, driver) = http2::Builder::new(LocalExecutor)
@@ -165,7 +167,7 @@ impl Pool {
             let _ = driver.await;
         });
         *station.shared.borrow_mut() = Some(sender.clone());
-        Ok(Ready::Http2(sender))
+        Ok(Ready::Http2(sender, scheme))
     }
 
     async fn connect(&self, index: usize) -> Result<Connection, Error> {

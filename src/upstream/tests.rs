@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 
-use super::scripted::{Say, Scripted};
+use super::testing::{Say, Scripted};
 use super::*;
 use crate::ticker::Ticker;
 

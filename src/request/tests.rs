@@ -1,0 +1,326 @@
+//! Requests from the first byte to the last, in memory: a client's bytes in, what the upstream read, and what
+//! the client heard. Who is admitted is tested elsewhere: these routes ask nobody, or everybody.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use super::*;
+use crate::admission::{AllowlistBuilder, Revocation, RouteScope, Snapshot};
+use crate::clock::Clock;
+use crate::failure;
+use crate::gate::Asker;
+use crate::http1::{self, Ending, EndingKind, Exchange};
+use crate::limits::Limits;
+use crate::log;
+use crate::routing::Routes;
+use crate::upstream::testing::{Say, Scripted};
+use crate::upstream::{Settings, Upstreams};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+struct Never;
+
+impl Ending for Never {
+    fn poll_ending(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<EndingKind> {
+        std::task::Poll::Pending
+    }
+}
+
+fn local<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, test)
+}
+
+fn route(path: &str, auth: RouteAuth) -> Route {
+    let name = path.trim_matches('/');
+    Route {
+        scope: RouteScope { name: name.into(), auth, csrf: false },
+        upstream: "scripted".into(),
+        hosts: Vec::new(),
+        path: path.into(),
+        upgrades: vec!["websocket".into()],
+        rules: Vec::new(),
+        case_sensitive: true,
+        keep_encoded_slash: false,
+        judge_without_parameters: false,
+        policy: "".into(),
+    }
+}
+
+/// A worker in front of one upstream, with an open route and a closed one.
+fn context(upstream: Settings, limits: Limits) -> Rc<Context> {
+    let snapshot = Arc::new(Snapshot {
+        generation: 1,
+        allowlist: AllowlistBuilder::default().finish(),
+        revocation: Revocation::default(),
+        clock_skew: 0,
+    });
+    let mut plain = route("/plain", RouteAuth::None);
+    plain.upgrades.clear();
+    let rules = Rules {
+        generation: 1,
+        snapshot: Arc::clone(&snapshot),
+        routes: Routes::compile(vec![route("/open", RouteAuth::None), plain, route("/closed", RouteAuth::Required)]).unwrap(),
+        upstreams: Upstreams::compile(vec![upstream], None).unwrap(),
+        limits,
+        trust: Default::default(),
+        identity: Default::default(),
+        listeners: Vec::new(),
+    };
+    let metrics = Metrics::new(1);
+    let gate = Gate::new(Clock::fixed(1_800_000_000), Arc::clone(&metrics), snapshot);
+    let off = log::Settings { destination: log::Destination::Off, ..log::Settings::default() };
+    let log = AccessLog::open(off, Arc::default()).unwrap();
+    let address = ClientAddress::Settled([192, 0, 2, 7].into());
+    let asker = Asker { listener: "edge".into(), peer: None, connection: 1 };
+    let standing = Standing::open(&gate, None, address, asker, true).unwrap();
+    let worker = Worker::new(gate, Arc::clone(&metrics), Rc::new(log), Ticker::new(), Arc::default(), Arc::new(rules));
+    Rc::new(Context {
+        worker,
+        standing,
+        address,
+        sni: None,
+        listener: "edge".into(),
+        names: Arc::default(),
+        uris: Arc::default(),
+        secure: true,
+        http2: false,
+        identity: identity::Remembered::new(metrics),
+    })
+}
+
+/// Opens a connection to the worker.
+fn connect(context: &Rc<Context>) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let limits = Limits::default();
+    let settings = http1::Settings {
+        head: limits.head,
+        idle: limits.idle,
+        progress: limits.body_progress,
+        head_bytes: limits.head_bytes,
+        ticker: Rc::clone(&context.worker.ticker),
+        refusal: Rc::new(failure::refusal),
+    };
+    let context = Rc::clone(context);
+    tokio::task::spawn_local(http1::Hyper::serve(theirs, move |request| serve(Rc::clone(&context), request), settings, Never));
+    ours
+}
+
+/// Sends one request that ends its connection, and returns all that comes back.
+async fn ask(context: &Rc<Context>, request: &str) -> String {
+    let mut client = connect(context);
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).await.unwrap();
+    String::from_utf8(heard).unwrap()
+}
+
+async fn front(script: impl Fn(&str) -> Say + 'static) -> (Rc<Context>, Scripted) {
+    let upstream = Scripted::start(script).await;
+    (context(upstream.settings.clone(), Limits::default()), upstream)
+}
+
+fn get(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n{fields}\r\n")
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn a_request_reaches_its_upstream_without_what_concerned_one_hop() {
+    local(async {
+        let (context, upstream) = front(|_| Say::Bytes(OK.into())).await;
+        let fields = "Keep-Alive: 5\r\nProxy-Authorization: x\r\nTE: trailers, gzip\r\nX-Own: y\r\nConnection: x-own\r\nAccept: */*\r\n\
+            X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nClient-Cert: :AAAA:\r\nX-Forwarded-Client-Cert: Hash=00\r\nssl_client_verify: SUCCESS\r\n\
+            X-Request-Id: mine-1\r\nTraceparent: 00-1-2-01\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n";
+        let answer = ask(&context, &get("/open/a/../b%41?q=%2e", fields)).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+        let seen = upstream.seen.borrow()[0].clone();
+        assert!(seen.starts_with("GET /open/bA?q=%2e HTTP/1.1\r\n"), "{seen}");
+        for kept in [
+            "host: a.example\r\n",
+            "accept: */*\r\n",
+            "x-request-id: mine-1\r\n",
+            "traceparent: 00-1-2-01\r\n",
+            "x-forwarded-for: 192.0.2.7\r\n",
+        ] {
+            assert!(seen.contains(kept), "{kept} is missing in {seen}");
+        }
+        for gone in ["keep-alive", "proxy-", "x-own", "6.6.6.6", "cert", "ssl_client", "upgrade", "http2-settings", "gzip"] {
+            assert!(!seen.contains(gone), "{gone} is in {seen}");
+        }
+    });
+}
+
+#[test]
+fn what_must_not_be_forwarded_never_is() {
+    let refused = [
+        (get("/open", "Connection: host\r\n"), 400),
+        (get("/open", "Connection: x-forwarded-client-cert\r\n"), 400),
+        (get("/open", "Connection: Client-Cert\r\nClient-Cert: :AAAA:\r\n"), 400),
+        (get("/open", "Host: b.example\r\n"), 400),
+        (get("/open", "Expect: 200-ok\r\n"), 417),
+        (get("http://b.example/open", ""), 400),
+        (get("/open/%00", ""), 400),
+        (get("/open/%5c..", ""), 400),
+        (get("/open/..;/x", ""), 400),
+        (get("/closed", ""), 401),
+        (get("/nowhere", ""), 401),
+        (get("/open", "Upgrade: chat\r\nConnection: upgrade\r\n"), 400),
+        (get("/open", "Upgrade: websocket\r\nConnection: upgrade\r\n"), 400),
+        (get("/plain", "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400),
+        ("TRACE /open HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(), 405),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nConnection: close\r\n\r\n".into(), 401),
+        ("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(), 400),
+        ("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello".into(), 400),
+        ("GET /open HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n".into(), 400),
+        ("GET /open HTTP/1.1\nHost: a\n\n".into(), 400),
+        (format!("GET /open HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(70_000)), 431),
+    ];
+    local(async {
+        let (context, upstream) = front(|_| Say::Bytes(OK.into())).await;
+        for (request, expected) in refused {
+            let answer = ask(&context, &request).await;
+            assert_eq!(status(&answer), expected, "{request:?}: {answer}");
+            assert!(answer.contains(r#"{"error":{"code":""#), "{request:?}: {answer}");
+        }
+        assert!(upstream.seen.borrow().is_empty(), "{:?}", upstream.seen.borrow());
+    });
+}
+
+#[test]
+fn a_bad_chunk_never_ends_cleanly_at_the_upstream() {
+    local(async {
+        let (context, upstream) = front(|_| Say::Bytes(OK.into())).await;
+        let head = "POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for body in ["5\r\nhelloX", "5\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\r\nClient-Cert : x\r\n\r\n", "z\r\n"] {
+            let answer = ask(&context, &format!("{head}{body}")).await;
+            assert_eq!(status(&answer), 400, "{body:?}: {answer}");
+        }
+        assert!(upstream.seen.borrow().is_empty(), "{:?}", upstream.seen.borrow());
+    });
+}
+
+#[test]
+fn bodies_and_trailers_pass_and_trailers_claim_nothing() {
+    local(async {
+        let answer =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nSet-Cookie: a\r\n\r\n";
+        let (context, upstream) = front(move |_| Say::Bytes(answer.into())).await;
+        let request = "PUT /open HTTP/1.1\r\nHost: a\r\nConnection: close, te\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, x-other\r\n\r\n\
+            5\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 7\r\nX-Forwarded-Client-Cert: Hash=00\r\nClient_Cert: x\r\nContent-Length: 5\r\n\r\n";
+        let heard = ask(&context, request).await;
+        assert!(heard.contains("2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n"), "{heard}");
+        let seen = upstream.seen.borrow()[0].clone();
+        assert!(seen.contains("hello") && seen.contains(" world") && seen.contains("x-sum: 7\r\n"), "{seen}");
+        assert!(!seen.to_lowercase().contains("cert") && !seen.contains("content-length"), "{seen}");
+    });
+}
+
+#[test]
+fn a_large_body_is_refused_and_not_taken_for_whole() {
+    local(async {
+        let upstream = Scripted::start(|_| Say::Bytes(OK.into())).await;
+        let context = context(upstream.settings.clone(), Limits { body_bytes: Some(8), ..Limits::default() });
+        let known = "POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123456789";
+        let chunked = "POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n123456789\r\n0\r\n\r\n";
+        for request in [known, chunked] {
+            assert_eq!(status(&ask(&context, request).await), 413, "{request}");
+        }
+        assert!(upstream.seen.borrow().is_empty());
+    });
+}
+
+#[test]
+fn an_upstream_that_fails_is_told_apart_from_one_that_is_not_there() {
+    local(async {
+        for (say, expected) in [("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 502), ("", 502)] {
+            let (context, _upstream) = front(move |_| Say::Last(say.into())).await;
+            assert_eq!(status(&ask(&context, &get("/open", "")).await), expected, "{say:?}");
+        }
+        let gone = Settings { name: "scripted".into(), endpoints: vec!["unix:/nonexistent".parse().unwrap()], ..Settings::default() };
+        assert_eq!(status(&ask(&context(gone, Limits::default()), &get("/open", "")).await), 503);
+        let upstream = Scripted::start(|_| Say::Nothing).await;
+        let slow = Settings { first_byte: std::time::Duration::from_millis(1), ..upstream.settings.clone() };
+        assert_eq!(status(&ask(&context(slow, Limits::default()), &get("/open", "")).await), 504);
+        // A truncated answer ends with the connection, not with its last chunk.
+        let (context, _upstream) = front(|_| Say::Last("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n".into())).await;
+        let heard = ask(&context, "GET /open HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(heard.contains("ok") && !heard.contains("0\r\n\r\n"), "{heard}");
+    });
+}
+
+#[test]
+fn a_websocket_opens_a_tunnel_only_behind_the_right_answer() {
+    let offer = "GET /open HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let switch = |accept: &str| {
+        format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n")
+    };
+    local(async {
+        let right = switch("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        let (context, upstream) = front(move |_| Say::Echo(right.clone())).await;
+        let mut client = connect(&context);
+        client.write_all(offer.as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"\r\n\r\n") {
+            heard.push(client.read_u8().await.unwrap());
+        }
+        assert_eq!(status(&String::from_utf8_lossy(&heard)), 101);
+        for piece in ["\x00\x01GET / HTTP/1.1\r\n\r\n", "once more"] {
+            client.write_all(piece.as_bytes()).await.unwrap();
+            let mut back = vec![0; piece.len()];
+            client.read_exact(&mut back).await.unwrap();
+            assert_eq!(back, piece.as_bytes());
+        }
+        assert!(upstream.seen.borrow()[0].contains("upgrade: WebSocket\r\n"), "{:?}", upstream.seen.borrow());
+
+        for wrong in [
+            switch("s3pPLMBiTxaQ9kYGzzhZRbK+xOO="),
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n".into(),
+        ] {
+            let (context, _upstream) = front(move |_| Say::Echo(wrong.clone())).await;
+            let mut client = connect(&context);
+            client.write_all(format!("{offer}{}", get("/open", "")).as_bytes()).await.unwrap();
+            let mut heard = [0; 12];
+            client.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, b"HTTP/1.1 502");
+        }
+    });
+}
+
+#[test]
+fn requests_follow_one_another_on_one_connection() {
+    local(async {
+        let (context, upstream) = front(|_| Say::Bytes(OK.into())).await;
+        let next = "POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+        let missing = "GET /closed HTTP/1.1\r\nHost: a\r\n\r\n";
+        let heard = ask(&context, &format!("{next}{next}{missing}{next}{}", get("/open", ""))).await;
+        let statuses: Vec<u16> = heard.split("HTTP/1.1").skip(1).map(|answer| status(&format!("HTTP/1.1{answer}"))).collect();
+        assert_eq!(statuses, [200, 200, 401, 200, 200], "{heard}");
+        assert_eq!((upstream.seen.borrow().len(), upstream.connections.get()), (4, 1));
+    });
+}
+
+#[test]
+fn expectations_are_met_once_somebody_wants_the_body() {
+    local(async {
+        let (context, upstream) = front(|_| Say::Bytes(OK.into())).await;
+        let mut client = connect(&context);
+        client.write_all(b"POST /open HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await.unwrap();
+        let mut interim = [0; 25];
+        client.read_exact(&mut interim).await.unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        client.write_all(b"hello").await.unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        assert!(!upstream.seen.borrow()[0].contains("expect"));
+        let denied = ask(&context, "POST /closed HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+        assert_eq!(status(&denied), 401, "{denied}");
+    });
+}
