@@ -15,7 +15,7 @@ use crate::pki::{Certificate, files};
 use crate::routing::HostPattern;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exits with 0 when `run` would start, with 1 when there are problems, with 3 when the file cannot be read.")]
+#[command(after_help = "Exits with 0 when `run` would start, with 3 when there are problems.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     config: load::Config,
@@ -23,11 +23,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
     let path = &arguments.config.path;
-    // A file that is not there is another mistake than one that is wrong.
-    fs::metadata(path).map_err(|error| Failure::file(path, error))?;
     let (report, exit) = match config::load(path) {
         Ok(loaded) => (Report { ok: true, problems: loaded.warnings.clone(), summary: Some(Summary::of(&loaded)) }, Exit::Done),
-        Err(problems) => (Report { ok: false, problems, summary: None }, Exit::Refused),
+        Err(problems) => (Report { ok: false, problems, summary: None }, Exit::Local),
     };
     output.answer(&report, &report);
     Ok(exit)
@@ -249,7 +247,7 @@ impl fmt::Display for Summary {
         for Revoked { id, written, hits } in &self.revoked {
             let mut line = format!("revoked {id} ({written}): ");
             match hits.as_slice() {
-                [] => line.push_str("hits no certificate that the configuration names"),
+                [] => line.push_str("warning: hits no certificate that the configuration names"),
                 hits => write!(line, "hits {}", hits.join("; "))?,
             }
             writeln!(f, "{line}")?;

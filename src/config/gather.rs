@@ -144,7 +144,11 @@ impl Gathering<'_, '_> {
 
     fn pins_of(&mut self, planned: &PlannedPrincipal, source: &Planned, credentials: &mut Vec<(Credential, Provenance)>) {
         let allow_any_eku = planned.principal.terms.allow_any_eku;
-        let name = planned.principal.name.to_string();
+        // In a label: principals by name only where the monitor may tell names.
+        let name = match self.plan.file.monitor.as_ref().is_some_and(|monitor| monitor.names) {
+            true => planned.principal.name.to_string(),
+            false => planned.principal.id.to_string(),
+        };
         match source {
             Planned::File(path, span) => {
                 let password = planned.password_file.as_deref();

@@ -1,10 +1,10 @@
 //! The command line, as a user meets it: quickstart, check, explain, cert inspect; exit codes and bad input.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::support::{Identity, Leaf, TestUpstream, Workspace};
+use crate::support::{Identity, Leaf, TestUpstream, Workspace, eventually};
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
@@ -206,4 +206,55 @@ fn run_refuses_to_start_on_a_broken_configuration_and_says_why() {
     assert_eq!(workspace.run(&["run", "-c", "absent.toml"]).status.code(), Some(3));
     assert_eq!(workspace.run(&["run", "--nonsense"]).status.code(), Some(2));
     assert!(!workspace.path("monitor.sock").exists());
+}
+
+#[test]
+fn an_address_in_use_is_a_matter_of_the_network_and_json_tells_failures_too() {
+    let workspace = Workspace::new();
+    assert_eq!(json(&workspace.run(&["--json", "explain", "absent.pem"]))["error"]["code"], "local");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    workspace.allow("somebody", &Leaf::new("somebody").self_signed());
+    workspace.write("portcullis.toml", Workspace::config("require", "http://127.0.0.1:1", "").replace("127.0.0.1:0", &address));
+    let output = workspace.run(&["run"]);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+    assert!(text(&output).contains("listener edge: cannot listen on"), "{}", text(&output));
+}
+
+#[tokio::test]
+async fn signals_reload_and_drain_and_the_log_is_json() {
+    let upstream = TestUpstream::start().await;
+    let mut proxy = Workspace::new().start_with_somebody(&Workspace::config("require", &upstream.url(), ""));
+    assert!(proxy.log().contains("\"listening\""), "{}", proxy.log());
+    proxy.signal("HUP");
+    eventually("the reload is counted", || proxy.metric("portcullis_reload_total{result=\"unchanged\"}") == Some(1.0));
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait(), Some(0));
+    eventually("the last line is out", || proxy.log().contains("\"drained\""));
+    for line in proxy.log().lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "no JSON: {line}");
+    }
+}
+
+#[test]
+fn the_echo_tells_what_it_was_asked() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["echo", "--json", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("echo");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let echo = Killed(child);
+    let mut said = String::new();
+    while !said.ends_with("}\n") {
+        assert_ne!(stdout.read_line(&mut said).expect("text"), 0, "it ended after {said}");
+    }
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let mut stream = std::net::TcpStream::connect(said["listening"].as_str().expect("an address")).expect("connect");
+    stream.write_all(b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").expect("write");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let body: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a head").1).expect("JSON");
+    assert_eq!((body["method"].as_str(), body["path"].as_str()), (Some("GET"), Some("/a")));
+    drop(echo);
 }

@@ -5,6 +5,7 @@
 mod addresses;
 mod agreement;
 mod commands;
+mod explain;
 mod http2;
 mod identity;
 mod limits;

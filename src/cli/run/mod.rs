@@ -75,8 +75,9 @@ impl Proxy {
         let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), installer(&running, &log, settings));
         let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
         let monitor = settings.monitor.as_ref().map(|address| {
+            let names = settings.monitor_names;
             let report = reloader.reporter();
-            let view = View { metrics, drain, policy: Box::new(move || policy(report().status)) };
+            let view = View { metrics, drain, policy: Box::new(move || policy(report().status, names)) };
             Monitor::start(address, view).map_err(cannot_listen)
         });
         let proxy = Self { runtime, signals, running, reloader, monitor: monitor.transpose()?, drain: starter, log, operational };
@@ -189,8 +190,9 @@ fn installer(running: &Arc<Running>, log: &AccessLog, settings: &Settings) -> im
     }
 }
 
-/// Tells the monitor where the rules in force came from.
-fn policy(status: Status) -> Policy {
+/// Tells the monitor where the rules in force came from. What is wrong with a file of an allowlist directory would tell a
+/// principal's name: only where `names` allows it.
+fn policy(status: Status, names: bool) -> Policy {
     let source =
         |source: SourceStatus| Source { name: source.name, last_good: source.last_good.map(|time| time.as_secs()), error: source.error };
     Policy { hash: status.hash, entries: status.entries as u64, sources: status.sources.into_iter().map(source).collect() }
