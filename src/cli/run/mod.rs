@@ -193,7 +193,10 @@ fn installer(running: &Arc<Running>, log: &AccessLog, settings: &Settings) -> im
 /// Tells the monitor where the rules in force came from. What is wrong with a file of an allowlist directory would tell a
 /// principal's name: only where `names` allows it.
 fn policy(status: Status, names: bool) -> Policy {
-    let source =
-        |source: SourceStatus| Source { name: source.name, last_good: source.last_good.map(|time| time.as_secs()), error: source.error };
+    let source = |source: SourceStatus| Source {
+        name: source.name,
+        last_good: source.last_good.map(|time| time.as_secs()),
+        error: source.error.map(|error| if names { error } else { "the log says what is wrong with it".to_owned() }),
+    };
     Policy { hash: status.hash, entries: status.entries as u64, sources: status.sources.into_iter().map(source).collect() }
 }
