@@ -1,8 +1,8 @@
 //! `portcullis run`: puts the parts together, says when it is ready, and waits for signals. `quickstart` runs the
 //! same proxy in its own process.
 
-mod notify;
 mod operational;
+mod systemd;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl Proxy {
                 reloader.reload();
                 log.reopen();
             }
-            notify::tell("STOPPING=1");
+            systemd::tell("STOPPING=1");
             tracing::info!("draining: no new connections; requests under way may finish");
             // The reloader goes on until the process ends: a removal counts for what is being drained, too.
             drain.start();
@@ -135,7 +135,7 @@ impl Proxy {
             tracing::info!(address = %monitor.bound(), "the monitor listens");
             monitor.ready(self.bound().to_vec());
         }
-        notify::tell("READY=1");
+        systemd::tell("READY=1");
     }
 }
 
