@@ -241,8 +241,8 @@ impl Compiler<'_> {
         if told.file != self.plan.file.document.name {
             return told;
         }
-        let named = self.plan.file.principals.iter().map(|entry| entry.name.span);
-        let span = named.filter(|span| self.plan.file.document.line(span.start) <= told.line).next_back();
+        let mut named = self.plan.file.principals.iter().map(|entry| entry.name.span);
+        let span = named.rfind(|span| self.plan.file.document.line(span.start) <= told.line);
         span.map_or(told.clone(), |span| self.plan.file.problem(span, told.message))
     }
 }

@@ -323,3 +323,6 @@ const BURST: Duration = Duration::from_millis(10);
 const QUIET: Duration = Duration::from_millis(1);
 /// How long a file may keep changing before that is an error.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;

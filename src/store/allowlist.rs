@@ -289,7 +289,7 @@ fn read_file(spec: ListSpec<'_>, reading: &Reading) -> Parsed<(Roster, Vec<Sourc
     let file: Arc<str> = spec.path.display().to_string().into();
     let mut builder = RosterBuilder::default();
     for entry in &listing.entries {
-        add_entry(&mut builder, spec.terms, &stem, &file, entry).map_err(refused)?;
+        add_entry(&mut builder, spec.terms, &stem, &file, entry, &listing.entries).map_err(refused)?;
     }
     let warnings = listing.warnings.iter().map(|(line, why)| SourceError::new(spec.path, *line, why.clone())).collect();
     Ok((builder.finish(), warnings))
@@ -301,6 +301,7 @@ fn add_entry(
     stem: &PrincipalName,
     file: &Arc<str>,
     entry: &Entry,
+    all: &[Entry],
 ) -> Result<(), FileError> {
     let provenance = Provenance { file: Arc::clone(file), line: entry.line };
     let wrong = |why: String| FileError { line: entry.line, why };
@@ -308,12 +309,20 @@ fn add_entry(
         let hex = entry.pin.fingerprint.to_string();
         let name: PrincipalName = format!("{stem}/{}", &hex[..16]).parse().map_err(|why| wrong(format!("{stem} {why}")))?;
         return match builder.add_pin(&name, terms, entry.pin, &provenance) {
-            // The same certificate twice is one: its name is made of it.
-            Err(conflict) if conflict.kind != "name" => Err(wrong(conflict_words(&conflict))),
-            Ok(()) | Err(_) => Ok(()),
+            // The same certificate twice is one.
+            Err(conflict) if at_line(all, conflict.first.line).is_some_and(|first| first.pin.fingerprint == entry.pin.fingerprint) => {
+                Ok(())
+            }
+            Err(conflict) => Err(wrong(conflict_words(&conflict))),
+            Ok(()) => Ok(()),
         };
     };
     builder.add_pin(name, terms, entry.pin, &provenance).map_err(|conflict| wrong(conflict_words(&conflict)))
+}
+
+/// Entries stand in the order of their lines.
+fn at_line(entries: &[Entry], line: u32) -> Option<&Entry> {
+    entries.binary_search_by_key(&line, |entry| entry.line).ok().and_then(|at| entries.get(at))
 }
 
 /// Refuses to lose too much at once: more likely a mistake with the file than a decision about clients.
