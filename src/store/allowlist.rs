@@ -305,19 +305,22 @@ fn add_entry(
 ) -> Result<(), FileError> {
     let provenance = Provenance { file: Arc::clone(file), line: entry.line };
     let wrong = |why: String| FileError { line: entry.line, why };
-    let Some(name) = &entry.name else {
-        let hex = entry.pin.fingerprint.to_string();
-        let name: PrincipalName = format!("{stem}/{}", &hex[..16]).parse().map_err(|why| wrong(format!("{stem} {why}")))?;
-        return match builder.add_pin(&name, terms, entry.pin, &provenance) {
-            // The same certificate twice is one.
-            Err(conflict) if at_line(all, conflict.first.line).is_some_and(|first| first.pin.fingerprint == entry.pin.fingerprint) => {
-                Ok(())
-            }
-            Err(conflict) => Err(wrong(conflict_words(&conflict))),
-            Ok(()) => Ok(()),
-        };
+    let mut add = |name: &str| {
+        let name: PrincipalName = name.parse().map_err(|why| wrong(format!("`{name}` {why}")))?;
+        Ok(builder.add_pin(&name, terms, entry.pin, &provenance))
     };
-    builder.add_pin(name, terms, entry.pin, &provenance).map_err(|conflict| wrong(conflict_words(&conflict)))
+    if let Some(name) = &entry.name {
+        return add(name.as_str())?.map_err(|conflict| wrong(conflict_words(&conflict)));
+    }
+    let hex = entry.pin.fingerprint.to_string();
+    match add(&format!("{stem}/{}", &hex[..16]))? {
+        Ok(()) => Ok(()),
+        // The same certificate twice is one.
+        Err(conflict) if at_line(all, conflict.first.line).is_some_and(|first| first.pin == entry.pin) => Ok(()),
+        // Sixteen digits are enough to tell certificates apart, unless somebody made two that share them.
+        Err(conflict) if conflict.kind == "name" => add(&format!("{stem}/{hex}"))?.map_err(|conflict| wrong(conflict_words(&conflict))),
+        Err(conflict) => Err(wrong(conflict_words(&conflict))),
+    }
 }
 
 /// Entries stand in the order of their lines.
