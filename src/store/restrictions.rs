@@ -51,6 +51,7 @@ pub struct Restrictions {
     held: BTreeMap<PathBuf, Held>,
     crls: Vec<HeldCrl>,
     saved: Option<Fingerprint>,
+    looked: bool,
 }
 
 /// What a look at everything that restricts found.
@@ -126,6 +127,10 @@ impl Restrictions {
     /// Looks at everything again.
     pub fn look(&mut self, round: &mut Round<'_>, revoked: &Revoked, now: Instant) -> Found {
         let mut found = Found::default();
+        // Whoever starts with a configuration means what it says; what its files say is another matter.
+        if !std::mem::replace(&mut self.looked, true) {
+            self.held.remove(&revoked.file);
+        }
         let mut own: Vec<Entry> = revoked.ids.iter().cloned().map(Entry::Id).collect();
         own.extend(revoked.files.iter().cloned().map(Entry::File));
         own.extend(revoked.crls.iter().cloned().map(Entry::Crls));
