@@ -9,7 +9,6 @@ use super::bounds::OutOfBounds;
 use super::chain::{Found, Issuer as PathIssuer, Path};
 use super::crl::Status;
 use super::decision::{Denial, Horizon, Step, Steps};
-use super::revocation::{Issuer, Revocation};
 use super::snapshot::Snapshot;
 use super::trust::{Listed, Trust};
 use crate::pki::{Certificate, Validity};
@@ -57,7 +56,7 @@ impl<'a> Authorities<'a> {
                 Status::Revoked(why) => Some(why),
                 Status::Clean | Status::Unknown(_) => None,
             };
-            by_crl.or_else(|| revoked_by_id(&self.snapshot.revocation, self.leaf, &path.issuers))
+            by_crl.or_else(|| revoked_by_id(self.snapshot, self.leaf, &path.issuers))
         })
     }
 
@@ -171,7 +170,7 @@ impl<'a> Authorities<'a> {
         let revoked = |why| fails(Stage::Revocation, Denial::Revoked, why);
         for (at, issuer) in path.issuers.iter().enumerate() {
             let above = &path.issuers[at + 1..];
-            if let Some(why) = revoked_by_id(&self.snapshot.revocation, &issuer.certificate, above) {
+            if let Some(why) = revoked_by_id(self.snapshot, &issuer.certificate, above) {
                 return revoked(format!("{:?} on the path: {why}", issuer.certificate.subject.rfc2253()));
             }
         }
@@ -214,10 +213,11 @@ pub(super) fn validity(certificate: &Certificate, now: UnixTime, skew: u64, hori
 }
 
 /// Looks a path member up among ids, in the light of the CAs above it. `above` is empty for an anchor.
-fn revoked_by_id(revocation: &Revocation, member: &Certificate, above: &[PathIssuer]) -> Option<String> {
-    let key = above.first().map_or(&member.spki_pin, |issuer| &issuer.certificate.spki_pin);
-    // An anchor's own issuer is nobody's business, but for one that issued itself.
-    let issuer = if above.is_empty() && !member.is_self_issued() { Issuer::Unasked } else { Issuer::Key(key) };
+fn revoked_by_id(snapshot: &Snapshot, member: &Certificate, above: &[PathIssuer]) -> Option<String> {
+    let revocation = &snapshot.revocation;
+    // An anchor's own issuer stands on no path.
+    let key = above.first().map(|issuer| issuer.certificate.spki_pin).or_else(|| snapshot.issuer_of(member));
+    let issuer = snapshot.issuer(key.as_ref());
     let everywhere = revocation.issuer_hit(member, issuer);
     let by_key = |certificate: &Arc<Certificate>, below| revocation.anchor_hit(&certificate.spki_pin, member, issuer, below);
     everywhere

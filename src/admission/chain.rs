@@ -281,6 +281,9 @@ fn issues_nothing(certificate: &Certificate) -> Option<&'static str> {
         Some("has a keyUsage without keyCertSign")
     } else if super::conditions::weak_key(certificate).is_some() {
         Some("has a key that is too weak, too large or of an unknown kind")
+    } else if !certificate.canonical {
+        // Spelled otherwise it would have another fingerprint, and slip past an id that revokes it.
+        Some("is not encoded in canonical DER")
     } else {
         None
     }

@@ -1,6 +1,6 @@
 //! Revocation: everything that takes a certificate off, whatever lists it. Ids here; CRLs in `crl.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::allowlist::Allowlist;
@@ -18,6 +18,8 @@ pub struct Revocation {
     /// A principal's ids bind every principal with the same anchor key.
     by_anchor_key: HashMap<SpkiPin, IdSet>,
     by_principal: HashMap<Box<str>, IdSet>,
+    /// Every serial that some id gives with its issuer.
+    issued_serials: HashSet<Box<[u8]>>,
     pub(super) crls: Crls,
 }
 
@@ -42,7 +44,7 @@ struct IdSet {
     serials: HashMap<Box<[u8]>, u32>,
     serials_of_issuers: HashMap<(Box<[u8]>, SpkiPin), u32>,
     /// The serials among `serials_of_issuers`, for those whose issuer's key is not known.
-    issued_serials: HashMap<Box<[u8]>, u32>,
+    issued_serials: HashMap<Box<[u8]>, Vec<(SpkiPin, u32)>>,
     sha1s: HashMap<[u8; 20], u32>,
     spkis: HashMap<SpkiPin, u32>,
     subject_key_ids: HashMap<Box<[u8]>, u32>,
@@ -54,8 +56,8 @@ pub(super) enum Issuer<'a> {
     Key(&'a SpkiPin),
     /// Another question will say.
     Unasked,
-    /// No configured CA signed it: a pin's issuer may be nobody we know.
-    Unknown,
+    /// No configured CA signed it, these being their keys: its issuer is nobody we know.
+    NotAmong(&'a HashSet<SpkiPin>),
 }
 
 /// Which serials without an issuer count.
@@ -109,6 +111,11 @@ impl RevocationBuilder {
     }
 
     fn entry(&mut self, id: RevokedId, written: Provenance) -> u32 {
+        for target in &id.targets {
+            if let Target::SerialOfIssuer(serial, _) = target {
+                self.revocation.issued_serials.insert(serial.clone());
+            }
+        }
         self.revocation.entries.push(Entry { id, written });
         u32::try_from(self.revocation.entries.len() - 1).unwrap_or(u32::MAX)
     }
@@ -134,7 +141,7 @@ impl Revocation {
     pub fn id_hits(id: &RevokedId, certificate: &Certificate) -> bool {
         let mut set = IdSet::default();
         set.insert(id, 0);
-        set.hit(certificate, Issuer::Unknown, Serials::Counted).is_some()
+        set.hit(certificate, Issuer::NotAmong(&HashSet::new()), Serials::Counted).is_some()
     }
 
     /// Looks a leaf up among the ids that hold everywhere; those of an issuer left aside.
@@ -142,10 +149,9 @@ impl Revocation {
         self.describe(self.everywhere.hit(leaf, Issuer::Unasked, Serials::Counted))
     }
 
-    /// Tells whether an id could hit a leaf of this serial by its issuer: only then is it worth finding out who that is.
-    pub(super) fn asks_for_issuer(&self, principal: &PrincipalName, leaf: &Certificate) -> bool {
-        let mut sets = self.principal_set(principal).into_iter().chain([&self.everywhere]);
-        sets.any(|set| set.issued_serials.contains_key(&leaf.serial))
+    /// Tells whether some id could hit a certificate of this serial by its issuer: only then is it worth finding out who that is.
+    pub(super) fn asks_for_issuer(&self, certificate: &Certificate) -> bool {
+        self.issued_serials.contains(&certificate.serial)
     }
 
     /// Looks a leaf up among a principal's own ids, and among all ids of its issuer.
@@ -186,7 +192,7 @@ impl IdSet {
                 Target::Serial(serial) => drop(self.serials.insert(serial.clone(), entry)),
                 Target::SerialOfIssuer(serial, issuer) => {
                     self.serials_of_issuers.insert((serial.clone(), *issuer), entry);
-                    self.issued_serials.insert(serial.clone(), entry);
+                    self.issued_serials.entry(serial.clone()).or_default().push((*issuer, entry));
                 }
                 Target::Sha1(sha1) => drop(self.sha1s.insert(*sha1, entry)),
                 Target::Spki(pin) => drop(self.spkis.insert(*pin, entry)),
@@ -226,7 +232,10 @@ impl IdSet {
             Issuer::Unasked => None,
             Issuer::Key(key) => self.serials_of_issuers.get(&(certificate.serial.clone(), *key)).copied(),
             // Closed, not open: the serial fits, and nobody can tell us that the issuer does not.
-            Issuer::Unknown => self.issued_serials.get(&certificate.serial).copied(),
+            Issuer::NotAmong(keys) => {
+                let issued = self.issued_serials.get(&certificate.serial)?;
+                issued.iter().find(|(key, _)| !keys.contains(key)).map(|(_, entry)| *entry)
+            }
         }
     }
 }

@@ -67,14 +67,24 @@ impl Snapshot {
         &principal.terms.gateway_ips
     }
 
-    /// Tells whether a configured CA signed a leaf, or it signed itself: by whose key, then.
-    fn issuer_of(&self, leaf: &Certificate) -> Option<SpkiPin> {
+    /// Finds by whose key a certificate without a path is signed: its own, or a configured CA's. Looked for only where some id
+    /// asks for it, since it takes signatures.
+    pub(super) fn issuer_of(&self, leaf: &Certificate) -> Option<SpkiPin> {
+        if !self.revocation.asks_for_issuer(leaf) {
+            return None;
+        }
         if leaf.is_self_issued() && leaf.is_signed_by(leaf.spki()) {
             return Some(leaf.spki_pin);
         }
         let trust = &self.allowlist.trust;
         let named = trust.by_subject(&leaf.issuer.der).iter().map(|known| &trust.known(*known).certificate);
         named.take(MOST_ISSUERS).find(|issuer| leaf.is_signed_by(issuer.spki())).map(|issuer| issuer.spki_pin)
+    }
+}
+
+impl Snapshot {
+    pub(super) fn issuer<'a>(&'a self, key: Option<&'a SpkiPin>) -> Issuer<'a> {
+        key.map_or(Issuer::NotAmong(self.allowlist.trust.keys()), Issuer::Key)
     }
 }
 
@@ -167,9 +177,8 @@ impl Question<'_> {
             return Err(self.steps.failed(rule, format!("unfit to be a pin: {why}"), Denial::Unsuitable));
         }
         let revocation = &self.snapshot.revocation;
-        let key = if revocation.asks_for_issuer(&principal.name, leaf) { self.snapshot.issuer_of(leaf) } else { None };
-        let issuer = key.as_ref().map_or(Issuer::Unknown, Issuer::Key);
-        if let Some(why) = revocation.principal_hit(&principal.name, leaf, issuer) {
+        let key = self.snapshot.issuer_of(leaf);
+        if let Some(why) = revocation.principal_hit(&principal.name, leaf, self.snapshot.issuer(key.as_ref())) {
             return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
         }
         Ok((principal, basis))
@@ -202,7 +211,7 @@ impl Question<'_> {
         };
         let principal = snapshot.allowlist.owner_of(listed);
         self.principal = Some(Arc::clone(&principal));
-        let issuer = path.issuers.first().map_or(Issuer::Unknown, |issuer| Issuer::Key(&issuer.certificate.spki_pin));
+        let issuer = self.snapshot.issuer(path.issuers.first().map(|issuer| &issuer.certificate.spki_pin));
         if let Some(why) = snapshot.revocation.principal_hit(&principal.name, leaf, issuer) {
             return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
         }

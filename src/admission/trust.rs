@@ -1,13 +1,13 @@
 //! The trust anchors of all authorities together: every one of them is an anchor for its own authorities, and an
 //! intermediate for the others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::authority::{AnchorProblemKind, Authority, lasting_problem};
 use super::principal::Provenance;
 use super::roster::Roster;
-use crate::pki::{Certificate, Fingerprint};
+use crate::pki::{Certificate, Fingerprint, SpkiPin};
 
 /// Every configured CA certificate, once, and the authorities in the order in which they are asked.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ pub(super) struct Trust {
     known: Vec<Known>,
     by_subject: HashMap<Box<[u8]>, Vec<u32>>,
     by_key_id: HashMap<Box<[u8]>, Vec<u32>>,
+    keys: HashSet<SpkiPin>,
     anchors_identity: Option<Fingerprint>,
     bounds_identity: Option<Fingerprint>,
 }
@@ -82,6 +83,11 @@ impl Trust {
         self.by_subject.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Returns the keys of all configured certificates.
+    pub(super) fn keys(&self) -> &HashSet<SpkiPin> {
+        &self.keys
+    }
+
     /// Returns the configured certificates with this subject key id.
     pub(super) fn by_key_id(&self, id: &[u8]) -> &[u32] {
         self.by_key_id.get(id).map_or(&[], Vec::as_slice)
@@ -125,6 +131,7 @@ impl Trust {
         for (at, known) in self.known.iter().enumerate() {
             let at = u32::try_from(at).unwrap_or(u32::MAX);
             let certificate = &known.certificate;
+            self.keys.insert(certificate.spki_pin);
             self.by_subject.entry(certificate.subject.der.clone()).or_default().push(at);
             if let Some(id) = &certificate.subject_key_id {
                 self.by_key_id.entry(id.clone()).or_default().push(at);

@@ -94,6 +94,35 @@ fn an_unknown_issuer_of_a_pin_does_not_save_it_from_a_serial_of_an_issuer() {
 }
 
 #[test]
+fn an_anchor_that_is_no_root_is_revoked_by_its_issuer_and_serial_too() {
+    let (root, other) = (Ca::root("root"), Ca::root("other"));
+    let middle = root.below("middle");
+    let leaf = middle.leaf("x");
+    let id = |ca: &Ca| format!("serial:{}@spki:{}", middle.certificate.serial_hex(), STANDARD.encode(ca.certificate.spki_pin.as_bytes()));
+    for (what, cas, id, expected) in [
+        ("its root is not configured", vec![&middle], id(&root), "revoked"),
+        ("its root is configured", vec![&middle, &root], id(&root), "revoked"),
+        ("another configured CA is meant", vec![&middle, &other], id(&other), "admit ci"),
+        ("another CA is meant, and its root is configured", vec![&middle, &root], id(&other), "admit ci"),
+    ] {
+        assert_eq!(told(&ask(&World::default().authority("ci", &cas).revoke(&id).snapshot(), &leaf, &[])), expected, "{what}");
+    }
+}
+
+#[test]
+fn an_intermediate_spelled_otherwise_does_not_slip_past_its_fingerprint() {
+    let root = Ca::root("root");
+    let middle = root.below("middle");
+    let leaf = middle.leaf("x");
+    let der = &middle.certificate.der;
+    let respelled = [&[0x30, 0x83, 0], &der[2..]].concat();
+    let snapshot = World::default().authority("ci", &[&root]).revoke(&format!("sha256:{}", middle.certificate.fingerprint)).snapshot();
+    let candidate = Candidate::presented(&[leaf.der.clone(), respelled.into()]).unwrap();
+    let decision = snapshot.decide(Some(&candidate), &request(&route()), at(NOW));
+    assert_eq!(told(&decision), "chain_invalid", "{}", findings(&decision));
+}
+
+#[test]
 fn a_principals_ids_bind_every_principal_with_the_same_anchor_key() {
     let (root, other) = (Ca::root("root"), Ca::root("other"));
     let middle = root.below("middle");
