@@ -60,11 +60,11 @@ async fn no_spelling_of_a_path_reaches_what_its_route_forbids() {
         let back = Raw::exchange(&client, format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await;
         let statuses = back.statuses();
         let forwarded: Vec<String> = upstream.received().iter().map(|request| request.target().to_owned()).collect();
+        assert!(matches!(statuses[..], [200] | [400] | [403]), "{target}: {statuses:?}");
         assert!(
-            matches!(statuses[..], [403] | [400]) || forwarded.iter().all(|target| !target.to_lowercase().contains("admin")),
-            "{target}: {statuses:?} {forwarded:?}"
+            forwarded.iter().all(|target| !target.starts_with("/admin") && !target.contains("//") && !target.contains("..")),
+            "{target}: {forwarded:?}"
         );
-        assert!(forwarded.iter().all(|target| !target.starts_with("/admin") && !target.contains("..")), "{target}: {forwarded:?}");
     }
 }
 

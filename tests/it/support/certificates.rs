@@ -46,6 +46,11 @@ impl Identity {
         PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("a key made in this test")
     }
 
+    /// Returns the key for rcgen, whatever form openssl wrote it in.
+    fn signing_key(&self) -> KeyPair {
+        KeyPair::try_from(&self.key()).expect("a key made in this test")
+    }
+
     /// Writes `NAME.pem` (chain) and `NAME.key`, for curl and openssl.
     pub fn write(&self, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
         let (cert, key) = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
@@ -93,7 +98,7 @@ impl Identity {
 /// What goes into a certificate. Starts as an ordinary client leaf, valid for a day around now.
 pub struct Leaf {
     pub params: CertificateParams,
-    key: Option<KeyPair>,
+    key: Option<(KeyPair, String)>,
 }
 
 impl Leaf {
@@ -172,34 +177,39 @@ impl Leaf {
 
     /// Keeps the key of an earlier identity: a renewal.
     pub fn key_of(mut self, identity: &Identity) -> Self {
-        self.key = Some(KeyPair::from_pem(&identity.key_pem).expect("a key made in this test"));
+        self.key = Some((identity.signing_key(), identity.key_pem.clone()));
         self
     }
 
     pub fn p384(mut self) -> Self {
-        self.key = Some(KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("key"));
+        self.key = Some(with_pem(KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("key")));
         self
     }
 
-    fn key_pair(&mut self) -> KeyPair {
-        self.key.take().unwrap_or_else(|| KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("key"))
+    fn key_pair(&mut self) -> (KeyPair, String) {
+        self.key.take().unwrap_or_else(|| with_pem(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("key")))
     }
 
     /// Signs it with its own key.
     pub fn self_signed(mut self) -> Identity {
-        let key = self.key_pair();
+        let (key, key_pem) = self.key_pair();
         let certificate = self.params.self_signed(&key).expect("self-signed");
-        Identity { chain: vec![certificate.der().clone()], key_pem: key.serialize_pem(), params: self.params }
+        Identity { chain: vec![certificate.der().clone()], key_pem, params: self.params }
     }
 
     /// Signs it with the key of another identity, whatever that one is allowed to sign.
     pub fn signed_with(mut self, issuer: &Identity) -> Identity {
-        let key = self.key_pair();
-        let issuer_key = KeyPair::from_pem(&issuer.key_pem).expect("a key made in this test");
+        let (key, key_pem) = self.key_pair();
+        let issuer_key = issuer.signing_key();
         let signer = Issuer::from_params(&issuer.params, issuer_key);
         let certificate = self.params.signed_by(&key, &signer).expect("signed");
-        Identity { chain: vec![certificate.der().clone()], key_pem: key.serialize_pem(), params: self.params }
+        Identity { chain: vec![certificate.der().clone()], key_pem, params: self.params }
     }
+}
+
+fn with_pem(key: KeyPair) -> (KeyPair, String) {
+    let pem = key.serialize_pem();
+    (key, pem)
 }
 
 /// A certificate authority of this test.
@@ -238,7 +248,7 @@ impl TestCa {
     /// Makes a CRL, PEM: its number, the serials on it, and how many hours it is good for (negative: stale).
     pub fn crl(&self, number: u64, serials: &[&[u8]], hours: i64) -> String {
         use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams};
-        let key = KeyPair::from_pem(&self.identity.key_pem).expect("a key made in this test");
+        let key = self.identity.signing_key();
         let issuer = Issuer::from_params(&self.identity.params, key);
         let now = OffsetDateTime::now_utc();
         let params = CertificateRevocationListParams {

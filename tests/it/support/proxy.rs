@@ -183,10 +183,19 @@ impl TestProxy {
         found["address"].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address: {found}"))
     }
 
-    /// Returns the value of a metric line that starts with this name and labels; `None` while there is none.
-    pub fn metric(&self, line: &str) -> Option<f64> {
+    /// Returns the value of a metric, `name` or `name{label="value",...}` with the labels in any order; `None` while there is none.
+    pub fn metric(&self, series: &str) -> Option<f64> {
         let (_, text) = self.monitor("/metrics")?;
-        text.lines().find_map(|candidate| candidate.strip_prefix(line)?.strip_prefix(' ')?.trim().parse().ok())
+        let parts = |series: &str| {
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let mut labels: Vec<String> = labels.trim_end_matches('}').split(',').map(str::to_owned).collect();
+            labels.sort();
+            (name.to_owned(), labels)
+        };
+        let wanted = parts(series);
+        text.lines()
+            .filter_map(|line| line.rsplit_once(' '))
+            .find_map(|(series, value)| (parts(series) == wanted).then(|| value.parse().ok())?)
     }
 
     /// Returns the log so far.
