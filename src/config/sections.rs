@@ -328,15 +328,24 @@ fn method(text: &str) -> Result<Method, String> {
 
 /// Reads one word outside of a table's own keys.
 pub(super) fn surface(text: &str) -> Result<Surface, String> {
-    one_of(text, SURFACES)
+    one_of(text, USABLE)
 }
 
 const ON_OFF: &Words<bool> = &[("on", Ok(true)), ("off", Ok(false))];
 
 pub(super) const ACCESS: &Words<Access> = &[("read", Ok(Access::Read)), ("write", Ok(Access::Write)), ("admin", Ok(Access::Admin))];
 
+/// What a listener may serve.
 pub(super) const SURFACES: &Words<Surface> =
     &[("proxy", Ok(Surface::Proxy)), ("admin", Err(LATER)), ("challenge", Err(LATER)), ("console", Err(LATER))];
+
+/// What a principal may use: all of them, also those that nobody serves yet.
+pub(super) const USABLE: &Words<Surface> = &[
+    ("proxy", Ok(Surface::Proxy)),
+    ("admin", Ok(Surface::Admin)),
+    ("challenge", Ok(Surface::Challenge)),
+    ("console", Ok(Surface::Console)),
+];
 
 const DIALECTS: &Words<Dialect> = &[
     ("xfcc", Ok(Dialect::Xfcc)),
