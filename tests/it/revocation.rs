@@ -73,7 +73,7 @@ async fn a_required_crl_that_is_missing_denies() {
     let more = authority("[revocation]\nrequire_crl = true\n");
     let proxy = world.workspace.start(&Workspace::config("require", &world.upstream.url(), &more));
     assert_eq!(alert_of(&proxy, &world.good).await, Some(Alert::AccessDenied));
-    assert_eq!(proxy.metric("portcullis_denials_total{code=\"revocation_unknown\",listener=\"edge\"}"), Some(1.0));
+    assert_eq!(proxy.metric("portcullis_denials_total{listener=\"edge\",code=\"revocation_unknown\"}"), Some(1.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
