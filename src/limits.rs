@@ -70,7 +70,11 @@ impl Default for Limits {
 
 /// How many connections each worker has.
 #[derive(Debug)]
-pub struct Load(Box<[AtomicUsize]>);
+pub struct Load {
+    workers: Box<[AtomicUsize]>,
+    /// How many connections the system lets us have, whatever the rules say.
+    room: usize,
+}
 
 /// One connection's place on a worker, until dropped.
 #[derive(Debug)]
@@ -81,24 +85,24 @@ pub struct Place {
 
 impl Load {
     /// Begins with idle workers; at least one.
-    pub fn new(workers: usize) -> Arc<Self> {
-        Arc::new(Self((0..workers.max(1)).map(|_| AtomicUsize::new(0)).collect()))
+    pub fn new(workers: usize, room: usize) -> Arc<Self> {
+        Arc::new(Self { workers: (0..workers.max(1)).map(|_| AtomicUsize::new(0)).collect(), room })
     }
 
     /// Takes a place on the least loaded worker; `None` when all together have `limit` connections.
     pub fn place(self: &Arc<Self>, limit: usize) -> Option<Place> {
-        let counts = || self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        if counts().sum::<usize>() >= limit {
+        let counts = || self.workers.iter().map(|count| count.load(Ordering::Relaxed));
+        if counts().sum::<usize>() >= limit.min(self.room) {
             return None;
         }
         let worker = counts().enumerate().min_by_key(|(_, count)| *count).map_or(0, |(worker, _)| worker);
-        self.0[worker].fetch_add(1, Ordering::Relaxed);
+        self.workers[worker].fetch_add(1, Ordering::Relaxed);
         Some(Place { load: Arc::clone(self), worker })
     }
 
     /// Returns how many connections are open.
     pub fn total(&self) -> usize {
-        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.workers.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -111,7 +115,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.load.0[self.worker].fetch_sub(1, Ordering::Relaxed);
+        self.load.workers[self.worker].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -269,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_least_loaded_worker_gets_the_next_connection() {
-        let load = Load::new(2);
+        let load = Load::new(2, 100);
         let places: Vec<Place> = (0..4).filter_map(|_| load.place(10)).collect();
         assert_eq!(places.iter().map(Place::worker).collect::<Vec<_>>(), [0, 1, 0, 1]);
         let kept: Vec<Place> = places.into_iter().filter(|place| place.worker() == 0).collect();
@@ -280,9 +284,10 @@ mod tests {
 
     #[test]
     fn no_more_connections_than_the_limit() {
-        let load = Load::new(2);
+        let load = Load::new(2, 100);
         let places: Vec<Option<Place>> = (0..3).map(|_| load.place(2)).collect();
         assert!(places[0].is_some() && places[1].is_some() && places[2].is_none());
+        assert!(Load::new(2, 0).place(2).is_none(), "no room, whatever the rules say");
     }
 
     #[tokio::test]

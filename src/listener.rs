@@ -81,11 +81,15 @@ pub fn start(
 ) -> Result<Running, ListenError> {
     let workers = settings.workers();
     metrics.generation.set(rules.rules().generation as f64);
-    raise_file_limit();
+    let room = room_for_connections();
+    let wanted = rules.rules().limits.connections;
+    if wanted > room {
+        tracing::warn!(room, wanted, "fewer connections than [limits] connections: raise the limit of open files");
+    }
     count_panics(&metrics);
     let listening = settings.binds.iter().map(Listening::bind).collect::<Result<Vec<_>, _>>()?;
     let bound = listening.iter().map(Listening::bound).collect();
-    let load = Load::new(workers);
+    let load = Load::new(workers, room);
     let (handles, mut threads): (Vec<_>, Vec<_>) = (0..workers)
         .map(|index| WorkerHandle::start(index, Arc::clone(&rules), clock.clone(), Arc::clone(&metrics), log.clone(), drain.clone()))
         .collect::<Result<Vec<_>, _>>()
@@ -98,14 +102,16 @@ pub fn start(
     Ok(Running { rules, metrics, bound, workers: handles, threads: Mutex::new(threads) })
 }
 
-/// Takes as many descriptors as the system lets us have: the usual soft limit is a thousand, and every connection
-/// may need two.
-fn raise_file_limit() {
+/// Takes as many descriptors as the system lets us have (the usual soft limit is a thousand), and returns how many
+/// connections they are enough for. Each may need a second one for its upstream, and some are kept back: whoever
+/// opens connections until none is left must not keep us from reading that somebody was taken off the list.
+fn room_for_connections() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, soft = limit.current, hard = limit.maximum, "cannot raise the limit of open files");
-    }
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let files = if raised.is_ok() { limit.maximum } else { limit.current };
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    (files / 4).max(files.saturating_sub(RESERVED_FILES) / 2)
 }
 
 /// A panic ends the task that had it, one connection or one stream, and is a defect to report: counted and said.
@@ -174,6 +180,7 @@ impl Running {
     }
 }
 
+const RESERVED_FILES: usize = 128;
 /// How long `install` waits for a worker.
 const STUCK: Duration = Duration::from_secs(5);
 
