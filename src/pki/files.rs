@@ -88,7 +88,7 @@ pub fn crls(bytes: &[u8]) -> Result<Vec<Located<Crl>>, FileError> {
     for block in Blocks::new(text) {
         let block = block?;
         if block.label != "X509 CRL" {
-            return Err(FileError::at(block.line, &format!("a {} block in a file of CRLs", pem::shown(block.label))));
+            return Err(FileError::at(block.line, &format!("{} block in a file of CRLs", pem::shown(block.label))));
         }
         let value = Crl::parse(&block.decode(&mut scratch)?).map_err(|error| FileError::at(block.line, &error.to_string()))?;
         found.push(Located { line: block.line, value });
@@ -234,7 +234,7 @@ fn holds_certificate(block: &Block<'_>, keys: Keys) -> Result<bool, FileError> {
             "a private key in a file of certificates; take it out, and replace the key if others could read this file".to_owned()
         }
         ("TRUSTED CERTIFICATE", _) => "a TRUSTED CERTIFICATE, OpenSSL's own form; convert it with `openssl x509`".to_owned(),
-        (label, _) => format!("a {} block in a file of certificates", pem::shown(label)),
+        (label, _) => format!("{} block in a file of certificates", pem::shown(label)),
     };
     Err(FileError { line: block.line, why })
 }

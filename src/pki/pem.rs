@@ -88,7 +88,7 @@ impl<'a> Blocks<'a> {
         let (end_line, after) = first_line(tail);
         let own_line = body.iter().rev().find(|byte| !matches!(byte, b' ' | b'\t')) == Some(&b'\n');
         if !own_line || boundary(end_line.trim_ascii(), b"-----END ") != Some(label) {
-            return Err(match body.contains(&b':') {
+            return Err(match end_line.contains(&b':') {
                 true => FileError::at(self.line, "this block is encrypted in OpenSSL's old form; convert it with `openssl pkcs8 -topk8`"),
                 false => endless(),
             });
@@ -198,12 +198,18 @@ mod tests {
             (3, "-----BEGIN X-----\nYWJj\nYW!j\n-----END X-----\n"),
             (1, "-----BEGIN X-----\nYWJ\n-----END X-----\n"),
             (1, "-----BEGIN X-----\n-----END X-----\n"),
-            (1, "-----BEGIN X-----\nProc-Type: 4,ENCRYPTED\n\nYWJj\n-----END X-----\n"),
+            (1, "-----BEGIN X-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nYWJj\n-----END X-----\n"),
         ] {
             let error = read(text).unwrap_err();
             assert_eq!(error.line, line, "{text:?}: {error}");
             assert!(!error.why.contains("YW"), "content is never echoed: {error}");
         }
+    }
+
+    #[test]
+    fn the_old_encrypted_form_is_told_from_a_file_cut_off() {
+        let error = read("-----BEGIN X-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nYWJj\n-----END X-----\n").unwrap_err();
+        assert!(error.why.contains("openssl pkcs8"), "{error}");
     }
 
     #[test]

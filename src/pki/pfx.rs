@@ -45,12 +45,14 @@ pub(super) fn open(bytes: &[u8], password: &str) -> Result<Pfx, FileError> {
 
 fn why(error: &Error) -> String {
     match error {
-        Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) => "the PFX does not open: wrong password?".to_owned(),
-        Error::InvalidParameters => {
+        Error::MacError(_) | Error::UnpadError => WRONG_PASSWORD.to_owned(),
+        Error::Pkcs5Error(why) if why.contains("ryption failed") => WRONG_PASSWORD.to_owned(),
+        Error::InvalidParameters | Error::Pkcs5Error(_) => {
             "the PFX derives its key in a way that is not supported, or at too high a cost; export it again".to_owned()
         }
         other => format!("not a PFX that can be read: {other}; export it again with `openssl pkcs12 -export`"),
     }
 }
 
+const WRONG_PASSWORD: &str = "the PFX does not open: wrong password?";
 const MAX_BYTES: usize = 1024 * 1024;

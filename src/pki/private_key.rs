@@ -90,11 +90,15 @@ fn decrypt(der: &[u8], password: Option<&str>) -> Result<PrivateKey, String> {
     if !affordable {
         return Err(UNSUPPORTED.to_owned());
     }
-    // A wrong password shows as bad padding or, once in 256, as bytes that are no key.
-    let decrypted = scheme.decrypt(password, data).ok();
-    decrypted.and_then(|der| plain(&der)).ok_or_else(|| "the private key does not open: wrong password?".to_owned())
+    match scheme.decrypt(password, data) {
+        // A wrong password shows as bad padding or, once in 256, as bytes that are no key.
+        Ok(der) => plain(&der).ok_or_else(|| WRONG_PASSWORD.to_owned()),
+        Err(pkcs5::Error::DecryptFailed | pkcs5::Error::EncryptFailed) => Err(WRONG_PASSWORD.to_owned()),
+        Err(_) => Err(UNSUPPORTED.to_owned()),
+    }
 }
 
+const WRONG_PASSWORD: &str = "the private key does not open: wrong password?";
 const UNSUPPORTED: &str = "the private key is encrypted by a method that is not supported, or at too high a cost; convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc`";
 /// A second of work or less; OpenSSL writes 2048, careful people a million.
 const MAX_ITERATIONS: u32 = 2_000_000;
