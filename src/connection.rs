@@ -113,6 +113,7 @@ async fn establish(worker: &Rc<Worker>, accepted: Accepted) -> Option<Box<Establ
         secure: true,
         http2: session.http2,
         identity: identity::Remembered::new(Arc::clone(&worker.metrics)),
+        counted: RefCell::default(),
     });
     let limits = worker.rules.borrow().limits.clone();
     let leaving = Leaving::new(&standing, worker.drain.clone(), limits.max_connection_age);

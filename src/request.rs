@@ -18,13 +18,13 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::admission::{Access, ClientAddress, Origin, RequestScope, RouteAuth, Scope, Surface};
+use crate::admission::{Access, ClientAddress, Origin, PrincipalId, RequestScope, RouteAuth, Scope, Surface};
 use crate::failure::{Failure, prefers_html};
 use crate::gate::{Gate, Grant, Hold, Standing};
 use crate::identity;
 use crate::limits::{Excess, Principals};
 use crate::log::AccessLog;
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Metrics};
 use crate::routing::cross_site::{self, Preflight};
 use crate::routing::path::normalise;
 use crate::routing::{Authority, NormalPath, Route};
@@ -64,6 +64,8 @@ pub struct Context {
     pub secure: bool,
     pub http2: bool,
     pub identity: identity::Remembered,
+    /// Whose requests were counted last.
+    pub counted: RefCell<Option<(PrincipalId, Arc<Counter>)>>,
 }
 
 impl Worker {

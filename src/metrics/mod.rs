@@ -5,11 +5,15 @@
 mod cells;
 mod families;
 mod render;
+mod series;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use series::{ByCode, Family, MAX_SERIES, lock};
 
 pub use cells::{Counter, Gauge, Held, Histogram, Value, set_worker};
 
@@ -17,6 +21,7 @@ pub use cells::{Counter, Gauge, Held, Histogram, Value, set_worker};
 #[derive(Debug)]
 pub struct Metrics {
     workers: usize,
+    names: AtomicBool,
 
     /// `accept` failed: out of file descriptors, most often.
     pub accept_errors: Counter,
@@ -116,6 +121,7 @@ impl Metrics {
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
             workers,
+            names: AtomicBool::new(false),
             accept_errors: Counter::new(workers),
             panics: Counter::new(workers),
             log_lines_dropped: Arc::default(),
@@ -146,9 +152,15 @@ impl Metrics {
         })
     }
 
-    /// Looks a principal's request counter up, by id (or name, where `[monitor] names` is on): once per connection.
-    pub fn principal(&self, id: &str) -> Arc<Counter> {
-        self.principals.get(id, || Counter::new(self.workers))
+    /// Looks a principal's request counter up: once per connection. The label is the id; the name, where the monitor may tell names.
+    pub fn principal(&self, id: impl fmt::Display, name: impl fmt::Display) -> Arc<Counter> {
+        let label = if self.names.load(Ordering::Relaxed) { name.to_string() } else { id.to_string() };
+        self.principals.get(&label, || Counter::new(self.workers))
+    }
+
+    /// Lets labels tell the names of principals: `[monitor] names`, before the first is looked up.
+    pub fn tell_names(&self, names: bool) {
+        self.names.store(names, Ordering::Relaxed);
     }
 
     /// Looks a route up: once per generation. The empty name stands for no route.
@@ -241,60 +253,6 @@ impl UpstreamMetrics {
     }
 }
 
-/// The series of one family, by label. Looked up under a lock; counted without.
-#[derive(Debug)]
-struct Family<T>(Mutex<BTreeMap<Box<str>, Arc<T>>>);
-
-impl<T> Default for Family<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<T> Family<T> {
-    fn get(&self, label: &str, make: impl FnOnce() -> T) -> Arc<T> {
-        let mut series = lock(&self.0);
-        // Names come from the configuration, but reloads may go on for years: what is over the cap counts together.
-        let label = if series.len() < MAX_SERIES || series.contains_key(label) { label } else { OVERFLOW };
-        Arc::clone(series.entry(label.into()).or_insert_with(|| Arc::new(make())))
-    }
-
-    /// Returns every series, in the order of its label.
-    fn all(&self) -> Vec<(Box<str>, Arc<T>)> {
-        lock(&self.0).iter().map(|(label, series)| (label.clone(), Arc::clone(series))).collect()
-    }
-}
-
-/// Counters by a code of ours, made when first counted. The codes are few and `'static`: no lock, no hashing.
-#[derive(Debug)]
-struct ByCode {
-    workers: usize,
-    slots: Box<[std::sync::OnceLock<(&'static str, Counter)>]>,
-}
-
-impl ByCode {
-    fn new(workers: usize) -> Self {
-        Self { workers, slots: (0..MAX_CODES).map(|_| std::sync::OnceLock::new()).collect() }
-    }
-
-    fn counter(&self, code: &'static str) -> &Counter {
-        let taken = self.slots.iter().map(|slot| slot.get_or_init(|| (code, Counter::new(self.workers))));
-        // INVARIANT: fewer codes than slots; were it otherwise, the last slot would count the rest.
-        let mut last = None;
-        for (name, counter) in taken {
-            if *name == code {
-                return counter;
-            }
-            last = Some(counter);
-        }
-        last.expect("there are slots")
-    }
-
-    fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.slots.iter().map_while(|slot| slot.get()).map(|(code, counter)| (*code, counter.get()))
-    }
-}
-
 impl HandshakeResult {
     const ALL: [Self; 5] = [Self::Admitted, Self::Anonymous, Self::Denied, Self::Failed, Self::TimedOut];
 
@@ -330,24 +288,14 @@ impl ReloadResult {
     }
 }
 
-/// What a panicking thread left behind are counts: as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 const REQUEST_BOUNDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// 0.1 is the promise.
 const REVOCATION_BOUNDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
-/// Series in one family.
-const MAX_SERIES: usize = 1000;
 const MAX_CERTIFICATES_OF_A_KIND: usize = 100;
-/// Denial codes and failures together are about forty.
-const MAX_CODES: usize = 64;
-/// The label of everything over a cap; no name of ours has a space.
-const OVERFLOW: &str = "and others";
 
 #[cfg(test)]
 mod tests {
+    use super::series::OVERFLOW;
     use super::*;
 
     #[test]
@@ -364,9 +312,9 @@ mod tests {
     fn names_over_the_cap_count_together() {
         let metrics = Metrics::new(1);
         for name in 0..MAX_SERIES + 5 {
-            metrics.principal(&format!("p-{name}")).inc();
+            metrics.principal(name, "").inc();
         }
-        assert_eq!(metrics.principal(OVERFLOW).get(), 5);
+        assert_eq!(metrics.principal(OVERFLOW, "").get(), 5);
     }
 
     #[test]

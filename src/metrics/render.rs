@@ -6,7 +6,8 @@ use prometheus::TextEncoder;
 use prometheus::proto;
 
 use super::families::{self, FamilyInfo};
-use super::{ByCode, HandshakeKind, HandshakeResult, Histogram, Metrics, lock};
+use super::series::{ByCode, lock};
+use super::{HandshakeKind, HandshakeResult, Histogram, Metrics};
 
 impl Metrics {
     /// Renders everything; `now` in seconds since the epoch, for what remains of certificates.
@@ -185,7 +186,9 @@ mod tests {
         metrics.route("orders").request(503, Duration::from_millis(1));
         metrics.upstream("orders").seconds.observe(Duration::from_millis(1));
         metrics.upstream("orders").failed("upstream_timeout");
-        metrics.principal("p-1").inc();
+        metrics.principal("p-1", "alice").inc();
+        metrics.tell_names(true);
+        metrics.principal("p-1", "alice").inc();
         metrics.cut("revoked");
         metrics.identity_left_out("rfc9440");
         metrics.overloaded("handshakes");
@@ -203,6 +206,7 @@ mod tests {
             "portcullis_upstream_seconds_count{upstream=\"orders\"} 1",
             "portcullis_upstream_failures_total{code=\"upstream_timeout\",upstream=\"orders\"} 1",
             "portcullis_principal_requests_total{principal=\"p-1\"} 1",
+            "portcullis_principal_requests_total{principal=\"alice\"} 1",
             "portcullis_connections_cut_total{code=\"revoked\"} 1",
             "portcullis_identity_values_left_out_total{dialect=\"rfc9440\"} 1",
             "portcullis_overloads_total{limit=\"handshakes\"} 1",

@@ -88,6 +88,15 @@ impl Record {
     /// The request was admitted. Counted by principal.
     pub(super) fn admitted(&mut self, grant: &Grant) {
         self.grant = Some(grant.clone());
+        let Some(admitted) = grant.admitted() else { return };
+        let principal = &admitted.admission.principal;
+        let mut counted = self.context.counted.borrow_mut();
+        // A reload may give a connection another principal; looked up by name or id only then.
+        let (_, counter) = match counted.take().filter(|(id, _)| *id == principal.id) {
+            Some(known) => counted.insert(known),
+            None => counted.insert((principal.id, self.context.worker.metrics.principal(principal.id, &principal.name))),
+        };
+        counter.inc();
     }
 
     /// The head of the answer is known.

@@ -88,6 +88,7 @@ fn context(upstream: Settings, limits: Limits) -> Rc<Context> {
         secure: true,
         http2: false,
         identity: identity::Remembered::new(metrics),
+        counted: Default::default(),
     })
 }
 

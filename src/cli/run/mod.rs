@@ -57,6 +57,7 @@ impl Proxy {
         let loaded = loader.start().map_err(refused)?;
         let settings = &loaded.settings;
         let metrics = Metrics::new(settings.runtime.workers());
+        metrics.tell_names(settings.monitor_names);
         let operational = OperationalLog::start(&metrics, level)?;
         for warning in &loaded.warnings {
             tracing::warn!(at = warning.place(), "{}", warning.message);
