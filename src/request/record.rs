@@ -147,6 +147,15 @@ impl Record {
         })
     }
 
+    /// The client went away before its answer was complete, or was cut off: then the whole connection goes at once.
+    fn broke_off(&mut self) {
+        if let Some(denial) = self.context.standing.denied() {
+            self.denied = true;
+            self.code.get_or_insert(denial.code());
+        }
+        self.code.get_or_insert("client_gone");
+    }
+
     /// Tells the end, once.
     fn tell(&mut self, event: &str, bytes_in: u64) {
         if std::mem::replace(&mut self.told, true) {
@@ -228,13 +237,15 @@ impl Watch for Record {
     }
 
     fn ended(&mut self, end: Result<(), BodyError>) {
-        if let Err(error) = end {
-            self.code.get_or_insert(match error {
-                BodyError::Abandoned => "client_gone",
-                BodyError::Denied => "cut",
-                BodyError::Malformed | BodyError::TooLarge | BodyError::Truncated => "upstream_unavailable",
-                BodyError::TimedOut => "upstream_timeout",
-            });
+        match end {
+            Ok(()) => {}
+            Err(BodyError::Abandoned | BodyError::Denied) => self.broke_off(),
+            Err(BodyError::Malformed | BodyError::TooLarge | BodyError::Truncated) => {
+                self.code.get_or_insert(Failure::UpstreamFailed.code());
+            }
+            Err(BodyError::TimedOut) => {
+                self.code.get_or_insert(Failure::UpstreamTimeout.code());
+            }
         }
         self.hold = None;
     }
@@ -243,7 +254,7 @@ impl Watch for Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if self.status.is_none() {
-            self.code.get_or_insert("client_gone");
+            self.broke_off();
         }
         let bytes_in = self.sent.as_ref().map_or(0, |sent| sent.bytes());
         self.tell(REQUEST, bytes_in);

@@ -325,3 +325,106 @@ fn expectations_are_met_once_somebody_wants_the_body() {
         assert_eq!(status(&denied), 401, "{denied}");
     });
 }
+
+#[derive(Clone)]
+struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// Opens a connection of HTTP/2 to the worker.
+async fn connect_http2(context: &Rc<Context>) -> h2::client::SendRequest<bytes::Bytes> {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let context = Rc::clone(context);
+    let service = hyper::service::service_fn(move |request| {
+        let context = Rc::clone(&context);
+        async move { Ok::<_, std::convert::Infallible>(serve(context, request).await) }
+    });
+    let mut engine = hyper::server::conn::http2::Builder::new(Local);
+    let connection = engine.enable_connect_protocol().serve_connection(hyper_util::rt::TokioIo::new(theirs), service);
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+    });
+    let (sender, connection) = h2::client::handshake(ours).await.unwrap();
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+    });
+    sender
+}
+
+fn over_http2(context: Rc<Context>) -> Rc<Context> {
+    let mut context = Rc::try_unwrap(context).ok().unwrap();
+    context.http2 = true;
+    Rc::new(context)
+}
+
+#[test]
+fn a_websocket_over_http2_becomes_one_over_http1() {
+    // The upstream proves the key that we made: it is not known before.
+    let switch = |request: &str| {
+        let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+        let accept = tunnel::accept_of(&HeaderValue::from_str(key).unwrap());
+        Say::Echo(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        ))
+    };
+    local(async move {
+        let (context, upstream) = front(switch).await;
+        let mut sender = connect_http2(&over_http2(context)).await.ready().await.unwrap();
+        while !sender.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+        let connect = |path: &str, protocol| {
+            let uri = format!("https://a.example{path}");
+            let extension = h2::ext::Protocol::from_static(protocol);
+            Request::builder().method("CONNECT").uri(uri).extension(extension).header("sec-websocket-version", "13").body(()).unwrap()
+        };
+        let (answer, mut stream) = sender.send_request(connect("/open", "websocket"), false).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(!answer.headers().contains_key("sec-websocket-accept"));
+        stream.send_data("hello".into(), false).unwrap();
+        let mut body = answer.into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "hello");
+        let seen = upstream.seen.borrow()[0].clone();
+        assert!(seen.starts_with("GET /open HTTP/1.1\r\n") && seen.contains("upgrade: websocket\r\n"), "{seen}");
+
+        for (path, protocol, expected) in [("/plain", "websocket", 400), ("/closed", "websocket", 401), ("/open", "connect-udp", 400)] {
+            let (answer, _stream) = sender.send_request(connect(path, protocol), false).unwrap();
+            assert_eq!(answer.await.unwrap().status(), expected, "{path} {protocol}");
+        }
+        assert_eq!(upstream.seen.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn a_request_of_http2_that_http1_cannot_carry_is_refused() {
+    local(async {
+        let (context, upstream) = front(|_| Say::Bytes(OK.into())).await;
+        let mut sender = connect_http2(&over_http2(context)).await.ready().await.unwrap();
+        let request = |fields: &[(&str, &str)]| {
+            let request = Request::builder().uri("https://a.example/open");
+            fields.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(()).unwrap()
+        };
+        let refused: [&[(&str, &str)]; 5] = [
+            &[("host", "b.example")],
+            &[("host", "a.example"), ("host", "a.example")],
+            &[("x", " y")],
+            &[("x", "y ")],
+            &[("expect", "200-ok")],
+        ];
+        for fields in refused {
+            let (answer, _) = sender.send_request(request(fields), true).unwrap();
+            assert!(answer.await.unwrap().status().is_client_error(), "{fields:?}");
+        }
+        assert!(upstream.seen.borrow().is_empty());
+        let (answer, _) = sender.send_request(request(&[("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")]), true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+        assert!(upstream.seen.borrow()[0].contains("cookie: a=1; b=2\r\n"), "{:?}", upstream.seen.borrow());
+    });
+}

@@ -6,6 +6,8 @@ mod connect;
 mod forward;
 pub mod hop_by_hop;
 mod pool;
+#[cfg(test)]
+mod secure_tests;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -58,7 +58,7 @@ pub fn is_switch_to(headers: &HeaderMap, protocol: &[u8], key: Option<&HeaderVal
 }
 
 /// RFC 6455, 4.2.2: what proves that the upstream meant this handshake.
-fn accept_of(key: &HeaderValue) -> String {
+pub(crate) fn accept_of(key: &HeaderValue) -> String {
     let text = [key.as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
     STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &text))
 }
