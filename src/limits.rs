@@ -207,7 +207,7 @@ impl Principals {
             // A second of silence gives everything back: such a share says nothing.
             all.retain(|_, used| used.open > 0 || now.saturating_duration_since(used.at) < SECOND);
         }
-        let used = all.entry(id.clone()).or_insert(Use { open: 0, tokens: rate, at: now });
+        let used = all.entry(*id).or_insert(Use { open: 0, tokens: rate, at: now });
         if limits.principal_rate > 0 {
             let earned = now.saturating_duration_since(used.at).as_secs_f64() * rate;
             (used.tokens, used.at) = ((used.tokens + earned).min(rate), now);
@@ -220,7 +220,7 @@ impl Principals {
         }
         used.tokens -= 1.0;
         used.open += 1;
-        Ok(Some(Entered { principals: Arc::clone(self), id: id.clone() }))
+        Ok(Some(Entered { principals: Arc::clone(self), id: *id }))
     }
 
     /// What a panicking thread left behind are counts: as good as any.
