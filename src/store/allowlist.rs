@@ -288,6 +288,7 @@ fn read_file(spec: ListSpec<'_>, reading: &Reading) -> Parsed<(Roster, Vec<Sourc
     let stem = name_of_file(spec.prefix, spec.path).map_err(|why| (0, FileError { line: 0, why }))?;
     let file: Arc<str> = spec.path.display().to_string().into();
     let mut builder = RosterBuilder::default();
+    builder.reserve(listing.entries.len());
     for entry in &listing.entries {
         add_entry(&mut builder, spec.terms, &stem, &file, entry, &listing.entries).map_err(refused)?;
     }

@@ -53,6 +53,13 @@ impl RosterBuilder {
         Ok(())
     }
 
+    /// Makes room for so many more principals that are one pin each.
+    pub fn reserve(&mut self, more: usize) {
+        let Roster { names, ends, by_name, pins, .. } = &mut self.roster;
+        by_name.reserve(more, |owner| name_key(name_at(names, ends, *owner)));
+        pins.reserve(more);
+    }
+
     /// Compiles.
     pub fn finish(mut self) -> Roster {
         let roster = &mut self.roster;

@@ -34,6 +34,11 @@ impl<K: Digest> Column<K> {
         Some(at)
     }
 
+    pub(super) fn reserve(&mut self, more: usize) {
+        let keys = &self.keys;
+        self.table.reserve(more, |at| keys[*at as usize].prefix());
+    }
+
     pub(super) fn find(&self, key: &K) -> Option<u32> {
         self.table.find(key.prefix(), |at| self.keys[*at as usize] == *key).copied()
     }
