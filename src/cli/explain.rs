@@ -17,12 +17,8 @@ use crate::pki::files;
 #[command(after_help = "Exits with 0 when the client would be admitted, with 1 when it would be denied.")]
 pub(super) struct Arguments {
     /// The client's certificate, PEM, DER or PFX; further ones in the file are taken as its intermediates. `-` is
-    /// standard input
-    #[arg(required_unless_present = "nobody")]
+    /// standard input. Without it: a client that presents none
     certificate: Option<PathBuf>,
-    /// Instead of a certificate: a client that presents none
-    #[arg(long, conflicts_with = "certificate")]
-    nobody: bool,
     #[command(flatten)]
     password: input::Password,
     /// The request; without it the connection is asked about

@@ -276,6 +276,7 @@ impl ConfigFile {
             reader.syntax(error.span().map_or(Span { start: end, end }, Span::from), error.message());
         }
         let file = read(&reader, &reader.root(root.get_ref()), document.clone(), directory);
+        reader.check_files(directory);
         let (problems, keys) = reader.finish();
         match file {
             Some(file) if problems.is_empty() => (Ok(file), keys),

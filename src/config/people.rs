@@ -9,7 +9,7 @@ use crate::admission::{Access, Clearance};
 use crate::pki::SpkiPin;
 
 pub(super) fn allowlist(table: &Table<'_>) -> Option<AllowlistEntry> {
-    let path = table.required("path", table.parsed("path", value::printable));
+    let path = table.required("path", table.file("path"));
     let prefix = table.parsed("prefix", prefix).map(|prefix| prefix.value).unwrap_or_default();
     let terms = terms(table);
     if !table.has("role") && !table.has("permissions") {
@@ -45,7 +45,8 @@ pub(super) fn principal(table: &Table<'_>) -> Option<PrincipalEntry> {
     let display_name = table.parsed("display_name", value::printable).map(|name| name.value);
     let terms = terms(table);
     let certificates = table.list("certificates", certificate_source).map(|list| list.value).unwrap_or_default();
-    let password_file = table.parsed("password_file", value::printable);
+    note_files(table, &certificates);
+    let password_file = table.file("password_file");
     let fingerprints = table.list("fingerprints", fingerprint).map(|list| list.value).unwrap_or_default();
     let spki_pins = table.list("spki_pins", spki_pin).map(|list| list.value).unwrap_or_default();
     let revoked_ids = table.list("revoked_ids", value::printable).map(|list| list.value).unwrap_or_default();
@@ -80,6 +81,7 @@ pub(super) fn principal(table: &Table<'_>) -> Option<PrincipalEntry> {
 fn authority(table: &Table<'_>) -> Option<AuthorityEntry> {
     let certificates = table.full_list("certificates", "an authority needs its trust anchors", certificate_source);
     let certificates = table.required("certificates", certificates);
+    note_files(table, certificates.as_ref().map(|list| list.value.as_slice()).unwrap_or_default());
     let bound = |key| {
         let help = "an empty list would match nothing: leave it out for no bound of this kind";
         table.full_list(key, help, |text| Ok(text.to_owned())).map(|list| list.value)
@@ -201,6 +203,14 @@ enum Role {
 }
 
 /// Reads a file's path, or PEM written into the configuration.
+fn note_files(table: &Table<'_>, certificates: &[At<CertificateSource>]) {
+    for certificate in certificates {
+        if let CertificateSource::File(path) = &certificate.value {
+            table.names_file(path, certificate.span);
+        }
+    }
+}
+
 fn certificate_source(text: &str) -> Result<CertificateSource, String> {
     match text.trim_start().starts_with("-----BEGIN") {
         true => Ok(CertificateSource::Inline(text.to_owned())),

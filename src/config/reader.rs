@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(super) struct Reader<'d> {
     broken: RefCell<BTreeSet<u32>>,
     /// Every key that was asked for: (table, key). A test compares them with `config.example.toml`.
     asked: RefCell<BTreeSet<(String, &'static str)>>,
+    /// Every file that is named.
+    files: RefCell<Vec<At<String>>>,
 }
 
 /// One table, and what it is called in messages: `[[listener]]`.
@@ -41,7 +44,7 @@ pub(super) type Words<T> = [(&'static str, Result<T, &'static str>)];
 
 impl<'d> Reader<'d> {
     pub(super) fn new(document: &'d Document) -> Self {
-        Self { document, problems: RefCell::default(), broken: RefCell::default(), asked: RefCell::default() }
+        Self { document, problems: RefCell::default(), broken: RefCell::default(), asked: RefCell::default(), files: RefCell::default() }
     }
 
     /// Notes an error about a stretch of the document.
@@ -79,6 +82,19 @@ impl<'d> Reader<'d> {
     }
 
     /// Returns what was found wrong, in the order of the file, and every key that was asked for.
+    /// Says which of the named files are not there, once anything else is wrong: nobody will come to read them, and an
+    /// operator wants to hear everything at once.
+    pub(super) fn check_files(&self, directory: &Path) {
+        if self.problems.borrow().is_empty() {
+            return;
+        }
+        for path in self.files.borrow().iter() {
+            if let Err(error) = std::fs::metadata(directory.join(&path.value)) {
+                self.error(path.span, format!("`{}`: {error}", path.value), None);
+            }
+        }
+    }
+
     pub(super) fn finish(self) -> (Vec<Problem>, BTreeSet<(String, &'static str)>) {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -124,6 +140,18 @@ impl<'r> Table<'r> {
     /// Reads text, as it stands.
     pub(super) fn text(&self, key: &'static str) -> Option<At<String>> {
         self.parsed(key, |text| Ok(text.to_owned()))
+    }
+
+    /// Reads the name of a file or directory.
+    pub(super) fn file(&self, key: &'static str) -> Option<At<String>> {
+        let path = self.parsed(key, value::printable)?;
+        self.names_file(&path.value, path.span);
+        Some(path)
+    }
+
+    /// Notes that a file or directory is named.
+    pub(super) fn names_file(&self, path: &str, span: Span) {
+        self.reader.files.borrow_mut().push(At { value: path.to_owned(), span });
     }
 
     /// Reads text of a notation.

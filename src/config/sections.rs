@@ -67,10 +67,10 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Listener> {
 
 /// Reads `{ cert, key }` or `{ pfx, password_file }`.
 fn certificate_files(table: &Table<'_>) -> Option<At<CertificateFiles>> {
-    let cert = table.parsed("cert", value::printable);
-    let key = table.parsed("key", value::printable);
-    let pfx = table.parsed("pfx", value::printable);
-    let password = table.parsed("password_file", value::printable).map(|path| path.value);
+    let cert = table.file("cert");
+    let key = table.file("key");
+    let pfx = table.file("pfx");
+    let password = table.file("password_file").map(|path| path.value);
     table.finish();
     let value = match (cert, key, pfx) {
         (Some(cert), Some(key), None) => CertificateFiles::Pem { cert: cert.value, key: key.value, password },
@@ -161,9 +161,9 @@ pub(super) fn upstream(table: &Table<'_>) -> Option<UpstreamEntry> {
 }
 
 fn upstream_tls(table: &Table<'_>) -> UpstreamTls {
-    let ca = table.parsed("ca", value::printable);
-    let client_cert = table.parsed("client_cert", value::printable);
-    let client_key = table.parsed("client_key", value::printable);
+    let ca = table.file("ca");
+    let client_cert = table.file("client_cert");
+    let client_key = table.file("client_key");
     let server_name = table.parsed("server_name", |text| match ServerName::try_from(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!("`{text}` is neither a DNS name nor an address")),
@@ -199,6 +199,7 @@ pub(super) fn identity(table: &Table<'_>) -> identity::Settings {
 pub(super) fn revocation(table: &Table<'_>) -> RevocationEntry {
     let ids = table.list("ids", value::printable);
     let files = table.list("files", value::printable);
+    files.iter().flat_map(|files| &files.value).for_each(|file| table.names_file(&file.value, file.span));
     let crls = table.list("crls", |text| match text.contains("://") {
         true => Err(format!("`{text}`: fetching CRLs {LATER}; fetch it with a timer of your own, and give the file")),
         false => value::printable(text),

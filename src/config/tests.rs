@@ -103,6 +103,7 @@ zebra = 1
 5:9 `http2` must be true or false, not text
 6:9 `http3` is not in this version
 7:17 a certificate is a `cert` with its `key`, or a `pfx`
+7:26 `s.pem`: No such file or directory (os error 2)
 11:12 `upstream` must be text, not a number
 12:23 `methods`: `get` is no method: write it like \"GET\"
 12:38 `path`: `orders` does not start with `/`

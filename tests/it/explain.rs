@@ -27,7 +27,7 @@ fn it_explains_itself_offline_from_the_files() {
     assert_eq!((report["status"].as_u64(), report["alert"].as_str()), (Some(403), Some("access_denied")));
     let last = report["steps"].as_array().and_then(|steps| steps.last()).expect("steps");
     assert_eq!((last["passed"].as_bool(), last["code"].as_str()), (Some(false), Some("not_listed")));
-    expect(&["--nobody"], "no_credential");
+    expect(&[], "no_credential");
     expect(&["alice.pem", "--at", "2101-01-01T00:00:00Z"], "expired");
     expect(&["alice.pem", "--at", "2001-01-01T00:00:00Z"], "not_yet_valid");
     expect(&["alice.pem", "--route", "POST https://localhost/", "--origin", "https://evil.test"], "origin_denied");
