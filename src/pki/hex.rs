@@ -25,7 +25,12 @@ pub fn upper(bytes: &[u8]) -> String {
 }
 
 fn encode(bytes: &[u8], digits: &[u8; 16]) -> String {
-    bytes.iter().flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]).map(char::from).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(digits[usize::from(byte >> 4)]));
+        text.push(char::from(digits[usize::from(byte & 15)]));
+    }
+    text
 }
 
 fn digit(character: u8) -> Option<u8> {

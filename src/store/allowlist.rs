@@ -12,7 +12,7 @@ use super::listing::{self, Entry, Listing};
 use super::source::{ReadError, Reading};
 use crate::admission::{Conflict, Credential, Principal, PrincipalId, PrincipalName, Provenance, Roster, RosterBuilder, Terms};
 use crate::clock;
-use crate::pki::{FileError, Fingerprint};
+use crate::pki::{FileError, Fingerprint, hex};
 
 /// One `[[allowlist]]`, as far as its files go.
 #[derive(Clone, Copy, Debug)]
@@ -313,13 +313,15 @@ fn add_entry(
     if let Some(name) = &entry.name {
         return add(name.as_str())?.map_err(|conflict| wrong(conflict_words(&conflict)));
     }
-    let hex = entry.pin.fingerprint.to_string();
-    match add(&format!("{stem}/{}", &hex[..16]))? {
+    let digest = entry.pin.fingerprint.as_bytes();
+    match add(&format!("{stem}/{}", hex::lower(&digest[..8])))? {
         Ok(()) => Ok(()),
         // The same certificate twice is one.
         Err(conflict) if at_line(all, conflict.first.line).is_some_and(|first| first.pin == entry.pin) => Ok(()),
         // Sixteen digits are enough to tell certificates apart, unless somebody made two that share them.
-        Err(conflict) if conflict.kind == "name" => add(&format!("{stem}/{hex}"))?.map_err(|conflict| wrong(conflict_words(&conflict))),
+        Err(conflict) if conflict.kind == "name" => {
+            add(&format!("{stem}/{}", hex::lower(digest)))?.map_err(|conflict| wrong(conflict_words(&conflict)))
+        }
         Err(conflict) => Err(wrong(conflict_words(&conflict))),
     }
 }
