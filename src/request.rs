@@ -129,6 +129,10 @@ async fn answer(
         carried::check(&request)?;
     }
     let mut offer = Offer::of(&request);
+    // Whoever asks for it, and whatever for: there is no route to it, so nothing is given away.
+    if *request.method() == Method::CONNECT && !offer.as_ref().is_some_and(Offer::is_extended_connect) {
+        return Err(Failure::MethodNotAllowed);
+    }
     let (mut head, incoming) = request.into_parts();
     let uri = head.uri.clone();
     let (authority, path) = (Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
@@ -246,8 +250,7 @@ fn no_route(head: &Parts) -> Result<Response<Body>, Failure> {
 
 /// Refuses the methods that nobody forwards, and the upgrades that the route does not list.
 fn allowed(head: &Parts, offer: Option<&mut Offer>, route: &Route) -> Result<Option<carried::Chosen>, Failure> {
-    let tunnel = offer.as_ref().is_some_and(|offer| offer.is_extended_connect());
-    if head.method == Method::TRACE || (head.method == Method::CONNECT && !tunnel) {
+    if head.method == Method::TRACE {
         return Err(Failure::MethodNotAllowed);
     }
     match offer {

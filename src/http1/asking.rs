@@ -13,8 +13,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::BoxError;
-use super::guard::{Asking, Guard};
+use super::guard::Guard;
 use super::head::Asked;
+use super::shared::Asking;
 
 /// Sends requests on one connection to an upstream, one at a time.
 pub struct Sender<B> {

@@ -5,10 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Refusal;
 use super::chunks::Chunks;
 use super::head::{Answer, Asked, Fault, Framing, find_end, judge_answer, judge_request};
-use crate::ticker::Deadline;
+use super::shared::{Asking, Served};
 
 /// An I/O stream whose incoming side is judged.
 pub(super) struct Guard<IO> {
@@ -53,33 +51,6 @@ enum Body {
     Chunked(Chunks),
     Close,
     Length(u64),
-}
-
-/// What the guard of a client's connection shares with whoever answers.
-pub(super) struct Served {
-    pub(super) deadline: Arc<Deadline>,
-    pub(super) times: Times,
-    pub(super) refusal: OnceLock<Refusal>,
-    /// A request was let through and its answer is not complete.
-    under_way: AtomicBool,
-    tunnel: AtomicBool,
-    stalled: AtomicBool,
-    waiting: Mutex<Option<Waker>>,
-}
-
-/// How long a client may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    pub(super) head: Duration,
-    pub(super) idle: Duration,
-    pub(super) progress: Duration,
-}
-
-/// What the guard of an upstream's connection shares with whoever asks.
-#[derive(Default)]
-pub(super) struct Asking {
-    asked: AtomicU8,
-    poisoned: AtomicBool,
 }
 
 impl<IO> Guard<IO> {
@@ -171,13 +142,12 @@ impl<IO> Guard<IO> {
         match &self.side {
             Side::Client(served) => {
                 let framing = judge_request(&bytes[..end])?;
-                served.deadline.disarm();
-                served.under_way.store(true, Ordering::Relaxed);
+                served.begin();
                 self.begin_body(framing);
             }
             Side::Upstream(asking) => match judge_answer(&bytes[..end], asking.asked().unwrap_or(Asked::Plain))? {
                 Answer::Final(framing) => {
-                    asking.asked.store(NOTHING, Ordering::Relaxed);
+                    asking.settle();
                     self.begin_body(framing);
                 }
                 Answer::Interim => asking.count_interim()?,
@@ -221,7 +191,7 @@ impl<IO> Guard<IO> {
             }
             Side::Client(_) => Err(io::Error::new(io::ErrorKind::InvalidData, words)),
             Side::Upstream(asking) => {
-                asking.poisoned.store(true, Ordering::Relaxed);
+                asking.poison();
                 Err(io::Error::new(io::ErrorKind::InvalidData, words))
             }
         }
@@ -249,11 +219,11 @@ impl<IO> Guard<IO> {
     /// without being asked poisons its connection.
     fn leave_wait(&mut self) -> bool {
         let Side::Client(served) = &self.side else { return true };
-        if served.tunnel.load(Ordering::Relaxed) {
+        if served.is_tunnel() {
             self.state = State::Tunnel;
             return true;
         }
-        if served.under_way.load(Ordering::Relaxed) {
+        if served.is_under_way() {
             return false;
         }
         self.state = State::Head;
@@ -269,14 +239,8 @@ impl<IO> Guard<IO> {
         if matches!(self.state, State::Tunnel) {
             return written;
         }
-        let was_stalled = served.stalled.swap(written.is_pending(), Ordering::Relaxed);
-        match (was_stalled, written.is_pending()) {
-            (false, true) => served.deadline.arm(served.times.progress),
-            (true, true) if served.deadline.is_expired() => {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no more")));
-            }
-            (true, false) => served.rest(),
-            _ => {}
+        if served.keeps_stalling(written.is_pending()) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no more")));
         }
         written
     }
@@ -326,7 +290,7 @@ impl<IO: AsyncRead + Unpin> Guard<IO> {
             }
             Side::Upstream(asking) if asking.asked().is_none() => {
                 // The answer before it stands; nothing else will be asked on this connection.
-                asking.poisoned.store(true, Ordering::Relaxed);
+                asking.poison();
                 self.pending.extend_from_slice(rest);
             }
             Side::Upstream(_) => self.pending.extend_from_slice(rest),
@@ -336,7 +300,7 @@ impl<IO: AsyncRead + Unpin> Guard<IO> {
     /// Says whether a client was silent for too long; then it is refused, or left.
     fn is_late(&mut self) -> bool {
         let Side::Client(served) = &self.side else { return false };
-        if !matches!(self.state, State::Head) || served.stalled.load(Ordering::Relaxed) || !served.deadline.is_expired() {
+        if !matches!(self.state, State::Head) || served.is_stalled() || !served.deadline.is_expired() {
             return false;
         }
         if !self.pending.is_empty() {
@@ -458,96 +422,3 @@ impl Body {
         }
     }
 }
-
-impl Served {
-    pub(super) fn new(deadline: Arc<Deadline>, times: Times) -> Arc<Self> {
-        Arc::new(Self {
-            deadline,
-            times,
-            refusal: OnceLock::new(),
-            under_way: AtomicBool::new(false),
-            tunnel: AtomicBool::new(false),
-            stalled: AtomicBool::new(false),
-            waiting: Mutex::new(None),
-        })
-    }
-
-    /// The answer is complete: the next request may be looked at.
-    pub(super) fn answered(&self) {
-        self.under_way.store(false, Ordering::Relaxed);
-        if !self.stalled.load(Ordering::Relaxed) {
-            self.rest();
-        }
-        // The engine asks again by itself, unless it was told to wait although bytes are here.
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(waker) = waiting {
-            waker.wake();
-        }
-    }
-
-    /// The client is waited for again, or is not.
-    fn rest(&self) {
-        if self.under_way.load(Ordering::Relaxed) {
-            self.deadline.disarm();
-        } else {
-            self.deadline.arm(self.times.idle);
-        }
-    }
-
-    /// The answer is a 101: what follows is no longer HTTP.
-    pub(super) fn switched(&self) {
-        self.tunnel.store(true, Ordering::Relaxed);
-    }
-
-    fn refuse(&self, refusal: Refusal) {
-        // Only the first one counts: nothing is read after it.
-        let _ = self.refusal.set(refusal);
-    }
-
-    fn wait(&self, waker: &Waker) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
-    }
-}
-
-impl Asking {
-    /// Says what will be asked next. One request at a time.
-    pub(super) fn ask(&self, asked: Asked) {
-        self.asked.store(
-            match asked {
-                Asked::Head => HEAD,
-                Asked::Plain => PLAIN,
-                Asked::Upgrade => UPGRADE,
-            },
-            Ordering::Relaxed,
-        );
-    }
-
-    /// Says whether the upstream sent what nobody asked for, or what is not HTTP.
-    pub(super) fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Relaxed)
-    }
-
-    fn asked(&self) -> Option<Asked> {
-        match self.asked.load(Ordering::Relaxed) & KIND {
-            HEAD => Some(Asked::Head),
-            PLAIN => Some(Asked::Plain),
-            UPGRADE => Some(Asked::Upgrade),
-            _ => None,
-        }
-    }
-
-    /// An upstream that never comes to its answer is not waited for.
-    fn count_interim(&self) -> Result<(), Fault> {
-        let before = self.asked.fetch_add(INTERIM, Ordering::Relaxed);
-        if before / INTERIM >= MAX_INTERIM { Err(Fault::Malformed("too many interim answers")) } else { Ok(()) }
-    }
-}
-
-const NOTHING: u8 = 0;
-const HEAD: u8 = 1;
-const PLAIN: u8 = 2;
-const UPGRADE: u8 = 3;
-const KIND: u8 = 3;
-/// Interim answers are counted in the bits above the kind.
-const INTERIM: u8 = 4;
-const MAX_INTERIM: u8 = 32;

@@ -143,12 +143,7 @@ impl Fields {
             // By length first: nearly all names are done with after one comparison.
             match header.name.len() {
                 4 if header.name.eq_ignore_ascii_case("host") => fields.hosts += 1,
-                14 if header.name.eq_ignore_ascii_case("content-length") => {
-                    // Equal values could be merged (RFC 9112, 6.3); whoever sends two has something in mind.
-                    if fields.length.replace(length(header.value)?).is_some() {
-                        return Err(Fault::Malformed("there is more than one Content-Length"));
-                    }
-                }
+                14 if header.name.eq_ignore_ascii_case("content-length") => fields.add_length(length(header.value)?)?,
                 17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
                     if fields.chunked || !header.value.eq_ignore_ascii_case(b"chunked") {
                         return Err(Fault::Malformed("Transfer-Encoding is something else than chunked, once"));
@@ -159,6 +154,14 @@ impl Fields {
             }
         }
         Ok(fields)
+    }
+
+    /// Equal values could be merged (RFC 9112, 6.3); whoever sends two has something in mind.
+    fn add_length(&mut self, length: u64) -> Result<(), Fault> {
+        match self.length.replace(length) {
+            Some(_) => Err(Fault::Malformed("there is more than one Content-Length")),
+            None => Ok(()),
+        }
     }
 
     /// Returns what the fields say; `None` where they say nothing.

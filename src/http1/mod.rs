@@ -7,6 +7,7 @@ mod chunks;
 mod guard;
 mod head;
 mod serving;
+mod shared;
 
 use std::future::Future;
 use std::io;

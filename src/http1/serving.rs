@@ -15,7 +15,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::guard::{Guard, Served, Times};
+use super::guard::Guard;
+use super::shared::{Served, Times};
 use super::{BoxError, End, Ending, EndingKind, Settings};
 use crate::ticker::Timer;
 

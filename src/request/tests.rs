@@ -175,7 +175,7 @@ fn what_must_not_be_forwarded_never_is() {
         (get("/open", "Upgrade: websocket\r\nConnection: upgrade\r\n"), 400),
         (get("/plain", "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400),
         ("TRACE /open HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(), 405),
-        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nConnection: close\r\n\r\n".into(), 401),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nConnection: close\r\n\r\n".into(), 405),
         ("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(), 400),
         ("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello".into(), 400),
         ("GET /open HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n".into(), 400),

@@ -125,16 +125,23 @@ impl Pool {
     }
 
     async fn own(self: &Rc<Self>, index: usize, fresh: bool) -> Result<Ready, Error> {
-        while !fresh {
-            let Some(idle) = self.stations[index].idle.borrow_mut().pop() else { break };
-            let mut sender = idle.sender;
-            if idle.since.elapsed() < self.upstream.settings.idle && sender.ready().await {
-                return Ok(Ready::Http1(self.lease(index, sender, true)));
-            }
+        if !fresh && let Some(sender) = self.idle(index).await {
+            return Ok(Ready::Http1(self.lease(index, sender, true)));
         }
         let connection = self.connect(index).await?;
         let sender = Hyper::open(connection).await.map_err(|_| Error::Unavailable)?;
         Ok(Ready::Http1(self.lease(index, sender, false)))
+    }
+
+    /// Takes the latest idle connection that is still good for something.
+    async fn idle(&self, index: usize) -> Option<Sender<Upload>> {
+        loop {
+            // A statement of its own: the borrow must not last while we wait.
+            let mut idle = self.stations[index].idle.borrow_mut().pop()?;
+            if idle.since.elapsed() < self.upstream.settings.idle && idle.sender.ready().await {
+                return Some(idle.sender);
+            }
+        }
     }
 
     fn lease(self: &Rc<Self>, station: usize, sender: Sender<Upload>, reused: bool) -> Lease {
