@@ -8,6 +8,7 @@ mod commands;
 mod explain;
 mod http2;
 mod identity;
+mod lifetimes;
 mod limits;
 mod live;
 mod origins;

@@ -97,8 +97,19 @@ headers = ["xfcc", "rfc9440", "portcullis"]
 
     /// Starts the proxy on `portcullis.toml` with this content and waits until it is ready; a second start finds the same files.
     pub fn start(&self, config: &str) -> TestProxy {
+        self.start_by(config, Command::new(env!("CARGO_BIN_EXE_portcullis")))
+    }
+
+    /// The same, where the system allows so many open files.
+    pub fn start_with_files(&self, config: &str, files: u32) -> TestProxy {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_portcullis")]);
+        self.start_by(config, shell)
+    }
+
+    fn start_by(&self, config: &str, mut command: Command) -> TestProxy {
         self.write("portcullis.toml", config);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        let mut child = command
             .args(["run", "-c", "portcullis.toml"])
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
