@@ -18,6 +18,10 @@ macro_rules! families {
             kind: MetricType::$kind,
             labels: &$labels,
         };)*
+
+        /// Every family.
+        #[cfg(test)]
+        const ALL: &[&FamilyInfo] = &[$(&$constant),*];
     };
 }
 
@@ -44,4 +48,19 @@ families! {
     SOURCE_LAST_GOOD = GAUGE "source_last_good_timestamp_seconds" ["source"], "When the content in force of a source was last read whole and found good.";
     UPSTREAM_FAILURES = COUNTER "upstream_failures_total" ["upstream", "code"], "Requests that an upstream did not answer, by code.";
     UPSTREAM_SECONDS = HISTOGRAM "upstream_seconds" ["upstream"], "From the request's head sent to the answer's head read.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_documented_with_its_labels() {
+        let documented = include_str!("../../docs/operating.md");
+        for family in ALL {
+            let labels = if family.labels.is_empty() { String::new() } else { format!("{{{}}}", family.labels.join(",")) };
+            let wanted = format!("`{}{labels}`", family.name);
+            assert!(documented.contains(&wanted), "docs/operating.md has no {wanted}");
+        }
+    }
 }
