@@ -243,7 +243,7 @@ fn an_answer_is_remembered_for_its_very_question_only() {
 }
 
 #[test]
-fn time_lapses_a_standing_whichever_way_it_moves() {
+fn a_clock_that_jumps_is_followed_both_ways() {
     let alice = client("alice");
     let end = UnixTime::since_unix_epoch((NOW + 100).seconds());
     let begin = UnixTime::since_unix_epoch((NOW - 100).seconds());
