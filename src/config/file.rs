@@ -1,7 +1,7 @@
 //! What operators write, as data: every table of the configuration file, with the place of whatever may yet prove wrong. Nothing here has
 //! looked at another file; `compile` does. Paths stand as written, relative to the directory of the configuration file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use ipnet::IpNet;
 use rustls_pki_types::UnixTime;
 use toml::de::DeTable;
 
-use super::error::{At, Document, Problem, Span, nearest};
+use super::error::{At, Document, Problem, Span};
 use super::reader::{Reader, Table};
-use super::{people, sections};
+use super::{cross_check, people, sections};
 use crate::admission::{Access, Clearance, RouteAuth, Surface};
 use crate::identity;
 use crate::listener::BindAddress;
@@ -336,77 +336,13 @@ fn read(reader: &Reader<'_>, root: &Table<'_>, document: Arc<Document>, director
         workers,
         limits,
     };
-    file.cross_check(reader);
+    cross_check::check(&file, reader);
     Some(file)
 }
 
 /// All of them, or none: names of a table that could not be read would be called unknown elsewhere.
 fn whole<T>(entries: Vec<Option<T>>) -> Option<Vec<T>> {
     entries.into_iter().collect()
-}
-
-impl ConfigFile {
-    /// Says what is wrong between tables: names used twice, or not at all.
-    fn cross_check(&self, reader: &Reader<'_>) {
-        unique(reader, "listener", self.listeners.iter().map(|listener| &listener.name));
-        unique(reader, "route", self.routes.iter().map(|route| &route.name));
-        unique(reader, "upstream", self.upstreams.iter().map(|upstream| &upstream.name));
-        unique(reader, "principal", self.principals.iter().map(|principal| &principal.name));
-        unique(reader, "id", self.principals.iter().filter_map(|principal| principal.id.as_ref()));
-        self.check_addresses(reader);
-        let upstreams: Vec<&str> = self.upstreams.iter().map(|upstream| upstream.name.value.as_str()).collect();
-        for route in &self.routes {
-            known(reader, "upstream", &route.upstream, &upstreams);
-        }
-        let routes: Vec<&str> = self.routes.iter().map(|route| route.name.value.as_str()).collect();
-        let terms = self.allowlists.iter().map(|entry| &entry.terms).chain(self.principals.iter().map(|entry| &entry.terms));
-        for permission in terms.flat_map(|terms| &terms.permissions) {
-            for route in permission.routes.iter().filter(|route| !route.value.contains(['*', '?', '\\'])) {
-                known(reader, "route", route, &routes);
-            }
-        }
-        if self.trust.proxy_from.is_empty() {
-            for listener in self.listeners.iter().filter(|listener| listener.proxy_protocol) {
-                let help = "list the load balancers in [trust] proxy_from: who may speak PROXY has to be said".to_owned();
-                reader.error(listener.name.span, "`proxy_protocol = \"require\"`, and nobody may speak PROXY", Some(help));
-            }
-        }
-    }
-
-    fn check_addresses(&self, reader: &Reader<'_>) {
-        let mut seen = Vec::new();
-        let monitor = self.monitor.iter().map(|monitor| &monitor.address);
-        for address in self.listeners.iter().map(|listener| &listener.address).chain(monitor) {
-            // Port 0 is a new port for each.
-            let any_port = matches!(&address.value, BindAddress::Tcp(address) if address.port() == 0);
-            if !any_port && seen.contains(&&address.value) {
-                reader.error(address.span, "this address is taken by another listener", None);
-            }
-            seen.push(&address.value);
-        }
-    }
-}
-
-/// Refuses a name that stands twice; letters of either case are the same.
-fn unique<'a>(reader: &Reader<'_>, kind: &str, names: impl Iterator<Item = &'a At<String>>) {
-    let mut seen = BTreeMap::new();
-    for name in names {
-        if let Some(first) = seen.insert(name.value.to_lowercase(), name.span) {
-            let line = reader.document.line(first.start);
-            reader.error(name.span, format!("{kind} `{}` stands in line {line} already", name.value), Some("names are unique".to_owned()));
-        }
-    }
-}
-
-/// Refuses the name of something that is not there.
-fn known(reader: &Reader<'_>, kind: &str, name: &At<String>, names: &[&str]) {
-    if !names.contains(&name.value.as_str()) {
-        let help = match nearest(&name.value, names.iter().copied()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("add a [[{kind}]] with this name"),
-        };
-        reader.error(name.span, format!("there is no {kind} `{}`", name.value), Some(help));
-    }
 }
 
 impl Default for Limits {

@@ -10,12 +10,12 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::error::{At, Problem, Span};
 use super::file::CertificateFiles;
 use super::plan::{Plan, Planned, PlannedAuthority, PlannedPrincipal};
-use crate::admission::{Authority, Bounds, Credential, Pin, Provenance};
+use super::units::{Bundle, Pair, PinFile, read_bundle, read_pair, read_pins};
+use crate::admission::{Authority, Credential, Pin, Provenance};
 use crate::clock;
 use crate::metrics::CertificateExpiry;
-use crate::pki::{Certificate, FileError, Fingerprint, files};
-use crate::store::cache::Parsed;
-use crate::store::{Allowlists, Cache, Found, Good, ListSpec, Look, Reading, Restrictions, Revoked, Round, SourceError, listing};
+use crate::pki::{Certificate, Fingerprint, files};
+use crate::store::{Allowlists, Cache, Found, Good, ListSpec, Look, Restrictions, Revoked, Round, SourceError, listing};
 use crate::tls::KeyPair;
 
 /// The last good content of everything that a configuration names.
@@ -58,23 +58,6 @@ pub struct SourceStatus {
     /// Since the epoch; `None`: never.
     pub last_good: Option<Duration>,
     pub error: Option<String>,
-}
-
-/// Certificates that are pins.
-#[derive(Debug)]
-struct PinFile {
-    pins: Vec<(Pin, u32)>,
-    warnings: Vec<(u32, String)>,
-    ends: Option<u64>,
-}
-
-type Bundle = Vec<(Arc<Certificate>, u32)>;
-
-#[derive(Debug)]
-struct Pair {
-    pair: KeyPair,
-    /// Others than its owner may read the key.
-    exposed: bool,
 }
 
 /// One look, with all that it needs and finds.
@@ -203,6 +186,10 @@ impl Gathering<'_, '_> {
         }
         for (certificate, at) in &certificates {
             self.expires("anchor", &at.file, Some(certificate.not_after));
+            // Those that ended already are for `check_anchors`.
+            if let Some(why) = ended(certificate.not_after).filter(|_| certificate.not_after > clock::wall().as_secs()) {
+                self.found.warnings.push(Problem::in_file(&at.file, at.line, format!("this trust anchor {why}")).warning());
+            }
         }
         let places: Vec<Provenance> = certificates.iter().map(|(_, at)| at.clone()).collect();
         let certificates: Vec<_> = certificates.into_iter().map(|(certificate, _)| certificate).collect();
@@ -328,7 +315,8 @@ impl Gathering<'_, '_> {
         }
         for (path, last_good) in &found.sources {
             let name = path.display().to_string();
-            let error = found.errors.iter().chain(&found.unknown).find(|error| error.file.starts_with(&name)).map(ToString::to_string);
+            let error =
+                found.errors.iter().chain(&found.unknown).find(|error| Path::new(&*error.file).starts_with(path)).map(ToString::to_string);
             self.found.sources.push(SourceStatus { name, last_good: *last_good, error });
         }
         for (crl, written) in &found.crls {
@@ -396,58 +384,6 @@ pub fn revoked(path: &Path, good: &Good<Plan>) -> Revoked {
     }
 }
 
-fn read_pins(readings: &[Reading], allow_any_eku: bool) -> Parsed<PinFile> {
-    let password = password(readings.get(1)).map_err(|error| (1, error))?;
-    let mut file = PinFile { pins: Vec::new(), warnings: Vec::new(), ends: None };
-    for found in files::certificates(&readings[0].bytes, Some(&password)).map_err(|error| (0, error))? {
-        if let Some(why) = Pin::unsuitable(&found.value, allow_any_eku) {
-            return Err((0, FileError { line: found.line, why: format!("this certificate cannot be a pin: {why}") }));
-        }
-        file.warnings.extend(listing::validity(&found.value, clock::wall()).map(|why| (found.line, why)));
-        file.ends = file.ends.into_iter().chain([found.value.not_after]).min();
-        file.pins.push((Pin::from(&found.value), found.line));
-    }
-    Ok(file)
-}
-
-/// Reads trust anchors. What can never be one refuses the file, by its line; what is only out of time does not.
-fn read_bundle(readings: &[Reading]) -> Parsed<Bundle> {
-    let found = files::certificates(&readings[0].bytes, None).map_err(|error| (0, error))?;
-    let bundle: Bundle = found.into_iter().map(|located| (Arc::new(located.value), located.line)).collect();
-    let certificates = bundle.iter().map(|(certificate, _)| Arc::clone(certificate)).collect();
-    let authority = Authority { certificates, bounds: Bounds::default(), priority: 0, require_client_eku: true };
-    match authority.problems(now(), 0).into_iter().find(|problem| !problem.kind.is_of_time()) {
-        None => Ok(bundle),
-        Some(problem) => {
-            let line = bundle.get(problem.index).map_or(0, |(_, line)| *line);
-            Err((0, FileError { line, why: format!("this certificate {}: it is no trust anchor", problem.kind.describe()) }))
-        }
-    }
-}
-
-fn read_pair(readings: &[Reading], is_pfx: bool) -> Parsed<Pair> {
-    let wrong = |why: String| (0, FileError { line: 0, why });
-    if is_pfx {
-        let password = password(readings.get(1)).map_err(|error| (1, error))?;
-        let (chain, key) = files::pfx(&readings[0].bytes, &password).map_err(|error| (0, error))?;
-        let pair = KeyPair::new(&chain, key).map_err(|why| wrong(why.to_string()))?;
-        return Ok(Pair { pair, exposed: readings[0].exposed });
-    }
-    let chain = files::chain(&readings[0].bytes, None).map_err(|error| (0, error))?;
-    let password = readings.get(2).map(|reading| password(Some(reading))).transpose().map_err(|error| (2, error))?;
-    let key = files::private_key(&readings[1].bytes, password.as_deref()).map_err(|error| (1, error))?;
-    let chain: Vec<Certificate> = chain.into_iter().map(|located| located.value).collect();
-    let pair = KeyPair::new(&chain, key).map_err(|why| wrong(why.to_string()))?;
-    Ok(Pair { pair, exposed: readings[1].exposed })
-}
-
-/// A password is the first line of its file.
-fn password(reading: Option<&Reading>) -> Result<String, FileError> {
-    let Some(reading) = reading else { return Ok(String::new()) };
-    let text = std::str::from_utf8(&reading.bytes).map_err(|_| FileError { line: 1, why: "the password is not UTF-8".to_owned() })?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
-}
-
 fn ended(not_after: u64) -> Option<String> {
     let left = not_after.checked_sub(clock::wall().as_secs());
     match left {
@@ -457,7 +393,7 @@ fn ended(not_after: u64) -> Option<String> {
     }
 }
 
-fn now() -> UnixTime {
+pub(super) fn now() -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(clock::wall().as_secs()))
 }
 

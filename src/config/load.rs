@@ -239,7 +239,8 @@ impl Loader {
     /// Gathers what a plan names, and compiles it if anything is new. Fails where the plan itself cannot be put in force.
     fn try_plan(&mut self, round: &mut Round<'_>, config: &Good<Plan>, look: &mut Look) -> Result<(), Vec<Problem>> {
         let plan = &config.value;
-        let mut problems = self.restore(plan);
+        let mut unread = Vec::new();
+        let mut problems = self.restore(plan, &mut unread);
         let now = Instant::now();
         let revoked: Revoked = revoked(&self.path, config);
         let gathered = self.sources.gather(plan, &revoked, round, now);
@@ -272,11 +273,16 @@ impl Loader {
             }
         };
         problems.extend(compiled.problems.iter().cloned());
-        problems.extend(self.sources.restrictions.settle(&compiled.superseded).iter().map(from_source));
-        if starting && problems.iter().any(|problem| !self.is_restriction(problem, &gathered)) {
+        let kept: Vec<Problem> = self.sources.restrictions.settle(&compiled.superseded).iter().map(from_source).collect();
+        // What restricts holds by its last good content, so that a start without its file loses nothing.
+        let tolerated =
+            |problem: &Problem| kept.contains(problem) || gathered.restrictions.errors.iter().any(|error| from_source(error) == *problem);
+        if starting && !problems.iter().all(tolerated) {
             return Err(problems);
         }
+        problems.extend(kept);
         look.warnings = warnings(&gathered, &compiled);
+        look.warnings.extend(unread);
         if starting {
             look.warnings.extend(problems.iter().cloned().map(Problem::warning));
         }
@@ -300,7 +306,7 @@ impl Loader {
     }
 
     /// Takes up the restrictions last known good, once the configuration says where they are.
-    fn restore(&mut self, plan: &Plan) -> Vec<Problem> {
+    fn restore(&mut self, plan: &Plan, warnings: &mut Vec<Problem>) -> Vec<Problem> {
         if std::mem::replace(&mut self.restored, true) {
             return Vec::new();
         }
@@ -310,6 +316,11 @@ impl Loader {
                 self.sources.restrictions = restrictions;
                 Vec::new()
             }
+            // Who only looks may not read it: the proxy's own user does.
+            Err(error) if !self.saves => {
+                warnings.push(from_source(&error).warning());
+                Vec::new()
+            }
             Err(error) => vec![from_source(&error)],
         }
     }
@@ -317,13 +328,6 @@ impl Loader {
     fn save(&mut self, plan: &Plan) -> Option<SourceError> {
         let state = plan.file.store.path.as_ref().filter(|_| self.saves)?;
         self.sources.restrictions.save(state).err()
-    }
-
-    /// Tells whether a problem is about something that restricts, and whose last good content is in force.
-    fn is_restriction(&self, problem: &Problem, gathered: &Gathered) -> bool {
-        let errors = gathered.restrictions.errors.iter().map(|error| &*error.file);
-        let sources = gathered.restrictions.sources.iter().map(|(path, _)| path.display().to_string());
-        errors.map(str::to_owned).chain(sources).any(|file| problem.file.starts_with(&file))
     }
 }
 

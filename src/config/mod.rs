@@ -1,6 +1,7 @@
 //! What operators write, and what it compiles to.
 
 pub mod compile;
+mod cross_check;
 pub mod error;
 pub mod file;
 pub mod gather;
@@ -9,8 +10,10 @@ mod people;
 pub mod plan;
 mod reader;
 mod sections;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod units;
 pub mod value;
 
 pub use error::{Problem, Severity};

@@ -147,10 +147,22 @@ fn follow(path: &Path, found: &mut Interests) {
                 walked = here;
                 if rest.is_empty() && kind.is_dir() {
                     found.entry(walked.clone()).or_default().everything = true;
+                    follow_links_in(&walked, found);
                 }
             }
             // What comes next will be made here.
             Err(_) => return,
+        }
+    }
+}
+
+/// Of the files of a directory those that are links may change elsewhere.
+fn follow_links_in(directory: &Path, found: &mut Interests) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let leads_to_a_file = || fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) && leads_to_a_file() {
+            follow(&entry.path(), found);
         }
     }
 }
@@ -206,6 +218,10 @@ mod tests {
         let found = interests(&[root.join("missing/list.pem"), root.join("here"), root.join("loop")]);
         assert!(found[&root].names.contains(OsStr::new("missing")) && found[&root].names.contains(OsStr::new("loop")));
         assert!(found[&root.join("here")].everything);
+        fs::create_dir(root.join("elsewhere")).expect("made");
+        fs::write(root.join("elsewhere/a.pem"), "").expect("written");
+        symlink("../elsewhere/a.pem", root.join("here/a.pem")).expect("made");
+        assert!(interests(&[root.join("here")])[&root.join("elsewhere")].names.contains(OsStr::new("a.pem")));
         assert!(!found[&root].everything);
     }
 }

@@ -6,6 +6,7 @@ pub mod file;
 pub mod listing;
 mod persisted;
 pub mod restrictions;
+mod revocation_files;
 pub mod source;
 
 pub use allowlist::{Allowlists, ListSpec, Look};

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::allowlist::has_ending;
 use super::cache::{Cache, Round, SourceError};
-use super::listing;
 use super::persisted::{self, State};
+use super::revocation_files::{crls, ids};
 use super::source::ReadError;
 use crate::admission::{PrincipalName, Provenance, RevokedId};
-use crate::pki::{Crl, FileError, Fingerprint, files};
+use crate::pki::{Crl, Fingerprint};
 
 /// What the configuration itself says of revocation.
 #[derive(Clone, Debug, Default)]
@@ -341,41 +341,6 @@ impl HeldCrl {
         let kept = if self.kept { " (last good)" } else { "" };
         Provenance { file: format!("{}{kept}", self.file.display()).into(), line: self.line }
     }
-}
-
-/// Reads an id a line. An empty file has to be meant: a line that says `none`.
-fn ids(bytes: &[u8]) -> Result<Vec<(RevokedId, u32)>, FileError> {
-    let mut found = Vec::new();
-    let mut none = false;
-    for (number, line) in listing::lines(listing::text(bytes)?) {
-        if line == "none" {
-            none = true;
-            continue;
-        }
-        let id = line.parse().map_err(|why| FileError { line: number, why: format!("`{}` {why}", listing::shorten(line)) })?;
-        found.push((id, number));
-    }
-    match (found.is_empty(), none) {
-        (true, false) => Err(FileError { line: 0, why: "the file is empty; a line with `none` says that nothing is revoked".to_owned() }),
-        (false, true) => Err(FileError { line: 0, why: "the file says `none` beside ids".to_owned() }),
-        (true, true) | (false, false) => Ok(found),
-    }
-}
-
-fn crls(bytes: &[u8]) -> Result<Vec<(Arc<Crl>, u32)>, FileError> {
-    let mut found = Vec::new();
-    for located in files::crls(bytes)? {
-        let kind = match (located.value.delta, located.value.indirect) {
-            (true, _) => Some("a delta CRL"),
-            (false, true) => Some("an indirect CRL"),
-            (false, false) => None,
-        };
-        if let Some(kind) = kind {
-            return Err(FileError { line: located.line, why: format!("{kind}: read as a complete one it would lose entries") });
-        }
-        found.push((Arc::new(located.value), located.line));
-    }
-    Ok(found)
 }
 
 /// The files behind a configured path: itself, or those of the directory.
