@@ -111,7 +111,9 @@ fn refused(context: &Context, failure: Failure, html: bool, mut record: Box<Reco
     record.failed(failure);
     let mut response = failure.response(record.id(), html);
     record.answered(response.status());
-    if !context.http2 && (failure.closes() || context.standing.denied().is_some()) {
+    // Behind a CONNECT comes what was meant for its tunnel.
+    let ends = failure.closes() || record.is_connect() || context.standing.denied().is_some();
+    if ends && !context.http2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert(X_REQUEST_ID, record.id_value());

@@ -118,6 +118,10 @@ impl Record {
         self.context.worker.metrics.listener(&self.context.listener).denied(failure.code());
     }
 
+    pub(super) fn is_connect(&self) -> bool {
+        self.method == Method::CONNECT
+    }
+
     /// Returns the request's id.
     pub(super) fn id(&self) -> &str {
         self.id.to_str().unwrap_or_default()
