@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
 
 use super::BoxError;
 use super::guard::Guard;
@@ -21,6 +22,7 @@ use super::shared::Asking;
 pub struct Sender<B> {
     engine: http1::SendRequest<B>,
     asking: Arc<Asking>,
+    driver: AbortHandle,
 }
 
 /// Why a request got no answer.
@@ -47,15 +49,21 @@ where
         let (engine, connection) =
             http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(guard)).await.map_err(io::Error::other)?;
         // How a connection ends is told to whoever waits on it; an idle one ends in silence.
-        tokio::task::spawn_local(async move {
+        let driver = tokio::task::spawn_local(async move {
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { engine, asking })
+        Ok(Self { engine, asking, driver: driver.abort_handle() })
     }
 
     /// Says whether another request may be sent, now or soon.
     pub fn is_usable(&self) -> bool {
         !self.engine.is_closed() && !self.asking.is_poisoned()
+    }
+
+    /// Ends the connection now, with all that is under way on it: a request's body may be stuck in an upstream
+    /// that takes no more.
+    pub fn abort(self) {
+        self.driver.abort();
     }
 
     /// Waits until the last exchange is over; `false` when the connection can carry no other.

@@ -428,3 +428,65 @@ fn a_request_of_http2_that_http1_cannot_carry_is_refused() {
         assert!(upstream.seen.borrow()[0].contains("cookie: a=1; b=2\r\n"), "{:?}", upstream.seen.borrow());
     });
 }
+
+#[test]
+fn an_answer_to_head_keeps_its_length_and_an_answer_without_body_has_none() {
+    local(async {
+        let script = |request: &str| match request.split(' ').next() {
+            Some("HEAD") => Say::Bytes("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: x\r\n\r\n".into()),
+            Some("PUT") => Say::Bytes("HTTP/1.1 204 No Content\r\n\r\n".into()),
+            _ => Say::Bytes("HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n".into()),
+        };
+        let (context, upstream) = front(script).await;
+        let request = |method: &str, last: &str| format!("{method} /open HTTP/1.1\r\nHost: a\r\n{last}\r\n");
+        let asked = [request("HEAD", ""), request("PUT", "Content-Length: 0\r\n"), request("GET", "Connection: close\r\n")].concat();
+        let heard = ask(&context, &asked).await;
+        let answers: Vec<&str> = heard.split_inclusive("\r\n\r\n").collect();
+        assert_eq!(answers.iter().map(|answer| status(answer)).collect::<Vec<_>>(), [200, 204, 304], "{heard}");
+        assert!(answers[0].contains("content-length: 5\r\n") && !answers[1].contains("content-length"), "{heard}");
+        assert!(upstream.seen.borrow()[1].contains("content-length: 0\r\n"), "{:?}", upstream.seen.borrow());
+        assert_eq!(upstream.connections.get(), 1);
+    });
+}
+
+#[test]
+fn an_answer_before_the_end_of_an_upload_arrives() {
+    local(async {
+        // Reads the head, answers, and takes no more.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::task::spawn_local(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 64];
+                stream.read_exact(&mut head).await.unwrap();
+                stream.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge").await.unwrap();
+                stream.flush().await.unwrap();
+                // Held open: what was said is to be heard before anything breaks.
+                std::future::pending::<()>().await;
+            }
+        });
+        let settings = Settings { name: "scripted".into(), endpoints: vec![endpoint], ..Settings::default() };
+        let context = context(settings, Limits::default());
+        let mut client = connect(&context);
+        client.write_all(b"POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n").await.unwrap();
+        client.write_all(&[b'x'; 100_000]).await.unwrap();
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        let heard = String::from_utf8(heard).unwrap();
+        assert!(heard.starts_with("HTTP/1.1 413") && heard.ends_with("large"), "{heard}");
+    });
+}
+
+#[test]
+fn preflights_are_answered_here_and_alike() {
+    local(async {
+        let (context, upstream) = front(|_| Say::Bytes(OK.into())).await;
+        let preflight = "Origin: https://evil.example\r\nAccess-Control-Request-Method: PUT\r\n";
+        let ask_for = async |path: &str| ask(&context, &get(path, preflight).replacen("GET", "OPTIONS", 1)).await;
+        let (closed, nowhere) = (ask_for("/closed").await, ask_for("/nowhere").await);
+        assert_eq!((status(&closed), status(&nowhere)), (403, 403), "{closed} {nowhere}");
+        assert!(!closed.contains("access-control-allow"), "{closed}");
+        assert!(upstream.seen.borrow().is_empty());
+        assert_eq!(status(&ask_for("/open").await), 200);
+    });
+}

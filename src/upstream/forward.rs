@@ -97,7 +97,7 @@ impl Pool {
                 Ready::Http1(mut lease) => {
                     // The upstream may be closing just now what it left open: what has no effect twice is sent again.
                     let spare = if lease.reused { spare(&request) } else { None };
-                    match lease.sender.send(request).await {
+                    match lease.send(request).await {
                         Ok(response) => {
                             lease.sent = sent.cloned();
                             return Ok((response, Some(lease)));
@@ -190,6 +190,9 @@ fn judged_http2(response: Response<Incoming>) -> Result<Response<Incoming>, Erro
 fn answer(mut response: Response<Incoming>, lease: Option<Lease>, pace: Pace, trailers: TrailerFilter) -> Answer {
     if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         let switched = Some(hyper::upgrade::on(&mut response));
+        if let Some(lease) = lease {
+            lease.let_go();
+        }
         return Answer { response: response.map(|_| Body::empty()), switched };
     }
     hop_by_hop::strip_answer(response.headers_mut());

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Scheme;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Mutex;
@@ -17,7 +19,7 @@ use tokio::time::Instant;
 use super::body::{Sent, Upload};
 use super::connect::{Connection, Place, Resolved};
 use super::{Error, Upstream};
-use crate::http1::{Exchange, Hyper, Sender};
+use crate::http1::{Exchange, Hyper, SendError, Sender};
 use crate::ticker::Ticker;
 
 /// One worker's pools, one for each upstream in use.
@@ -56,11 +58,11 @@ pub(super) enum Ready {
     Http2(http2::SendRequest<Upload>, Scheme),
 }
 
-/// An HTTP/1.1 connection, taken out of its pool for one request.
+/// An HTTP/1.1 connection, taken out of its pool for one request. Dropped before it is given back, it is ended.
 pub(super) struct Lease {
     pool: Rc<Pool>,
     station: usize,
-    pub(super) sender: Sender<Upload>,
+    sender: Option<Sender<Upload>>,
     /// Taken from the pool: the upstream may just be closing it.
     pub(super) reused: bool,
     /// The request's body, which may still be on its way when the answer is complete.
@@ -145,7 +147,7 @@ impl Pool {
     }
 
     fn lease(self: &Rc<Self>, station: usize, sender: Sender<Upload>, reused: bool) -> Lease {
-        Lease { pool: Rc::clone(self), station, sender, reused, sent: None }
+        Lease { pool: Rc::clone(self), station, sender: Some(sender), reused, sent: None }
     }
 
     async fn shared(&self, index: usize) -> Result<Ready, Error> {
@@ -216,15 +218,34 @@ impl Station {
 }
 
 impl Lease {
-    /// Puts the connection back for the next request, if it can carry one.
-    pub(super) fn give_back(self) {
-        let whole = self.sent.as_ref().is_none_or(|sent| sent.is_whole());
-        if !whole || !self.sender.is_usable() {
-            return;
+    /// Sends the request that the connection was taken for.
+    pub(super) async fn send(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, SendError<Upload>> {
+        match &mut self.sender {
+            Some(sender) => sender.send(request).await,
+            None => Err(SendError::Unsent(Box::new(request))),
         }
+    }
+
+    /// Puts the connection back for the next request, if it can carry one.
+    pub(super) fn give_back(mut self) {
+        let whole = self.sent.as_ref().is_none_or(|sent| sent.is_whole());
+        let Some(sender) = self.sender.take_if(|sender| whole && sender.is_usable()) else { return };
         let mut idle = self.pool.stations[self.station].idle.borrow_mut();
         if idle.len() < self.pool.upstream.settings.max_idle {
-            idle.push(Idle { sender: self.sender, since: Instant::now() });
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    /// Leaves the connection to the tunnel that it becomes.
+    pub(super) fn let_go(mut self) {
+        self.sender = None;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            sender.abort();
         }
     }
 }
