@@ -110,7 +110,8 @@ fn explain_shows_each_step_with_file_and_line() {
     let late = workspace.run(&["explain", "alice.pem", "--at", "2099-01-01T00:00:00Z", "--json"]);
     assert_eq!((late.status.code(), json(&late)["code"].as_str()), (Some(1), Some("expired")), "{}", text(&late));
     assert_eq!(workspace.run(&["explain", "absent.pem"]).status.code(), Some(3));
-    assert_eq!(workspace.run(&["explain"]).status.code(), Some(2));
+    let nothing = workspace.run(&["explain", "--json"]);
+    assert_eq!((nothing.status.code(), json(&nothing)["code"].as_str()), (Some(1), Some("no_credential")), "{}", text(&nothing));
     assert_eq!(workspace.run(&["explain", "alice.pem", "--route", "nonsense"]).status.code(), Some(2));
 }
 

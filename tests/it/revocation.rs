@@ -45,13 +45,25 @@ async fn the_newest_crl_of_an_issuer_counts_in_either_order_and_a_forged_one_nev
         let world = world().await;
         let crls = [world.ca.crl(1, &[], 24), world.ca.crl(2, &[&[0x51]], 24)];
         world.workspace.write("list.crl", format!("{}{}", crls[order[0]], crls[order[1]]));
-        // The same name on another key says that `good` is revoked: its signature is not the issuer's.
-        world.workspace.write("forged.crl", TestCa::twin("root").crl(9, &[&[0x52]], 24));
-        let config =
-            Workspace::config("require", &world.upstream.url(), &authority("[revocation]\ncrls = [\"list.crl\", \"forged.crl\"]\n"));
+        let config = Workspace::config("require", &world.upstream.url(), &authority("[revocation]\ncrls = [\"list.crl\"]\n"));
         let proxy = world.workspace.start(&config);
         assert_eq!(alert_of(&proxy, &world.good).await, None, "{order:?}");
         assert_eq!(alert_of(&proxy, &world.bad).await, Some(Alert::CertificateRevoked), "{order:?}");
+        // The same name on another key says that `good` is revoked, and nothing else: its signature is not the issuer's.
+        let forged = TestCa::twin("root").crl(9, &[&[0x52]], 24);
+        let before = proxy.metric("portcullis_reload_total{result=\"failure\"}").unwrap_or(0.0);
+        proxy.replace("list.crl", &forged);
+        eventually("the forged CRL is said", || {
+            proxy.metric("portcullis_reload_total{result=\"failure\"}").is_some_and(|count| count > before)
+        });
+        assert_eq!(alert_of(&proxy, &world.good).await, None, "{order:?}: a forged CRL counts");
+        assert_eq!(
+            alert_of(&proxy, &world.bad).await,
+            Some(Alert::CertificateRevoked),
+            "{order:?}: a forged CRL took the good one's place"
+        );
+        let checked = world.workspace.run(&["check", "-c", "portcullis.toml"]);
+        assert_eq!(checked.status.code(), Some(3), "a start on a forged CRL");
     }
 }
 
