@@ -88,7 +88,7 @@ fn now() -> UnixTime {
 fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decision");
     let (client, stranger) = (Minted::own("client.example"), Minted::own("stranger.example"));
-    let (route, presented) = (route(), |minted: &Minted| Candidate::presented(&[minted.der.clone()]).expect("a chain"));
+    let (route, presented) = (route(), |minted: &Minted| Candidate::presented(std::slice::from_ref(&minted.der)).expect("a chain"));
     for count in SIZES {
         let snapshot = snapshot(pins(count, &client.certificate()));
         for (who, candidate, admitted) in [("listed", presented(&client), true), ("a stranger", presented(&stranger), false)] {
@@ -124,7 +124,7 @@ fn authorities(criterion: &mut Criterion) {
     let (snapshot, route) = (snapshot(builder.finish()), route());
 
     let mut group = criterion.benchmark_group("authority with bounds");
-    let fresh = || Candidate::presented(&[leaf.clone()]).expect("a chain");
+    let fresh = || Candidate::presented(std::slice::from_ref(&leaf)).expect("a chain");
     let decide = |candidate: &Candidate| snapshot.decide(Some(candidate), &request(&route), now());
     assert!(decide(&fresh()).admission().is_some());
     group.bench_function("first seen", |bencher| bencher.iter_batched_ref(fresh, |candidate| decide(candidate), BatchSize::SmallInput));

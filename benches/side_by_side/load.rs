@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use crate::peers::World;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Work {
+pub(crate) enum Work {
     Http1,
     Http1Body,
     Http2,
@@ -19,13 +19,13 @@ pub enum Work {
     ResumedHandshake,
 }
 
-pub struct Done {
-    pub requests: u64,
-    pub errors: u64,
+pub(crate) struct Done {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
 }
 
 impl Work {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http1 => "HTTP/1.1, small GET",
             Self::Http1Body => "HTTP/1.1, 64 KiB",
@@ -37,7 +37,7 @@ impl Work {
 }
 
 /// Keeps this thread, and those it starts, on one core.
-pub fn pin(core: usize) {
+pub(crate) fn pin(core: usize) {
     let pid = std::process::id().to_string();
     let status = std::process::Command::new("taskset")
         .args(["-a", "-p", "-c", &core.to_string(), &pid])
@@ -46,7 +46,7 @@ pub fn pin(core: usize) {
     assert!(status.is_ok_and(|status| status.success()), "taskset");
 }
 
-pub fn run(work: Work, world: &World, address: SocketAddr, time: Duration) -> Done {
+pub(crate) fn run(work: Work, world: &World, address: SocketAddr, time: Duration) -> Done {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let end = Instant::now() + time;
@@ -211,7 +211,7 @@ async fn streams(config: Arc<ClientConfig>, address: SocketAddr, path: &str, end
 }
 
 /// Answers every head with 200: 64 KiB for `/64k`, a few bytes for the rest.
-pub fn upstream() -> SocketAddr {
+pub(crate) fn upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("bound");
     std::thread::spawn(move || {
@@ -250,7 +250,7 @@ async fn answer(mut stream: tokio::net::TcpStream) {
 }
 
 /// Waits until an address accepts.
-pub fn reachable(address: SocketAddr) {
+pub(crate) fn reachable(address: SocketAddr) {
     let start = Instant::now();
     while TcpStream::connect(address)
         .and_then(|mut stream| stream.write(b"").and_then(|_| stream.set_nonblocking(true)).map(|()| stream.read(&mut [])).map(|_| ()))

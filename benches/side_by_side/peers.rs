@@ -13,16 +13,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::load;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
+pub(crate) enum Peer {
     Haproxy,
     Nginx,
     Portcullis,
 }
 
 impl Peer {
-    pub const ALL: [Self; 3] = [Self::Portcullis, Self::Nginx, Self::Haproxy];
+    pub(crate) const ALL: [Self; 3] = [Self::Portcullis, Self::Nginx, Self::Haproxy];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
@@ -31,21 +31,21 @@ impl Peer {
     }
 }
 
-pub struct World {
+pub(crate) struct World {
     directory: tempfile::TempDir,
     upstream: SocketAddr,
-    pub ca: (CertificateDer<'static>, String),
-    pub server: (CertificateDer<'static>, String),
-    pub clients: Vec<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+    pub(crate) ca: (CertificateDer<'static>, String),
+    pub(crate) server: (CertificateDer<'static>, String),
+    pub(crate) clients: Vec<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
 }
 
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("side").tempdir().expect("temporary directory");
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "side by side");
@@ -108,7 +108,7 @@ impl World {
         self.write("haproxy.map", &haproxy);
     }
 
-    pub fn start(&self, peer: Peer) -> Running {
+    pub(crate) fn start(&self, peer: Peer) -> Running {
         let address = free_address();
         let directory = self.directory.path().display().to_string();
         let (file, text, mut command) = match peer {
@@ -244,7 +244,7 @@ backend app
 
 impl Running {
     /// Returns the CPU time that all processes and threads of the proxy have used.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         let mut nanoseconds = 0;
         for pid in self.pids() {
             let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
