@@ -43,19 +43,19 @@ pub(super) fn read_pins(readings: &[Reading], allow_any_eku: bool) -> Parsed<Pin
     Ok(file)
 }
 
-/// Reads trust anchors. What can never be one refuses the file, by its line; what is only out of time does not.
+/// Reads trust anchors. What can never be one refuses the file, by its line; so does a file of which nothing is valid
+/// now: the last good one stays. One that is out of time beside a good one does not, and admits nobody meanwhile.
 pub(super) fn read_bundle(readings: &[Reading]) -> Parsed<Bundle> {
     let found = files::certificates(&readings[0].bytes, None).map_err(|error| (0, error))?;
     let bundle: Bundle = found.into_iter().map(|located| (Arc::new(located.value), located.line)).collect();
     let certificates = bundle.iter().map(|(certificate, _)| Arc::clone(certificate)).collect();
     let authority = Authority { certificates, bounds: Bounds::default(), priority: 0, require_client_eku: true };
-    match authority.problems(super::gather::now(), 0).into_iter().find(|problem| !problem.kind.is_of_time()) {
-        None => Ok(bundle),
-        Some(problem) => {
-            let line = bundle.get(problem.index).map_or(0, |(_, line)| *line);
-            Err((0, FileError { line, why: format!("this certificate {}: it is no trust anchor", problem.kind.describe()) }))
-        }
-    }
+    let problems = authority.problems(super::gather::now(), 0);
+    let all = problems.len() == bundle.len();
+    let refused = problems.iter().find(|problem| !problem.kind.is_of_time()).or_else(|| problems.first().filter(|_| all));
+    let Some(problem) = refused else { return Ok(bundle) };
+    let line = bundle.get(problem.index).map_or(0, |(_, line)| *line);
+    Err((0, FileError { line, why: format!("this certificate {}: it is no trust anchor", problem.kind.describe()) }))
 }
 
 /// Reads a certificate of ours with its key; `is_pfx`: both from one file.

@@ -110,6 +110,13 @@ async fn each_stranger_hears_its_own_alert_and_explain_tells_its_own_reason() {
         assert_eq!(explained.status.code(), Some(1), "{}: {}", case.name, String::from_utf8_lossy(&explained.stderr));
         let report: serde_json::Value = serde_json::from_slice(&explained.stdout).expect("JSON");
         assert_eq!(report["code"], case.code, "{}: {report:#}", case.name);
+        let reason = match case.name {
+            "the same subject and serial on another key" => "another key",
+            "a renewal on the same key" => "a renewal is pinned anew",
+            "a child signed with a pinned key" => "a pin is never an issuer",
+            _ => continue,
+        };
+        assert!(report.to_string().contains(reason), "{}: {report:#}", case.name);
     }
     assert_eq!(upstream.received().len(), served, "a stranger's request reached the upstream");
 }
@@ -187,4 +194,45 @@ async fn a_chain_of_sixty_certificates_costs_no_more_than_its_denial() {
         assert_eq!(refused.alert, Some(alert), "{}", refused.why);
     }
     assert_eq!(Client::new(&proxy, Some(&root.issue(Leaf::new("job")))).get("/").await.expect("others are served").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trust_anchor_that_is_expired_no_ca_or_absent_never_admits() {
+    let upstream = TestUpstream::start().await;
+    let valid = TestCa::new("root");
+    let expired = TestCa { identity: TestCa::params("root").expired().self_signed() };
+    let leaf_as_anchor = TestCa { identity: Leaf::new("root").self_signed() };
+    for (what, anchors, leaf) in [
+        ("expired", expired.pem(), expired.issue(Leaf::new("job"))),
+        ("no CA", leaf_as_anchor.pem(), leaf_as_anchor.issue(Leaf::new("job"))),
+        ("empty", String::new(), valid.issue(Leaf::new("job"))),
+    ] {
+        let workspace = Workspace::new();
+        let config = Workspace::config("require", &upstream.url(), &authority("ci", "any = true"));
+        workspace.allow("somebody", &Leaf::new("somebody").self_signed());
+        workspace.write("portcullis.toml", &config);
+        // At a start it is an error that is named.
+        workspace.write("ci.pem", &anchors);
+        let checked = workspace.run(&["check", "-c", "portcullis.toml"]);
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(3), "{what}: {said}");
+        assert!(said.contains("ci.pem"), "{what}: {said}");
+        // In a reload the last good anchors stay, and the bad one admits nobody.
+        workspace.write("ci.pem", valid.pem());
+        let proxy = workspace.start(&config);
+        let failures = || proxy.metric("portcullis_reload_total{result=\"failure\"}").unwrap_or(0.0);
+        let before = failures();
+        proxy.replace("ci.pem", &anchors);
+        crate::support::eventually(&format!("{what}: it is said"), || failures() > before);
+        if what != "empty" {
+            let refused = Client::new(&proxy, Some(&leaf)).get("/").await.expect_err(what);
+            assert_eq!(refused.alert, Some(Alert::UnknownCA), "{what}: {}", refused.why);
+        }
+        assert_eq!(
+            Client::new(&proxy, Some(&valid.issue(Leaf::new("job")))).get("/").await.expect("the last good anchor").status,
+            200,
+            "{what}"
+        );
+    }
+    assert_eq!(upstream.received().len(), 3);
 }
