@@ -13,7 +13,7 @@ use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Wo
 const LATER: &[&str] = &["clearance_too_low", "issuer_unknown"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_candidate_meets_the_same_verdict_at_every_checkpoint_under_every_snapshot() {
+async fn one_decision_for_every_candidate_at_every_checkpoint_under_every_snapshot() {
     let upstream = TestUpstream::start().await;
     let world = World::new();
     let candidates = world.candidates();

@@ -94,7 +94,7 @@ fn check_sums_up_a_good_configuration_and_says_what_each_revoked_id_hits() {
 }
 
 #[test]
-fn explain_shows_each_step_with_file_and_line() {
+fn it_explains_itself_each_step_with_file_and_line() {
     let workspace = Workspace::new();
     let (alice, mallory) = (Leaf::new("alice").self_signed(), Leaf::new("mallory").self_signed());
     workspace.allow("alice", &alice);

@@ -73,7 +73,7 @@ async fn start(identity: &Identity) -> (TestUpstream, TestProxy) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forged_headers_in_any_spelling_never_reach_the_upstream_on_any_route() {
+async fn the_upstream_can_believe_the_headers_forged_in_any_spelling_on_any_route() {
     let alice = Leaf::new("alice").self_signed();
     let (upstream, proxy) = start(&alice).await;
     for http2 in [false, true] {

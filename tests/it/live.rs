@@ -32,7 +32,7 @@ async fn the_certificate_of_azures_page_gets_through_over_both_tls_versions_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn taking_a_certificate_off_the_list_cuts_it_off_wherever_it_stands_and_disturbs_nobody_else() {
+async fn off_the_list_means_off_now_wherever_it_stands_and_others_lose_nothing() {
     let upstream = TestUpstream::start().await;
     let (alice, bob) = (Leaf::new("alice").self_signed(), Leaf::new("bob").self_signed());
     let workspace = Workspace::new();

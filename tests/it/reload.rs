@@ -64,7 +64,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_state_of_the_file_admits_anyone_stops_the_proxy_or_passes_silently() {
+async fn whole_or_not_at_all_whatever_state_the_file_is_in() {
     let mut world = one_file().await;
     let rubbish: Vec<u8> = std::iter::successors(Some(1u32), |seed| Some(seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)))
         .map(|seed| (seed >> 24) as u8)
@@ -264,7 +264,7 @@ async fn forty_reloads_under_load_lose_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_million_pins_load_and_one_more_client_is_told_apart() {
+async fn it_is_the_same_at_any_list_size_a_million_pins_and_one_client() {
     use std::fmt::Write;
     let upstream = TestUpstream::start().await;
     let (alice, mallory) = (Leaf::new("alice").self_signed(), Leaf::new("mallory").self_signed());

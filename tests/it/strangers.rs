@@ -79,7 +79,7 @@ fn serial_of(identity: &Identity) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_stranger_hears_its_own_alert_and_explain_tells_its_own_reason() {
+async fn nobody_unlisted_gets_in_and_each_hears_its_own_alert() {
     let upstream = TestUpstream::start().await;
     let seed = Identity::seed("ACL Client Cert");
     let root = TestCa::new("root");
