@@ -70,12 +70,6 @@ impl fmt::Display for KeyPairError {
 
 impl std::error::Error for KeyPairError {}
 
-/// Tells whether a certificate's names cover a host (lower case, no port, no final dot): exactly, or by a wildcard for its first label.
-pub fn covers(names: &[Box<str>], host: &str) -> bool {
-    let parent = parent(host);
-    names.iter().any(|name| **name == *host || name.strip_prefix("*.").is_some_and(|covered| Some(covered) == parent))
-}
-
 /// Key pairs, looked up by name.
 #[derive(Debug)]
 pub(super) struct ByName {
@@ -147,26 +141,4 @@ pub(super) fn without_final_dot(name: &str) -> &str {
 /// What follows the first label; `None` where there is none to replace.
 fn parent(host: &str) -> Option<&str> {
     host.split_once('.').filter(|(label, parent)| !label.is_empty() && !parent.is_empty()).map(|(_, parent)| parent)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wildcard_covers_one_label_and_never_its_own_parent() {
-        let names: Vec<Box<str>> = vec!["api.example.com".into(), "*.example.org".into()];
-        for (host, expected) in [
-            ("api.example.com", true),
-            ("x.example.org", true),
-            ("example.org", false),
-            (".example.org", false),
-            ("a.b.example.org", false),
-            ("*.example.org", true),
-            ("example.com", false),
-            ("", false),
-        ] {
-            assert_eq!(covers(&names, host), expected, "{host}");
-        }
-    }
 }

@@ -30,7 +30,7 @@ pub struct Session<IO> {
     pub possession: Option<Possession>,
     /// Lower case, without a final dot.
     pub sni: Option<Box<str>>,
-    /// Names that the certificate we showed covers: for 421, with `credentials::covers`.
+    /// Names that the certificate we showed covers: for 421, with `Routes::misdirected`.
     pub names: Names,
     /// Its URI SANs: what we are called in identity headers.
     pub uris: Names,
