@@ -7,14 +7,15 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
 
-use crate::admission::{
-    Access, Basis, Candidate, ClientAddress, Decision, Denial, Provenance, RequestScope, Scope, Step, Surface, Verdict,
-};
+use crate::admission::{Basis, Candidate, ClientAddress, Decision, Denial, Provenance, RequestScope, Scope, Step, Verdict};
 use crate::clock::Date;
 use crate::failure::Failure;
-use crate::routing::{Authority, cross_site, path};
+use crate::request::asked::{self, Asked};
+use crate::routing::Authority;
+use crate::routing::path::normalise;
 use crate::rules::Rules;
 use crate::tls;
+use crate::upstream::tunnel;
 
 /// What is asked: about a client, and about a request where there is one.
 #[derive(Debug)]
@@ -35,44 +36,27 @@ pub struct Request {
     /// The `Origin` header.
     pub origin: Option<HeaderValue>,
     /// The `Upgrade` header.
-    pub upgrade: Option<String>,
+    pub upgrade: Option<HeaderValue>,
 }
 
 impl Question {
     /// Asks the rules, in the order of `request.rs`.
     pub fn ask(&self, rules: &Rules) -> Report {
         let Some(request) = &self.request else { return Report::of(&self.decide(rules, None)) };
-        let (authority, normal) = match request.read() {
-            Ok(read) => read,
-            Err((failure, why)) => return Report::failed(failure, why, rules.generation),
+        let asked = match request.read(rules) {
+            Ok(asked) => asked,
+            Err(failure) => return Report::failed(failure, request.why(failure), rules.generation),
         };
-        let route = rules.routes.find(&authority.host, &normal);
-        if let Some(error) = route.and_then(|route| rules.routes.check_path(&authority.host, &normal, route).err()) {
-            return Report::failed(Failure::Malformed(""), format!("{:?}: {error:?}", normal.text), rules.generation);
-        }
-        let upgrade = request.upgrade.is_some();
-        let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) && !upgrade;
         let headers: HeaderMap = request.origin.iter().map(|origin| (header::ORIGIN, origin.clone())).collect();
-        let scope = RequestScope {
-            surface: Surface::Proxy,
-            route: route.map(|route| &route.scope),
-            access: route.map_or(if safe { Access::Read } else { Access::Write }, |route| route.access(&request.method, &normal, upgrade)),
-            origin: cross_site::classify(&headers, "https", &authority),
-            unsafe_method: !safe,
-        };
+        let offer = request.offer();
+        let scope = asked.scope(&request.method, &headers, "https", offer.is_some());
         let mut report = Report::of(&self.decide(rules, Some(scope)));
-        report.route = route.map(|route| route.scope.name.to_string());
+        report.route = scope.route.map(|route| route.name.to_string());
         if report.admits() {
-            // Only now: before, a 404 would tell a stranger which routes exist.
-            match route {
-                None => report.fail(Failure::NoRoute, format!("no route for {} {}", authority.host, normal.text)),
-                Some(route) => {
-                    let refused =
-                        request.upgrade.as_ref().filter(|wanted| !route.upgrades.iter().any(|listed| listed.eq_ignore_ascii_case(wanted)));
-                    if let Some(wanted) = refused {
-                        report.fail(Failure::UpgradeRefused, format!("the route does not list the upgrade {wanted}"));
-                    }
-                }
+            let served = asked.served(&request.method);
+            let served = served.and_then(|route| offer.map_or(Ok(()), |offer| asked::upgrade_to(offer, route).map(drop)));
+            if let Err(failure) = served {
+                report.fail(failure, request.why(failure));
             }
         }
         report
@@ -85,15 +69,30 @@ impl Question {
 
 impl Request {
     /// Brings authority and path into the form that is judged.
-    fn read(&self) -> Result<(Authority<'_>, path::NormalPath<'_>), (Failure, String)> {
-        if self.method == Method::TRACE {
-            return Err((Failure::MethodNotAllowed, "TRACE is not served".to_owned()));
+    fn read<'a>(&'a self, rules: &'a Rules) -> Result<Asked<'a>, Failure> {
+        asked::check_connect(&self.method, self.offer().is_some())?;
+        let authority = Authority::parse(self.uri.authority().map_or("", |authority| authority.as_str()))?;
+        Ok(Asked::of(&rules.routes, authority, normalise(self.uri.path())?))
+    }
+
+    /// What nobody upgrades to is ignored.
+    fn offer(&self) -> Option<&HeaderValue> {
+        self.upgrade.as_ref().filter(|offer| !tunnel::is_idle_offer(offer))
+    }
+
+    /// Says for an operator why the request fails.
+    fn why(&self, failure: Failure) -> String {
+        let Self { method, uri, upgrade, .. } = self;
+        match failure {
+            Failure::Malformed(why) => format!("{uri}: {why}"),
+            Failure::MethodNotAllowed => format!("{method} is not served"),
+            Failure::NoRoute => format!("no route for {uri}"),
+            Failure::UpgradeRefused => {
+                let offered = upgrade.as_ref().map_or(Default::default(), |offered| String::from_utf8_lossy(offered.as_bytes()));
+                format!("the route does not list the upgrade {offered}")
+            }
+            failure => failure.message().to_owned(),
         }
-        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
-        let authority = Authority::parse(authority).map_err(|error| (Failure::Malformed(""), format!("{authority:?}: {error:?}")))?;
-        let path =
-            path::normalise(self.uri.path()).map_err(|error| (Failure::Malformed(""), format!("{:?}: {error:?}", self.uri.path())))?;
-        Ok((authority, path))
     }
 }
 

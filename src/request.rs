@@ -2,6 +2,7 @@
 //! `connection` calls `serve` for each request of either HTTP version. A stranger is denied before learning
 //! whether a route exists, and nothing is forwarded that was not judged.
 
+pub mod asked;
 mod carried;
 mod current;
 mod onward;
@@ -18,7 +19,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::admission::{Access, ClientAddress, Origin, PrincipalId, RequestScope, RouteAuth, Scope, Surface};
+use crate::admission::{ClientAddress, Origin, PrincipalId, Scope};
 use crate::failure::{Failure, prefers_html};
 use crate::gate::{Gate, Grant, Hold, Standing};
 use crate::identity;
@@ -27,10 +28,11 @@ use crate::log::AccessLog;
 use crate::metrics::{Counter, Metrics};
 use crate::routing::cross_site::{self, Preflight};
 use crate::routing::path::normalise;
-use crate::routing::{Authority, NormalPath, Route};
+use crate::routing::{Authority, Route};
 use crate::rules::Rules;
 use crate::ticker::Ticker;
-use crate::upstream::{Body, Pools, tunnel};
+use crate::upstream::{Body, Pools};
+use asked::Asked;
 use carried::Offer;
 use current::Current;
 use record::{Ids, Record};
@@ -131,30 +133,27 @@ async fn answer(
         carried::check(&request)?;
     }
     let mut offer = Offer::of(&request);
-    // Whoever asks for it, and whatever for: there is no route to it, so nothing is given away.
-    if *request.method() == Method::CONNECT && !offer.as_ref().is_some_and(Offer::is_extended_connect) {
-        return Err(Failure::MethodNotAllowed);
-    }
+    asked::check_connect(request.method(), offer.as_ref().is_some_and(Offer::is_extended_connect))?;
     let (mut head, incoming) = request.into_parts();
     let uri = head.uri.clone();
-    let (authority, path) = (Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
-    let host = authority.to_header_value();
-    let route = current.rules.routes.find(&authority.host, &path).map(|route| (&**route, current.handles(route)));
-    let asked = Asked { authority: &authority, path: &path, route: route.map(|(route, _)| route) };
-    if current.rules.routes.misdirected(context.sni.as_deref(), &authority.host, &context.names, asked.route) {
+    let asked = Asked::of(&current.rules.routes, Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
+    let host = asked.authority.to_header_value();
+    let route = asked.route.map(|route| &**route);
+    if current.rules.routes.misdirected(context.sni.as_deref(), &asked.authority.host, &context.names, route) {
         return Err(Failure::Misdirected);
     }
-    if let Some(preflight) = asked.preflight(&head) {
-        return preflight_answer(current, &preflight, asked.route);
+    if let Some(preflight) = asked.preflight(&head.method, &head.headers) {
+        return preflight_answer(current, &preflight, route);
     }
 
     // Before routing speaks: a 404 would tell a stranger which routes exist.
     let origin = current.rules.trust.request(context.address, &context.standing.gateway_ips(), &head.headers);
     record.client = origin.address.ip();
     let upgrades = offer.as_ref().is_some_and(|offer| !offer.is_idle());
-    let scope = asked.scope(context, origin.address, &head, upgrades);
-    let needed = scope.request.map_or(Access::Write, |request| request.access);
-    record.route = route.map(|(_, handles)| Rc::clone(handles));
+    let request = asked.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" }, upgrades);
+    let (needed, scope) = (request.access, Scope { address: origin.address, request: Some(request) });
+    let handles = asked.route.map(|route| current.handles(route));
+    record.route = handles.cloned();
     let grant = context.standing.check(&scope)?;
     record.admitted(&grant);
     let hold = context.standing.hold(&scope);
@@ -162,11 +161,10 @@ async fn answer(
     let other = (!incoming.is_end_stream() || upgrades).then(|| context.standing.hold(&scope));
     record.entered = enter(context, current, &grant)?;
 
-    let Some((route, handles)) = route else { return no_route(&head) };
-    current.rules.routes.check_path(&authority.host, &path, route)?;
-    let chosen = allowed(&head, offer.as_mut(), route)?;
+    let Some(handles) = handles else { return no_route(&head) };
+    let chosen = taken_up(offer.as_mut(), asked.served(&head.method)?, &head.headers)?;
     let cross_origin = permitted(&head.headers, &scope, &grant);
-    let target = head.uri.path_and_query().map(|original| path.target(original));
+    let target = head.uri.path_and_query().map(|original| asked.path.target(original));
     let onward = onward::Onward { context, current, handles, grant: &grant, host, needed, origin, target };
     let request = onward.prepare(&mut head, chosen.as_ref(), record.id_value())?;
     let mut response = within(&hold, onward.send(request, incoming, other, chosen, record)).await?;
@@ -176,41 +174,6 @@ async fn answer(
     identity::guard_vary(response.headers_mut());
     record.hold = Some(hold);
     Ok(response)
-}
-
-/// What a request is about, once its target is read.
-struct Asked<'a> {
-    authority: &'a Authority<'a>,
-    path: &'a NormalPath<'a>,
-    route: Option<&'a Route>,
-}
-
-impl<'a> Asked<'a> {
-    fn scope(&self, context: &Context, address: ClientAddress, head: &'a Parts, upgrade: bool) -> Scope<'a> {
-        let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(&head.method) && !upgrade;
-        let access = match self.route {
-            Some(route) => route.access(&head.method, self.path, upgrade),
-            None if safe => Access::Read,
-            None => Access::Write,
-        };
-        let scheme = if context.secure { "https" } else { "http" };
-        let request = RequestScope {
-            surface: Surface::Proxy,
-            route: self.route.map(|route| &route.scope),
-            access,
-            origin: cross_site::classify(&head.headers, scheme, self.authority),
-            unsafe_method: !safe,
-        };
-        Scope { address, request: Some(request) }
-    }
-
-    /// A preflight to a route that asks for no certificate is the upstream's own affair.
-    fn preflight<'h>(&self, head: &'h Parts) -> Option<Preflight<'h>> {
-        if self.route.is_some_and(|route| route.scope.auth == RouteAuth::None) {
-            return None;
-        }
-        Preflight::of(&head.method, &head.headers)
-    }
 }
 
 /// Browsers send preflights without a certificate: answered here, and alike whether or not a route exists.
@@ -250,18 +213,11 @@ fn no_route(head: &Parts) -> Result<Response<Body>, Failure> {
     Ok(response)
 }
 
-/// Refuses the methods that nobody forwards, and the upgrades that the route does not list.
-fn allowed(head: &Parts, offer: Option<&mut Offer>, route: &Route) -> Result<Option<carried::Chosen>, Failure> {
-    if head.method == Method::TRACE {
-        return Err(Failure::MethodNotAllowed);
-    }
-    match offer {
-        Some(offer) if !offer.is_idle() => match tunnel::chosen(offer.protocols(), &route.upgrades) {
-            Some(protocol) => offer.chosen(protocol.to_vec(), &head.headers).map(Some),
-            None => Err(Failure::UpgradeRefused),
-        },
-        _ => Ok(None),
-    }
+/// Takes an offer to upgrade up, if the route lists it.
+fn taken_up(offer: Option<&mut Offer>, route: &Route, headers: &HeaderMap) -> Result<Option<carried::Chosen>, Failure> {
+    let Some(offer) = offer.filter(|offer| !offer.is_idle()) else { return Ok(None) };
+    let protocol = asked::upgrade_to(offer.protocols(), route)?.to_vec();
+    offer.chosen(protocol, headers).map(Some)
 }
 
 /// Returns the foreign origin whose page may read the answer.

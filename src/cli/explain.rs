@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     origin: Option<HeaderValue>,
     /// The request's `Upgrade`, such as websocket
     #[arg(long, requires = "route")]
-    upgrade: Option<String>,
+    upgrade: Option<HeaderValue>,
     /// Where the client comes from
     #[arg(long, value_name = "ADDRESS")]
     client_ip: Option<IpAddr>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::admission::{AllowlistBuilder, Revocation, RouteScope, Snapshot};
+use crate::admission::{AllowlistBuilder, Revocation, RouteAuth, RouteScope, Snapshot};
 use crate::clock::Clock;
 use crate::failure;
 use crate::gate::Asker;
@@ -16,7 +16,7 @@ use crate::limits::Limits;
 use crate::log;
 use crate::routing::Routes;
 use crate::upstream::testing::{Say, Scripted};
-use crate::upstream::{Settings, Upstreams};
+use crate::upstream::{Settings, Upstreams, tunnel};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 

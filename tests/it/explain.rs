@@ -17,6 +17,9 @@ fn it_explains_itself_offline_from_the_files() {
     for wanted in ["verdict     admitted", "principal   alice", "allowlist/alice.pem", "route       all", "access      write"] {
         assert!(said.contains(wanted), "{wanted} is not in\n{said}");
     }
+    // Nobody upgrades to TLS: such an offer is ignored, listed or not.
+    let ignored = workspace.run(&["explain", "alice.pem", "--route", "GET https://localhost/", "--upgrade", "tls/1.0"]);
+    assert_eq!(ignored.status.code(), Some(0), "{ignored:?}");
     let expect = |arguments: &[&str], wanted: &str| {
         let output = workspace.run(&[&["--json", "explain"], arguments].concat());
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
@@ -31,9 +34,13 @@ fn it_explains_itself_offline_from_the_files() {
     expect(&["alice.pem", "--at", "2101-01-01T00:00:00Z"], "expired");
     expect(&["alice.pem", "--at", "2001-01-01T00:00:00Z"], "not_yet_valid");
     expect(&["alice.pem", "--route", "POST https://localhost/", "--origin", "https://evil.test"], "origin_denied");
-    expect(&["alice.pem", "--route", "GET https://localhost/", "--upgrade", "tls/1.0"], "upgrade_refused");
+    expect(&["alice.pem", "--route", "GET https://localhost/", "--upgrade", "irc"], "upgrade_refused");
     expect(&["alice.pem", "--route", "GET https://localhost/%zz"], "malformed_request");
-    // Before admission a stranger does not learn which routes exist.
+    expect(&["alice.pem", "--route", "TRACE https://localhost/"], "method_not_allowed");
+    expect(&["alice.pem", "--route", "GET https://localhost/a%2Fb"], "malformed_request");
+    // Before admission a stranger learns neither what a route takes nor which routes exist.
+    expect(&["stranger.pem", "--route", "TRACE https://localhost/"], "not_listed");
+    expect(&["stranger.pem", "--route", "GET https://localhost/a%2Fb"], "not_listed");
     workspace.write("portcullis.toml", config.replace("path = \"/\"", "path = \"/orders/\""));
     expect(&["alice.pem", "--route", "GET https://localhost/nothing"], "no_route");
     expect(&["stranger.pem", "--route", "GET https://localhost/nothing"], "not_listed");
