@@ -1,67 +1,83 @@
 //! Portcullis: may the holder of this certificate do this, now? One pure function answers; every other
-//! room brings it the question or carries out the answer. The modules stand in the order of who may name
-//! whom: a room names what stands above it (`tests/architecture.rs` holds us to that).
+//! room brings it the question or carries out the answer. The rooms stand in the order of who may name whom: one
+//! names what stands in the groups above its own, never a neighbour or what is below (`tests/architecture.rs` holds
+//! us to that). `docs/life-of-a-request.md` walks them in the order of a request and of a rule.
 
 // Vocabulary: names nothing of ours.
+
 /// The only place that asks the time.
 pub mod clock;
 /// One signal to stop taking on, finish, close.
 pub mod drain;
 /// Every metric: name, help and labels side by side.
 pub mod metrics;
-/// DER and PEM read once, into types.
+/// DER and PEM read once, into types: leaf, chain, trust anchor, fingerprint, pin.
 pub mod pki;
 /// Coarse deadlines: one timer per worker.
 pub mod ticker;
 
-// What it tells: names the vocabulary only.
+// What is told: names the vocabulary only.
+
 /// The access log: its lines, and their writer off the hot path.
 pub mod log;
 
-// The decision: pure; no I/O, clock, lock, log, metric or async.
+// The decision: pure; no I/O, clock, lock, log, metric or async. Names `pki` only.
+
 /// (Snapshot, Candidate, Scope, now) -> Decision.
 pub mod admission;
 
 // The gate: the one handle that everybody asks.
+
 /// Asks the snapshot in force; counts and logs each decision, once.
 pub mod gate;
 
-// The way of a request.
-/// The effective client address: peer, PROXY, trusted headers.
-pub mod address;
-/// One connection, handshake to close.
-pub mod connection;
-/// Every way a request can fail, its status and its public words.
-pub mod failure;
+// The way of a request: its parts first, whoever puts them together below.
+
 /// HTTP/1.1 behind a narrow trait, read strictly.
 pub mod http1;
+
+/// The effective client address: peer, PROXY, trusted headers.
+pub mod address;
 /// Removes what the client claimed, writes what the grant proves.
 pub mod identity;
-/// Rates and concurrency by listener and source.
+/// Rates and concurrency by listener, source and principal.
 pub mod limits;
-/// Bind, accept, hand each socket to a worker.
-pub mod listener;
-/// One request, as a list of steps.
-pub mod request;
-/// (host, path) -> Route; pure.
+/// (host, path) -> Route; pure. Names `admission` only.
 pub mod routing;
-/// The rules in force: one value, one swap.
-pub mod rules;
 /// The handshake: full or resumed, possession, our own certificates.
 pub mod tls;
 /// Endpoints, pool, forwarding.
 pub mod upstream;
 
+/// Every way a request can fail, its status and its public words.
+pub mod failure;
+
+/// The rules in force: one value, one swap.
+pub mod rules;
+
+/// One request, as a list of steps.
+pub mod request;
+
+/// One connection, handshake to close; leaves when its standing lapses.
+pub mod connection;
+
+/// Bind, accept, hand each socket to a worker.
+pub mod listener;
+
 // The way of a rule: may name all of the above; nothing above names it.
-/// One file per subcommand.
-pub mod cli;
+
+/// Where principals are kept: read whole, or the last good content and why.
+pub mod store;
+
 /// What operators write, and what it compiles to.
 pub mod config;
+
 /// A decision told to a person or a program.
 pub mod explain;
 /// /metrics /livez /readyz /status.
 pub mod monitor;
 /// Watch, read whole, compile, install; or keep what we have and say why.
 pub mod reload;
-/// Where principals are kept.
-pub mod store;
+
+/// One file per subcommand.
+pub mod cli;

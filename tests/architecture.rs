@@ -1,7 +1,7 @@
 //! Who may name whom: reads every `crate::` path under src and fails on an edge that the map in `ROOMS` does
 //! not allow. A room names what stands to its left, never to its right, nor a neighbour in its own group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The rooms, left to right.
@@ -29,23 +29,39 @@ const ROOMS: &[&[&str]] = &[
 /// Narrower than the order: all that these rooms may name.
 const NARROWER: &[(&str, &[&str])] = &[("admission", &["pki"]), ("routing", &["admission"])];
 
-/// Each outside crate and the rooms (or files) it may be named in. Crates that are vocabulary everywhere
-/// (std, tokio, http, bytes, rustls_pki_types, tracing) are not listed.
+/// Each outside crate and the rooms (or files) it is named in: what replacing it would touch.
 const CRATES: &[(&str, &[&str])] = &[
-    ("x509_parser", &["pki"]),
-    ("rustls", &["pki", "tls", "upstream", "admission/chain", "cli"]),
-    ("webpki", &["pki", "tls", "admission/chain"]),
     ("arc_swap", &["rules"]),
-    ("notify", &["reload"]),
-    ("prometheus", &["metrics", "admin"]),
-    ("toml", &["config", "store"]),
-    ("rcgen", &["cli"]),
-    ("p12_keystore", &["pki"]),
-    ("hashbrown", &["admission"]),
+    ("aws_lc_rs", &["pki", "upstream", "request", "cli"]),
+    ("base64", &["pki", "admission", "identity", "upstream", "store", "cli"]),
     ("clap", &["cli"]),
+    ("hashbrown", &["admission"]),
+    ("http_body_util", &["monitor", "cli"]),
+    ("httparse", &["http1"]),
+    ("hyper", &["http1", "upstream", "request", "connection", "monitor", "cli/echo"]),
+    ("hyper_util", &["http1", "upstream", "connection", "monitor", "cli/echo"]),
+    ("ipnet", &["admission", "gate", "address", "config"]),
+    ("memchr", &["pki"]),
+    ("notify", &["reload"]),
+    ("p12_keystore", &["pki"]),
+    ("pkcs5", &["pki"]),
+    ("prometheus", &["metrics"]),
+    ("rcgen", &["cli/quickstart"]),
     ("rustix", &["listener", "store"]),
-    ("socket2", &["listener", "upstream"]),
+    ("rustls", &["tls", "upstream", "cli/mod"]),
+    ("rustls_native_certs", &["upstream"]),
+    ("serde", &["store", "config/error", "explain", "monitor", "cli"]),
+    ("serde_json", &["store", "monitor", "cli"]),
+    ("socket2", &["listener"]),
+    ("tokio_rustls", &["tls", "upstream", "connection"]),
+    ("toml", &["config"]),
+    ("tracing_subscriber", &["cli/run"]),
+    ("webpki", &["pki", "admission/chain", "tls/verifier"]),
+    ("x509_parser", &["pki"]),
 ];
+
+/// Crates that are words everywhere.
+const VOCABULARY: &[&str] = &["bytes", "http", "http_body", "rustls_pki_types", "tokio", "tracing"];
 
 #[test]
 fn no_room_names_one_to_its_right() {
@@ -73,27 +89,45 @@ fn no_room_names_one_to_its_right() {
 }
 
 #[test]
+fn the_map_in_lib_has_the_rooms_in_their_order() {
+    let lib = std::fs::read_to_string(source_root().join("lib.rs")).expect("readable");
+    let declared = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let ranks: Vec<_> = declared.map(|room| (ROOMS.iter().position(|group| group.contains(&room)), room)).collect();
+    assert!(ranks.is_sorted_by_key(|(rank, _)| *rank) && ranks.iter().all(|(rank, _)| rank.is_some()), "{ranks:?}");
+}
+
+#[test]
 fn each_outside_crate_stays_in_its_rooms() {
+    let mut unused: BTreeSet<(&str, &str)> =
+        CRATES.iter().flat_map(|(krate, rooms)| rooms.iter().map(move |room| (*krate, *room))).collect();
     let mut wrong = Vec::new();
     for (file, text) in code() {
         let place = file.strip_prefix(source_root()).expect("below src").with_extension("").display().to_string();
         for (krate, rooms) in CRATES {
-            let inside = rooms.iter().any(|room| place == *room || place.starts_with(&format!("{room}/")));
-            if inside {
-                continue;
-            }
-            for (number, line) in code_lines(&text) {
-                let hit = line.match_indices(&format!("{krate}::")).any(|(at, _)| {
-                    let before = line[..at].chars().next_back();
-                    !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
-                });
-                if hit {
-                    wrong.push(format!("{}:{number}: {krate} outside {rooms:?}", file.display()));
+            let room = rooms.iter().find(|room| place == **room || place.starts_with(&format!("{room}/")));
+            for (number, line) in code_lines(&text).filter(|(_, line)| names(line, krate)) {
+                match room {
+                    Some(room) => _ = unused.remove(&(*krate, *room)),
+                    None => wrong.push(format!("{}:{number}: {krate} outside {rooms:?}: {line}", file.display())),
                 }
             }
         }
     }
+    wrong.extend(unused.iter().map(|(krate, room)| format!("{krate} is not named in {room}")));
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_dependency_has_its_rooms() {
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("readable");
+    let dependencies = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1).take_while(|line| !line.starts_with('['));
+    let dependencies: BTreeSet<String> = dependencies
+        .filter_map(|line| line.split_once(" = "))
+        // The one crate whose library has another name.
+        .map(|(name, _)| if name == "rustls-webpki" { "webpki".to_owned() } else { name.replace('-', "_") })
+        .collect();
+    let listed = CRATES.iter().map(|(krate, _)| *krate).chain(VOCABULARY.iter().copied()).map(str::to_owned).collect();
+    assert_eq!(dependencies, listed);
 }
 
 #[test]
@@ -101,6 +135,14 @@ fn every_file_opens_with_what_lives_there() {
     let silent: Vec<_> =
         sources().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(file, _)| file.display().to_string()).collect();
     assert!(silent.is_empty(), "{silent:?}");
+}
+
+/// Tells whether a line names a crate, as `use` or in a path.
+fn names(line: &str, krate: &str) -> bool {
+    line.match_indices(&format!("{krate}::")).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+    })
 }
 
 /// Returns the first path segment after each `prefix` (and of each member of a braced group), with its line.
