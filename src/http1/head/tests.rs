@@ -1,0 +1,231 @@
+//! Heads by the byte: what is read, and what is refused for being two things at once.
+
+use super::*;
+
+fn request(head: &[u8]) -> Result<Framing, Fault> {
+    match find_end(head, 0)? {
+        Some(end) => judge_request(&head[..end]),
+        None => panic!("no end in {:?}", String::from_utf8_lossy(head)),
+    }
+}
+
+fn with(fields: &str) -> Vec<u8> {
+    format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n").into_bytes()
+}
+
+#[test]
+fn a_well_formed_request_is_framed() {
+    let table: &[(&str, Framing)] = &[
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Empty),
+        ("GET / HTTP/1.0\r\nHost: a\r\n\r\n", Framing::Empty),
+        ("GET http://a/x?y HTTP/1.1\r\nhost:a\r\n\r\n", Framing::Empty),
+        ("GET HTTPS://a HTTP/1.1\r\nhost:a\r\n\r\n", Framing::Empty),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Empty),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", Framing::Empty),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", Framing::Empty),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", Framing::Length(5)),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\t007 \r\n\r\n", Framing::Length(7)),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::Chunked),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTRANSFER-ENCODING: Chunked\r\n\r\n", Framing::Chunked),
+        ("M-SEARCH / HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n", Framing::Empty),
+        ("GET /\u{e9} HTTP/1.1\r\nHost: a\r\nX: caf\u{e9}\r\n\r\n", Framing::Empty),
+    ];
+    for (head, framing) in table {
+        assert_eq!(request(head.as_bytes()), Ok(*framing), "{head:?}");
+    }
+}
+
+#[test]
+fn what_smuggles_is_refused_in_requests() {
+    let fields = [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Transfer-Encoding: chunked\r\nContent-Length: 0",
+        "Content-Length: 5\r\nContent-Length: 5",
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: 5, 5",
+        "Content-Length: 5,6",
+        "Content-Length: +5",
+        "Content-Length: -5",
+        "Content-Length: 0x5",
+        "Content-Length: 5a",
+        "Content-Length: 5 5",
+        "Content-Length: 5.0",
+        "Content-Length: \"5\"",
+        "Content-Length:",
+        "Content-Length: 5;",
+        "Content-Length: ٥",
+        "Content-Length: 18446744073709551621",
+        "Content-Length: 99999999999999999999999999",
+        "Content-Length : 5",
+        "Content-Length\t: 5",
+        " Content-Length: 5",
+        "\tContent-Length: 5",
+        "Content-Length: \u{b}5",
+        "Content-Length: 5\u{c}",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: chunkedx",
+        "Transfer-Encoding: x, chunked",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: chunked,",
+        "Transfer-Encoding: , chunked",
+        "Transfer-Encoding: chunked;q=1",
+        "Transfer-Encoding: \"chunked\"",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding:",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding : chunked",
+        "Transfer-Encoding\t: chunked",
+        " Transfer-Encoding: chunked",
+        "Transfer-Encoding: \u{b}chunked",
+        "Transfer-Encoding: chunked\u{b}",
+        "Transfer-Encoding: \0chunked",
+        "Transfer-Encoding: chu\r\n nked",
+        "Transfer-Encoding:\r\n chunked",
+        "Transfer-Encoding:\n chunked",
+        "X: y\nTransfer-Encoding: chunked",
+        "X: y\rTransfer-Encoding: chunked",
+        "X: y\r\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\n",
+        "Transfer-Encoding: chunk\u{e9}d",
+        "Host: a",
+        "host: b",
+        "X: a\0b",
+        "X: a\u{1}b",
+        "X: a\u{7f}b",
+        "X\u{e9}: a",
+        "X(: a",
+        "X",
+        ": a",
+        "X Y: a",
+    ];
+    assert!(fields.len() >= 50);
+    for field in fields {
+        assert!(matches!(request(&with(field)), Err(Fault::Malformed(_))), "{field:?} is let through");
+    }
+}
+
+#[test]
+fn what_is_no_request_is_refused() {
+    let heads: &[&[u8]] = &[
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: a\n\n",
+        b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+        b"GET /\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/0.9\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"GET / http/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+        b"GET /#fragment HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b" GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n",
+        b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\n",
+        b"\x16\x03\x01\x02\n\r\n\r\n",
+    ];
+    for head in heads {
+        assert!(matches!(request(head), Err(Fault::Malformed(_))), "{:?} is let through", String::from_utf8_lossy(head));
+    }
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
+    assert_eq!(request(many.as_bytes()), Err(Fault::TooLarge));
+}
+
+fn answer(head: &str, asked: Asked) -> Result<Answer, Fault> {
+    match find_end(head.as_bytes(), 0)? {
+        Some(end) => judge_answer(&head.as_bytes()[..end], asked),
+        None => panic!("no end in {head:?}"),
+    }
+}
+
+#[test]
+fn an_answer_is_framed_by_what_was_asked() {
+    use Asked::{Head, Plain, Upgrade};
+    let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+    let table = [
+        (length, Plain, Answer::Final(Framing::Length(5))),
+        (length, Head, Answer::Final(Framing::Empty)),
+        ("HTTP/1.1 200 OK\r\n\r\n", Plain, Answer::Final(Framing::Close)),
+        ("HTTP/1.1 200\r\n\r\n", Plain, Answer::Final(Framing::Close)),
+        ("HTTP/1.0 200 OK\r\n\r\n", Plain, Answer::Final(Framing::Close)),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Plain, Answer::Final(Framing::Chunked)),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Plain, Answer::Final(Framing::Empty)),
+        ("HTTP/1.1 204 No Content\r\n\r\n", Plain, Answer::Final(Framing::Empty)),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Plain, Answer::Final(Framing::Empty)),
+        ("HTTP/1.1 100 Continue\r\n\r\n", Plain, Answer::Interim),
+        ("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", Head, Answer::Interim),
+        ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", Upgrade, Answer::Switch),
+    ];
+    for (head, asked, expected) in table {
+        assert_eq!(answer(head, asked), Ok(expected), "{head:?} to {asked:?}");
+    }
+}
+
+#[test]
+fn what_smuggles_is_refused_in_answers() {
+    let heads = [
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 099 Low\r\n\r\n",
+        "HTTP/1.1 600 High\r\n\r\n",
+        "HTTP/1.1 999 High\r\n\r\n",
+        "HTTP/1.1 20 OK\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\n\r\n",
+        "HTTP/2.0 200 OK\r\n\r\n",
+        "HTTP/1.1  200 OK\r\n\r\n",
+        "200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 5\n\n",
+        "HTTP/1.1 200 O\0K\r\n\r\n",
+    ];
+    for head in heads {
+        assert!(matches!(answer(head, Asked::Plain), Err(Fault::Malformed(_))), "{head:?} is let through");
+    }
+    let fields = [
+        "Content-Length: +5",
+        "Content-Length: 5\r\nContent-Length: 5",
+        "Content-Length: 5, 5",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Content-Length : 5",
+        "Content-Length: 5\r\n 5",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "X: a\0b",
+        "X: a\rb",
+        "X Y: b",
+    ];
+    for field in fields {
+        let head = format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n");
+        assert!(matches!(answer(&head, Asked::Plain), Err(Fault::Malformed(_))), "{field:?} is let through");
+        assert!(matches!(answer(&head, Asked::Head), Err(Fault::Malformed(_))), "{field:?} is let through to HEAD");
+    }
+}
+
+#[test]
+fn trailers_are_fields_and_nothing_else() {
+    for good in ["\r\n", "X: y\r\n\r\n", "X: y\r\nZ:\r\n\r\n"] {
+        assert_eq!(judge_trailers(good.as_bytes()), Ok(()), "{good:?}");
+    }
+    for bad in ["X\r\n\r\n", "X : y\r\n\r\n", "X: y\r\n z\r\n\r\n", "X: a\0\r\n\r\n", "X: y\r\n"] {
+        assert!(judge_trailers(bad.as_bytes()).is_err(), "{bad:?}");
+    }
+}
