@@ -1,6 +1,6 @@
 //! Every behaviour, through the real binary. One file per behaviour; `support` holds the parts.
 
-#![allow(unreachable_pub, reason = "one binary: everything is reachable")]
+#![expect(unreachable_pub, reason = "one binary: everything is reachable")]
 
 mod addresses;
 mod agreement;

@@ -1,5 +1,5 @@
 //! What every behaviour's file uses: certificates, the proxy, clients, an upstream.
-#![allow(dead_code, reason = "each behaviour uses a part")]
+#![expect(dead_code, reason = "each behaviour uses a part")]
 
 pub mod certificates;
 pub mod client;
