@@ -4,8 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rustls_pki_types::UnixTime;
-
 use super::credential::{Credential, Pin};
 use super::permission::Clearance;
 use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
@@ -156,12 +154,6 @@ impl Allowlist {
     pub fn preflight_allows(&self, route: &RouteScope, origin: &str) -> bool {
         let listed = |terms: &Terms| terms.cors_origins.iter().any(|pattern| pattern.matches(origin));
         self.cors.iter().any(|terms| listed(terms) && terms.may_reach(route))
-    }
-
-    /// Says until when the bundles hold: the first second after `now` at which a trust anchor begins or ends.
-    pub fn anchors_change_at(&self, now: UnixTime, skew: u64) -> Option<u64> {
-        let ends = self.anchors().flat_map(|anchor| [anchor.not_before.saturating_sub(skew), anchor.not_after.saturating_add(skew + 1)]);
-        ends.filter(|end| *end > now.as_secs()).min()
     }
 
     /// Tells whether exactly this certificate is listed: as a pin, or as a well-known admin's.

@@ -35,7 +35,7 @@ pub enum Verdict {
 pub struct Admission {
     pub principal: Arc<Principal>,
     pub basis: Basis,
-    /// What identifies the caller to the upstream.
+    /// What identifies the client to the upstream.
     pub identifier: Arc<str>,
     /// The highest access that the permissions give on the request's route; `None` for a connection.
     pub access: Option<Access>,
@@ -86,7 +86,7 @@ denials! {
     ClientIpDenied = "client_ip_denied",
     /// notAfter of the leaf or of a path member has passed.
     Expired = "expired",
-    /// The attribute that identifies the caller is absent.
+    /// The attribute that identifies the client is absent.
     IdentifierMissing = "identifier_missing",
     /// A same-key renewal that failed.
     IssuerUnknown = "issuer_unknown",

@@ -42,11 +42,6 @@ impl RevokedId {
     pub fn as_str(&self) -> &str {
         &self.source
     }
-
-    /// Tells whether it names a certificate or a key without doubt; a serial without its issuer does not.
-    pub fn is_exact(&self) -> bool {
-        !self.targets.iter().any(|target| matches!(target, Target::Serial(_)))
-    }
 }
 
 impl FromStr for RevokedId {

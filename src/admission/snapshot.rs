@@ -62,11 +62,6 @@ impl Snapshot {
         self.allowlist.preflight_allows(route, origin)
     }
 
-    /// Returns the gateways that may forward the address of a principal's clients.
-    pub fn gateway_ips_of<'a>(&self, principal: &'a Principal) -> &'a [ipnet::IpNet] {
-        &principal.terms.gateway_ips
-    }
-
     /// Finds by whose key a certificate without a path is signed: its own, or a configured CA's. Looked for only where some id
     /// asks for it, since it takes signatures.
     pub(super) fn issuer_of(&self, leaf: &Certificate) -> Option<SpkiPin> {

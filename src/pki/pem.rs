@@ -68,7 +68,7 @@ impl<'a> Blocks<'a> {
                 let block = self.body(label, line.len());
                 return block.map(Some);
             }
-            self.reject(line)?;
+            self.refuse(line)?;
             self.rest = after;
             self.line = self.line.saturating_add(1);
         }
@@ -101,7 +101,7 @@ impl<'a> Blocks<'a> {
     }
 
     /// Refuses a line outside blocks that is no comment.
-    fn reject(&self, line: &[u8]) -> Result<(), FileError> {
+    fn refuse(&self, line: &[u8]) -> Result<(), FileError> {
         if line.contains(&0) {
             return Err(FileError::at(self.line, "binary bytes; neither PEM (in ASCII or UTF-8) nor DER"));
         }

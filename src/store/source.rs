@@ -55,13 +55,6 @@ pub enum ReadError {
     },
 }
 
-impl Stamp {
-    /// The unit was replaced by rename, or its link was, rather than written to.
-    pub fn is_replaced_by(&self, other: &Self) -> bool {
-        (self.device, self.inode) != (other.device, other.inode)
-    }
-}
-
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -85,7 +85,6 @@ fn anchors_are_listed_once_whoever_has_them() {
     let snapshot = World::default().authority("a", &[&root]).authority("b", &[&root, &twin]).snapshot();
     assert_eq!(snapshot.allowlist.anchors().count(), 2);
     assert_eq!(snapshot.allowlist.anchor_subjects(), [root.certificate.subject.der.to_vec()]);
-    assert_eq!(snapshot.allowlist.anchors_change_at(at(NOW), 5), Some(NOW + DAY + 6));
 }
 
 #[test]
