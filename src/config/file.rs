@@ -16,6 +16,7 @@ use super::reader::{Reader, Table};
 use super::{cross_check, people, sections};
 use crate::admission::{Access, Clearance, RouteAuth, Surface};
 use crate::identity;
+use crate::limits;
 use crate::listener::BindAddress;
 use crate::log;
 use crate::pki::{Fingerprint, SpkiPin};
@@ -346,24 +347,27 @@ fn whole<T>(entries: Vec<Option<T>>) -> Option<Vec<T>> {
 }
 
 impl Default for Limits {
+    /// Spells the compiled ones: a default stands in one place.
     fn default() -> Self {
+        let limits = limits::Limits::default();
+        let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Self {
-            handshake: Duration::from_secs(10),
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            body_progress: Duration::from_secs(30),
-            connect: Duration::from_secs(5),
-            response: Duration::from_secs(60),
-            drain: Duration::from_secs(30),
-            head_bytes: 64 << 10,
-            body_bytes: 0,
-            connections: 20_000,
-            handshakes: 512,
-            max_connection_age: Duration::ZERO,
+            handshake: limits.handshake,
+            head: limits.head,
+            idle: limits.idle,
+            body_progress: limits.body_progress,
+            connect: limits.connect,
+            response: limits.response,
+            drain: limits.drain,
+            head_bytes: number(limits.head_bytes),
+            body_bytes: limits.body_bytes.unwrap_or(0),
+            connections: number(limits.connections),
+            handshakes: number(limits.handshakes),
+            max_connection_age: limits.max_connection_age.unwrap_or_default(),
             clock_skew: Duration::ZERO,
-            denial_lines: 10,
-            principal_rate: 0,
-            principal_concurrency: 0,
+            denial_lines: limits.denial_lines.into(),
+            principal_rate: limits.principal_rate.into(),
+            principal_concurrency: limits.principal_concurrency.into(),
         }
     }
 }
