@@ -15,6 +15,7 @@ use super::{Leaving, Stream};
 use crate::http1::{Ending, EndingKind};
 use crate::limits::Limits;
 use crate::request;
+use crate::upstream::LocalExecutor;
 
 /// Serves one connection until it ends, or has to.
 pub(super) async fn serve(stream: Stream, context: Rc<request::Context>, limits: &Limits, mut leaving: Leaving) {
@@ -84,18 +85,6 @@ fn engine(limits: &Limits) -> hyper::server::conn::http2::Builder<LocalExecutor>
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_send_buf_size(SEND_BUFFER);
     builder
-}
-
-/// Runs a connection's streams on its own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
 }
 
 /// What a cut connection may still take: a quarter of the promised 100 ms.

@@ -18,7 +18,7 @@ pub mod tunnel;
 
 pub use body::{Body, BodyError, Sent, Upload, UploadLimits, Watch};
 pub use forward::{Answer, Error, remove_forbidden_trailers};
-pub use pool::{Pool, Pools};
+pub use pool::{LocalExecutor, Pool, Pools};
 pub use settings::{Endpoint, EndpointAddress, EndpointError, Protocol, Settings, Tls};
 
 use std::sync::Arc;

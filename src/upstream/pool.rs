@@ -256,9 +256,9 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Runs a connection's streams on its own thread.
+/// Runs a connection's streams on its own thread: for HTTP/2 on either side.
 #[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
+pub struct LocalExecutor;
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

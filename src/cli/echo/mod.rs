@@ -24,6 +24,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::output::print_line;
 use super::{Exit, Failure, Output};
+use crate::upstream::LocalExecutor;
 use body::EchoBody;
 
 #[derive(Debug, clap::Args)]
@@ -203,18 +204,6 @@ fn fields(headers: &HeaderMap) -> Vec<(&str, String)> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Streams of one connection share its thread.
-#[derive(Clone)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
 }
 
 /// A stream whose first bytes were read already.
