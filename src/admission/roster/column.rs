@@ -1,18 +1,22 @@
-//! Keys that are hashes already, found by index: nothing is stored twice.
+//! Digests, found by index: nothing is stored twice.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-use super::{Place, index, prefix};
+use super::{Place, index};
 use crate::pki::{Fingerprint, SpkiPin};
 
-/// Keys that are hashes already, their owners, and a table of indices into both.
+/// Digests, their owners, and a table of indices into both.
 #[derive(Clone, Debug)]
 pub(super) struct Column<K> {
     pub(super) keys: Vec<K>,
     pub(super) owners: Vec<u32>,
     pub(super) table: HashTable<u32>,
+    /// Keyed at random, and of the whole digest: a list may hold digests that somebody made up, and a million of
+    /// them with equal prefixes would be compared with one another.
+    hasher: RandomState,
     /// Where a key was written, if not where its principal was.
     pub(super) places: HashMap<u32, Place>,
 }
@@ -26,8 +30,8 @@ impl<K: Digest> Column<K> {
         let at = index(self.keys.len());
         self.keys.push(key);
         self.owners.push(owner);
-        let keys = &self.keys;
-        self.table.insert_unique(key.prefix(), at, |at| keys[*at as usize].prefix());
+        let Self { keys, hasher, .. } = self;
+        self.table.insert_unique(key.hash(hasher), at, |at| keys[*at as usize].hash(hasher));
         if let Some(place) = place {
             self.places.insert(at, place);
         }
@@ -35,12 +39,12 @@ impl<K: Digest> Column<K> {
     }
 
     pub(super) fn reserve(&mut self, more: usize) {
-        let keys = &self.keys;
-        self.table.reserve(more, |at| keys[*at as usize].prefix());
+        let Self { keys, hasher, .. } = self;
+        self.table.reserve(more, |at| keys[*at as usize].hash(hasher));
     }
 
     pub(super) fn find(&self, key: &K) -> Option<u32> {
-        self.table.find(key.prefix(), |at| self.keys[*at as usize] == *key).copied()
+        self.table.find(key.hash(&self.hasher), |at| self.keys[*at as usize] == *key).copied()
     }
 
     pub(super) fn shrink_to_fit(&mut self) {
@@ -52,23 +56,23 @@ impl<K: Digest> Column<K> {
 
 impl<K> Default for Column<K> {
     fn default() -> Self {
-        Self { keys: Vec::new(), owners: Vec::new(), table: HashTable::new(), places: HashMap::new() }
+        Self { keys: Vec::new(), owners: Vec::new(), table: HashTable::new(), hasher: RandomState::new(), places: HashMap::new() }
     }
 }
 
-/// A SHA-256, which needs no further hashing.
+/// A SHA-256, whoever computed it.
 pub(super) trait Digest: Copy + PartialEq {
-    fn prefix(&self) -> u64;
+    fn hash(&self, hasher: &RandomState) -> u64;
 }
 
 impl Digest for Fingerprint {
-    fn prefix(&self) -> u64 {
-        prefix(self.as_bytes())
+    fn hash(&self, hasher: &RandomState) -> u64 {
+        hasher.hash_one(self.as_bytes())
     }
 }
 
 impl Digest for SpkiPin {
-    fn prefix(&self) -> u64 {
-        prefix(self.as_bytes())
+    fn hash(&self, hasher: &RandomState) -> u64 {
+        hasher.hash_one(self.as_bytes())
     }
 }

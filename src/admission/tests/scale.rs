@@ -115,3 +115,20 @@ fn a_large_source_is_shared_and_found_in() {
     let snapshot = Snapshot { generation: 1, allowlist, revocation: Revocation::default(), clock_skew: 0 };
     assert_eq!(told(&ask(&snapshot, &alice, &[])), "admit alice");
 }
+
+#[test]
+fn digests_that_somebody_made_up_are_loaded_and_found_like_any() {
+    // With the prefix as hash each would be compared with all before it: 20,000,000,000 comparisons.
+    let (terms, many) = (Arc::new(terms()), 200_000_u32);
+    let mut builder = RosterBuilder::default();
+    let made_up = |number: u32| -> Fingerprint { format!("{}{number:08x}", "0".repeat(56)).parse().unwrap() };
+    for number in 0..many {
+        let name = format!("client/{number}").parse().unwrap();
+        builder.add_pin(&name, &terms, made_up(number).into(), &written(number)).unwrap();
+    }
+    let taken = builder.add_pin(&"other".parse().unwrap(), &terms, made_up(7).into(), &written(1)).unwrap_err();
+    assert_eq!(taken.kind, "certificate");
+    let roster = builder.finish();
+    assert_eq!(roster.find_pin(&made_up(77)).unwrap().1.line, 77);
+    assert!(roster.find_pin(&made_up(many)).is_none());
+}
