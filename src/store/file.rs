@@ -81,10 +81,12 @@ fn regular(metadata: &Metadata) -> Result<Stamp, ReadError> {
     }
 }
 
-/// Times of files come from the tick of the kernel (up to 10 ms): two changes within one tick look like one.
+/// Times of files come from the tick of the kernel (up to 10 ms), and some file systems keep whole seconds only, or
+/// every other: two changes within one tick look like one.
 fn is_young(stamp: &Stamp) -> bool {
     let changed = Duration::new(u64::try_from(stamp.changed.0).unwrap_or(0), u32::try_from(stamp.changed.1).unwrap_or(0));
-    clock::wall().saturating_sub(changed) < Duration::from_millis(50)
+    let tick = if changed.subsec_nanos() == 0 { Duration::from_secs(3) } else { Duration::from_millis(50) };
+    clock::wall().saturating_sub(changed) < tick
 }
 
 /// The flag as the standard library takes it.
@@ -104,6 +106,15 @@ mod tests {
         assert!(reading.young, "just written");
         assert_eq!(Files.stamp(&path).expect("there"), reading.stamp);
         assert!(matches!(Files.read(&path, 6), Err(ReadError::TooLarge { limit: 6 })));
+    }
+
+    #[test]
+    fn a_second_change_cannot_hide_behind_a_coarse_clock() {
+        let now = clock::wall().as_secs().cast_signed();
+        for (changed, young) in [((now - 1, 0), true), ((now - 10, 0), false), ((now - 1, 1), false), ((now + 100, 1), true)] {
+            let stamp = Stamp { device: 1, inode: 1, size: 1, modified: changed, changed };
+            assert_eq!(is_young(&stamp), young, "{changed:?}");
+        }
     }
 
     #[test]
