@@ -64,6 +64,9 @@ impl Worker {
         self.gate.limit_refusals(rules.limits.denial_lines);
         let routes: HashMap<&str, &RouteScope> = rules.routes.iter().map(|route| (&*route.scope.name, &route.scope)).collect();
         self.gate.install(Arc::clone(&rules.snapshot), &|name| routes.get(name).copied(), cuts);
+        // As for whoever comes now: see `admit`.
+        let answers = |name: &str| rules.listener(name).is_some_and(|listener| listener.tls.client_auth() == ClientAuth::Request);
+        self.gate.shut_out(&answers, cuts);
     }
 }
 

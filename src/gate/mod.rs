@@ -103,6 +103,16 @@ impl Gate {
         self.review(routes, cuts);
     }
 
+    /// Ends the connections of the denied, and of nobody, where a denial is no HTTP answer any more: after `install`, so
+    /// that `require` holds for those that came while it was `request`. `answers`: the listeners that still answer.
+    pub fn shut_out(&self, answers: &dyn Fn(&str) -> bool, cuts: Option<&Arc<Cuts>>) {
+        self.each_standing(|standing| {
+            if !answers(&standing.asker().listener) {
+                standing.shut_out(cuts);
+            }
+        });
+    }
+
     /// Asks again whose `valid_until` has passed: the tick of one second.
     pub fn tick(&self) {
         self.refusals.borrow_mut().flush();
@@ -178,12 +188,16 @@ impl Gate {
     /// Asks every live standing whose answers no longer hold.
     fn review<'a>(&self, routes: &dyn Fn(&str) -> Option<&'a RouteScope>, cuts: Option<&Arc<Cuts>>) {
         self.due.set(u64::MAX);
+        self.each_standing(|standing| self.due.set(self.due.get().min(standing.review(routes, cuts))));
+    }
+
+    fn each_standing(&self, ask: impl Fn(&Standing)) {
         let live = self.standings.borrow().slots.len();
         for slot in 0..live {
             // Not borrowed while the standing is asked: waking one may end another.
             let standing = self.standings.borrow().slots.get(slot).and_then(|weak| weak.as_ref()?.upgrade());
             if let Some(standing) = standing {
-                self.due.set(self.due.get().min(standing.review(routes, cuts)));
+                ask(&standing);
             }
         }
     }

@@ -196,14 +196,29 @@ impl Standing {
         connection.window = window;
         connection.denial = denial;
         connection.gateways = gateways(&decision);
+        drop(connection);
         if let (None, Some(denial)) = (was_denied, denial) {
-            connection.lapsed = Some(denial);
-            connection.cuts = cuts.map(|cuts| cuts.one_more());
-            drop(connection);
-            self.gate.metrics.cut(denial.code());
-            self.gate.record(&decision, self.candidate(), &self.asker, Checkpoint::Live);
-            self.wake_all();
+            self.lapse(denial, &decision, cuts);
         }
+    }
+
+    /// Lapses if it is denied: its listener does not answer the denied any more.
+    pub(super) fn shut_out(&self, cuts: Option<&Arc<Cuts>>) {
+        let connection = self.connection.borrow();
+        let (None, Some(denial)) = (connection.lapsed, connection.denial) else { return };
+        drop(connection);
+        let decision = self.gate.decide(self.candidate(), &Scope { address: self.address, request: None });
+        self.lapse(denial, &decision, cuts);
+    }
+
+    fn lapse(&self, denial: Denial, decision: &Decision, cuts: Option<&Arc<Cuts>>) {
+        let mut connection = self.connection.borrow_mut();
+        connection.lapsed = Some(denial);
+        connection.cuts = cuts.map(|cuts| cuts.one_more());
+        drop(connection);
+        self.gate.metrics.cut(denial.code());
+        self.gate.record(decision, self.candidate(), &self.asker, Checkpoint::Live);
+        self.wake_all();
     }
 
     fn wake_all(&self) {

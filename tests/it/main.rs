@@ -4,6 +4,7 @@
 
 mod addresses;
 mod agreement;
+mod attacks;
 mod commands;
 mod explain;
 mod http2;
