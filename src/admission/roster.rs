@@ -5,6 +5,7 @@ mod builder;
 mod column;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -42,6 +43,7 @@ pub struct Roster {
     ids: HashMap<u32, PrincipalId>,
     display_names: HashMap<u32, Box<str>>,
     by_name: HashTable<u32>,
+    name_hasher: NameHasher,
     pins: Column<Fingerprint>,
     spki_pins: Column<SpkiPin>,
     /// Relatives of pinned certificates: by key, and by subject. Sorted once compiled.
@@ -109,7 +111,7 @@ impl Roster {
     }
 
     pub(super) fn find_name(&self, name: &str) -> Option<u32> {
-        self.by_name.find(name_key(name), |owner| self.name(*owner).eq_ignore_ascii_case(name)).copied()
+        self.by_name.find(self.name_hasher.hash(name), |owner| self.name(*owner).eq_ignore_ascii_case(name)).copied()
     }
 
     /// Finds the owner of a pin, and where the pin was written.
@@ -264,19 +266,38 @@ fn name_at<'a>(names: &'a str, ends: &[u32], owner: u32) -> &'a str {
     &names[start as usize..ends[owner as usize] as usize]
 }
 
-/// Hashes a name, whatever its case. Names come from operators, so that no secret key is needed, and a million of them are
-/// hashed twice while a table grows.
-fn name_key(name: &str) -> u64 {
-    let mut hash = name.len() as u64;
-    for chunk in name.as_bytes().chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        word.make_ascii_lowercase();
-        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        hash ^= hash >> 32;
+/// Hashes names, whatever their case. Keyed at random: a list may hold names that somebody made up to collide.
+#[derive(Clone, Copy, Debug)]
+struct NameHasher {
+    start: u64,
+    factor: u64,
+}
+
+impl NameHasher {
+    /// A folded multiplication a word: a million names are hashed several times while a list is loaded.
+    fn hash(self, name: &str) -> u64 {
+        let fold = |hash: u64, factor: u64| {
+            let product = u128::from(hash) * u128::from(factor);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let mut hash = self.start ^ name.len() as u64;
+        for chunk in name.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            word.make_ascii_lowercase();
+            hash = fold(hash ^ u64::from_le_bytes(word), self.factor);
+        }
+        // The table takes its places from the low bits and its tags from the high ones.
+        fold(hash ^ self.start.rotate_left(32), self.factor)
     }
-    // The table takes its places from the low bits and its tags from the high ones.
-    hash.wrapping_mul(0xff51_afd7_ed55_8ccd)
+}
+
+impl Default for NameHasher {
+    fn default() -> Self {
+        let random = RandomState::new();
+        // Odd, and with high bits: a product loses nothing of the word.
+        Self { start: random.hash_one(0), factor: random.hash_one(1) | 1 << 63 | 1 }
+    }
 }
 
 /// Narrows an index or an offset.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
-use super::{Conflict, Credential, Kin, Pin, Place, Roster, conflict, index, name_at, name_key};
+use super::{Conflict, Credential, Kin, Pin, Place, Roster, conflict, index, name_at};
 
 /// Collects the principals of one source, then compiles them.
 #[derive(Debug, Default)]
@@ -55,8 +55,8 @@ impl RosterBuilder {
 
     /// Makes room for so many more principals that are one pin each.
     pub fn reserve(&mut self, more: usize) {
-        let Roster { names, ends, by_name, pins, .. } = &mut self.roster;
-        by_name.reserve(more, |owner| name_key(name_at(names, ends, *owner)));
+        let Roster { names, ends, by_name, name_hasher, pins, .. } = &mut self.roster;
+        by_name.reserve(more, |owner| name_hasher.hash(name_at(names, ends, *owner)));
         pins.reserve(more);
     }
 
@@ -106,8 +106,8 @@ impl RosterBuilder {
         }
         roster.terms.push(index(roster.all_terms.len() - 1));
         roster.places.push(place);
-        let Roster { names, ends, by_name, .. } = roster;
-        by_name.insert_unique(name_key(name), owner, |owner| name_key(name_at(names, ends, *owner)));
+        let Roster { names, ends, by_name, name_hasher, .. } = roster;
+        by_name.insert_unique(name_hasher.hash(name), owner, |owner| name_hasher.hash(name_at(names, ends, *owner)));
         owner
     }
 
