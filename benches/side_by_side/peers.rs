@@ -159,7 +159,7 @@ certificates = [{{ cert = "server.pem", key = "server.key" }}]
 workers = 1
 
 [audit]
-access_log = "off"
+destination = "off"
 
 [[allowlist]]
 path = "allowlist.txt"
