@@ -117,8 +117,14 @@ async fn a_drain_ends_by_its_deadline_whatever_is_open() {
     let mut body = endless.send(request("GET", "/endless")).await.expect("served").into_body();
     within("bytes", body.frame()).await.expect("a frame").expect("bytes");
     proxy.signal("TERM");
-    proxy.wait();
-    while let Some(Ok(_)) = within("the download's end", body.frame()).await {}
+    let ended = loop {
+        match within("the download's end", body.frame()).await {
+            Some(Ok(_)) => {}
+            ended => break ended,
+        }
+    };
+    assert!(matches!(ended, Some(Err(_))), "a clean end would be a lie");
+    assert_eq!(proxy.wait(), Some(0), "{}", proxy.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
