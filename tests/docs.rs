@@ -112,3 +112,41 @@ fn sources() -> Vec<(PathBuf, String)> {
     }
     found
 }
+
+/// Name to why, of the lines below a heading of Cargo.toml.
+fn dependencies(heading: &str) -> BTreeMap<String, String> {
+    let manifest = read("Cargo.toml");
+    let section = manifest.split(heading).nth(1).and_then(|rest| rest.split("\n[").next()).expect("the section");
+    let lines = section.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let name = line.split([' ', '.']).next().unwrap_or_default().to_owned();
+            (name, line.split_once(" # ").map_or("", |(_, why)| why).trim().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn every_dependency_says_why_and_the_readme_lists_each_once() {
+    let needed = dependencies("\n[dependencies]\n");
+    for (name, why) in needed.iter().chain(&dependencies("\n[dev-dependencies]\n")) {
+        assert!(!why.is_empty(), "{name} does not say why it is in Cargo.toml");
+    }
+    let text = read("README.md");
+    let table = text.split("## Dependencies").nth(1).expect("the section");
+    let cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let mut listed: Vec<&str> = cells.flat_map(|cell| cell.split([',', ' ', '`'])).filter(|name| !name.is_empty()).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, needed.keys().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_link_of_the_documents_leads_to_a_file() {
+    for document in ["README.md", "docs/operating.md", "SECURITY.md", "docs/life-of-a-request.md"] {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(document).parent().expect("a directory").to_owned();
+        for link in read(document).split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next().map(str::to_owned)) {
+            let elsewhere = link.is_empty() || link.contains("://");
+            assert!(elsewhere || directory.join(&link).exists(), "{document}: {link}");
+        }
+    }
+}
