@@ -267,7 +267,13 @@ impl<F: FnMut(Install)> Thread<F> {
         }
         if let Some(loaded) = &look.loaded {
             let took = u64::try_from(noticed.elapsed().as_micros()).unwrap_or(u64::MAX);
-            tracing::info!(generation = loaded.rules.generation, entries = look.status.entries, microseconds = took, "new rules in force");
+            tracing::info!(
+                generation = loaded.rules.generation,
+                entries = look.status.entries,
+                entries_before = before.status.entries,
+                microseconds = took,
+                "new rules in force"
+            );
             self.tell_unchangeable(&loaded.settings);
         } else if mended {
             tracing::info!("every source is good again; the rules in force are what they say");
