@@ -294,7 +294,7 @@ mod tests {
     fn denied(denial: Denial, finding: &str) -> Decision {
         let mut steps = Steps::default();
         steps.passed("validity", "valid");
-        let denial = steps.failed("bounds", finding, denial);
+        let denial = steps.failed("bounds", finding.to_owned(), denial);
         Decision {
             verdict: Verdict::Deny(denial),
             steps,

@@ -83,7 +83,7 @@ impl<'a> Authorities<'a> {
                     match steps.iter().len() < MOST_STEPS {
                         true => steps.push(Step {
                             rule: "authority",
-                            finding: format!("{}: {}", of(), self.describe(&failure, number, found)),
+                            finding: format!("{}: {}", of(), self.describe(&failure, number, found)).into(),
                             denial: Some(failure.denial),
                         }),
                         false => untold += 1,
@@ -96,7 +96,7 @@ impl<'a> Authorities<'a> {
             }
         }
         if let Some((_, denial)) = furthest.filter(|_| untold > 0) {
-            steps.push(Step { rule: "authority", finding: format!("{untold} more do not vouch either"), denial: Some(denial) });
+            steps.push(Step { rule: "authority", finding: format!("{untold} more do not vouch either").into(), denial: Some(denial) });
         }
         Err(furthest.map(|(_, denial)| denial))
     }

@@ -1,5 +1,6 @@
 //! The answer: a verdict, the code of its denial, the steps of its reasoning, and until when it holds.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -119,8 +120,9 @@ denials! {
 pub struct Step {
     /// The rule that was applied: `validity`, `revocation`, `pin`, `authority`, `bounds`, `conditions`, `permission`, …
     pub rule: &'static str,
-    /// What was found, for the operator: names, files and lines included. Never shown to a client.
-    pub finding: String,
+    /// What was found, for the operator: names, files and lines included. Never shown to a client. Most steps pass and say
+    /// what is always the same: every connection is judged again after an install, and borrowed words cost nothing then.
+    pub finding: Cow<'static, str>,
     /// Why it failed; `None` where it passed.
     pub denial: Option<Denial>,
 }
@@ -131,12 +133,12 @@ pub struct Steps(Vec<Step>);
 
 impl Steps {
     /// Notes a step that passed.
-    pub fn passed(&mut self, rule: &'static str, finding: impl Into<String>) {
+    pub fn passed(&mut self, rule: &'static str, finding: impl Into<Cow<'static, str>>) {
         self.0.push(Step { rule, finding: finding.into(), denial: None });
     }
 
     /// Notes a step that failed, and returns its denial.
-    pub fn failed(&mut self, rule: &'static str, finding: impl Into<String>, denial: Denial) -> Denial {
+    pub fn failed(&mut self, rule: &'static str, finding: impl Into<Cow<'static, str>>, denial: Denial) -> Denial {
         self.0.push(Step { rule, finding: finding.into(), denial: Some(denial) });
         denial
     }

@@ -1,5 +1,6 @@
 //! Everything a decision needs, immutable; `decide`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
@@ -146,11 +147,11 @@ impl Question<'_> {
         }
         if let Some(Match { principal, written }) = allowlist.find_pin(&leaf.fingerprint) {
             let finding = format!("pinned for {} in {written}", principal.name);
-            return self.pinned(principal, Basis::Pin, leaf, "pin", &finding);
+            return self.pinned(principal, Basis::Pin, leaf, "pin", finding);
         }
         if let Some(Match { principal, written }) = allowlist.find_spki_pin(&leaf.spki_pin) {
             let finding = format!("the key is pinned for {} in {written}", principal.name);
-            return self.pinned(principal, Basis::SpkiPin, leaf, "spki_pin", &finding);
+            return self.pinned(principal, Basis::SpkiPin, leaf, "spki_pin", finding);
         }
         self.vouched(candidate, leaf)
     }
@@ -161,7 +162,7 @@ impl Question<'_> {
         basis: Basis,
         leaf: &Certificate,
         rule: &'static str,
-        finding: &str,
+        finding: impl Into<Cow<'static, str>>,
     ) -> Result<(Arc<Principal>, Basis), Denial> {
         self.steps.passed(rule, finding);
         self.principal = Some(Arc::clone(&principal));
