@@ -7,8 +7,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
@@ -49,11 +50,17 @@ impl WorkerHandle {
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (sockets, accepted) = unbounded_channel();
         let (orders, installs) = unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ready, started) = mpsc::channel();
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            // Not a `LocalSet`: that one is woken through the kernel for what its own thread's reactor finds.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            let (runtime, outcome) = runtime.map_or_else(|error| (None, Err(error)), |runtime| (Some(runtime), Ok(())));
+            let _ = ready.send(outcome);
+            let Some(runtime) = runtime else { return };
             metrics::set_worker(index);
-            LocalSet::new().block_on(&runtime, work(accepted, installs, &rules, clock, metrics, log, drain));
+            runtime.block_on(work(accepted, installs, &rules, clock, metrics, log, drain));
         })?;
+        started.recv().map_err(io::Error::other)??;
         Ok((Self { sockets, orders }, thread))
     }
 
