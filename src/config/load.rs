@@ -209,7 +209,20 @@ impl Loader {
             }
         });
         look.unstable = round.unstable;
+        let own = self.own_status(&look.problems);
+        look.status.sources.insert(0, own);
         look
+    }
+
+    /// Says how the configuration file stands: its last good content is what is in force.
+    fn own_status(&self, problems: &[Problem]) -> SourceStatus {
+        let name = self.path.display().to_string();
+        let wrong = problems.iter().find(|problem| *problem.file == *name);
+        SourceStatus {
+            last_good: self.in_force.as_ref().map(|in_force| in_force.config.read),
+            error: wrong.map(|problem| format!("{}:{}: {}", problem.file, problem.line, problem.message)),
+            name,
+        }
     }
 
     /// Reads the configuration file; what is wrong with it now is in `config_problems`.

@@ -226,7 +226,8 @@ fn an_address_in_use_is_a_matter_of_the_network_and_json_tells_failures_too() {
 async fn signals_reload_and_drain_and_the_log_is_json() {
     let upstream = TestUpstream::start().await;
     let mut proxy = Workspace::new().start_with_somebody(&Workspace::config("require", &upstream.url(), ""));
-    assert!(proxy.log().contains("\"listening\""), "{}", proxy.log());
+    // The log comes through a pipe and a thread of the test's own.
+    eventually("the first line is out", || proxy.log().contains("\"listening\""));
     proxy.signal("HUP");
     eventually("the reload is counted", || proxy.metric("portcullis_reload_total{result=\"unchanged\"}") == Some(1.0));
     proxy.signal("TERM");

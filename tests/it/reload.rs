@@ -196,6 +196,7 @@ async fn a_broken_configuration_keeps_the_last_good_one_and_says_where() {
     let before = proxy.generation();
     proxy.replace("portcullis.toml", config.replace("client_auth = \"require\"", "client_auth = \"perhaps\""));
     eventually("the log says where", || proxy.log().contains("portcullis.toml:5"));
+    eventually("the status page says where", || proxy.status().to_string().contains("portcullis.toml:5"));
     assert_eq!(proxy.generation(), before);
     assert_eq!(Client::new(&proxy, Some(&alice)).get("/").await.expect("admitted").status, 200);
     proxy.replace("portcullis.toml", config + "\n# mended\n");
