@@ -60,6 +60,8 @@ struct Standing {
     require: [Client; 2],
     request: [Client; 2],
     live: Option<Connection>,
+    /// The leaf was denied under the snapshot before: that closes a live connection, at once or behind its answer.
+    was_denied: bool,
 }
 
 impl Standing {
@@ -71,6 +73,7 @@ impl Standing {
             require: [of("edge", &rustls::version::TLS12, false), of("edge", &rustls::version::TLS13, false)],
             request: [of("people", &rustls::version::TLS12, false), of("people", &rustls::version::TLS13, true)],
             live: None,
+            was_denied: false,
         }
     }
 
@@ -107,8 +110,13 @@ impl Standing {
         };
         match answer {
             Some(answer) => assert_eq!(told(&answer), read, "{at}: a live connection"),
-            None => self.live = Some(self.request[1].connect().await.expect("the handshake completes")),
+            None => {
+                let closed = self.live.is_some();
+                assert!(!closed || connection != "admitted" || self.was_denied, "{at}: a live connection was closed on an admitted client");
+                self.live = Some(self.request[1].connect().await.expect("the handshake completes"));
+            }
         }
+        self.was_denied = connection != "admitted";
         let mut codes = vec![connection, read, write.clone()];
         if write == "admitted" {
             let mut forged = request_with("POST", "/", "body");
