@@ -49,6 +49,13 @@ pub enum BindAddress {
     Unix(PathBuf),
 }
 
+impl BindAddress {
+    /// Says whether other machines may reach it, as far as an address can tell.
+    pub fn is_exposed(&self) -> bool {
+        matches!(self, Self::Tcp(address) if !address.ip().to_canonical().is_loopback())
+    }
+}
+
 /// Why a text is no address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadAddress;

@@ -1,9 +1,10 @@
 //! /metrics /livez /readyz /status, on a thread and a socket of their own: whoever scrapes never delays a client.
-//! Plain HTTP without secrets; names of principals only where the configuration says so. `cli/run.rs` starts it.
+//! Plain HTTP or TLS, no secrets either way; names of principals only where the configuration says so. `cli/run.rs` starts it.
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,14 +14,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::LocalSet;
 
 use crate::clock;
 use crate::connection::Socket;
 use crate::drain::Drain;
+use crate::limits::Handshakes;
 use crate::listener::{Bind, BindAddress, ListenError, Listening};
 use crate::metrics::Metrics;
+use crate::tls::ServerOnly;
 
 /// Where the rules in force came from; `reload` knows, `cli/run.rs` asks it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -48,6 +52,27 @@ pub struct View {
     pub metrics: Arc<Metrics>,
     pub drain: Drain,
     pub policy: Box<dyn Fn() -> Policy + Send + Sync>,
+    pub shown: Shown,
+}
+
+/// The certificate that the monitor shows: taken anew by each connection, so that a renewed one needs no restart.
+#[derive(Clone, Debug, Default)]
+pub struct Shown(Arc<Mutex<Option<ServerOnly>>>);
+
+impl Shown {
+    /// Begins with this; `None`: plain HTTP.
+    pub fn new(tls: Option<ServerOnly>) -> Self {
+        Self(Arc::new(Mutex::new(tls)))
+    }
+
+    /// Shows this from the next connection on.
+    pub fn replace(&self, tls: Option<ServerOnly>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tls;
+    }
+
+    fn now(&self) -> Option<ServerOnly> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The running monitor. It goes on until the process ends, so that a drain can be watched.
@@ -101,39 +126,90 @@ impl std::fmt::Debug for Monitor {
 
 async fn serve(listening: Listening, state: Arc<State>) -> io::Result<Infallible> {
     let listening = listening.register()?;
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let crowd = Crowd::default();
     loop {
         match listening.accept().await {
-            Ok(socket) => {
-                // A crowd at the monitor is turned away, so that it cannot take every file descriptor.
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    tokio::task::spawn_local(connection(socket, Arc::clone(&state), place));
-                }
-            }
+            Ok(socket) => drop(tokio::task::spawn_local(connection(socket, Arc::clone(&state), crowd.clone()))),
             // Out of file descriptors, most often: the data plane frees some sooner or later.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-async fn connection(socket: Socket, state: Arc<State>, place: OwnedSemaphorePermit) {
+/// Everybody at the monitor, in bounds, so that a crowd can neither take every file descriptor nor shut a scraper out: the oldest
+/// has to go, and whoever has not said anything yet goes only for another such.
+#[derive(Clone, Default)]
+struct Crowd {
+    silent: Rc<Handshakes>,
+    speaking: Rc<Handshakes>,
+}
+
+/// A socket of the monitor's.
+trait Stream: AsyncRead + AsyncWrite + Unpin {
+    async fn has_bytes(&self) -> io::Result<()>;
+}
+
+impl Stream for TcpStream {
+    async fn has_bytes(&self) -> io::Result<()> {
+        self.readable().await
+    }
+}
+
+impl Stream for UnixStream {
+    async fn has_bytes(&self) -> io::Result<()> {
+        self.readable().await
+    }
+}
+
+async fn connection(socket: Socket, state: Arc<State>, crowd: Crowd) {
     // How a scrape ends is the scraper's business.
     match socket {
         Socket::Tcp(stream, _) => {
-            if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
-                exchange(stream, state).await;
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                greet(stream, state, crowd).await;
             }
         }
         Socket::Unix(stream) => {
-            if let Ok(stream) = tokio::net::UnixStream::from_std(stream) {
-                exchange(stream, state).await;
+            if let Ok(stream) = UnixStream::from_std(stream) {
+                greet(stream, state, crowd).await;
             }
         }
     }
-    drop(place);
 }
 
-async fn exchange(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, state: Arc<State>) {
+/// Waits for the first byte, or for the end of the handshake, and answers.
+async fn greet(stream: impl Stream, state: Arc<State>, crowd: Crowd) {
+    let tls = state.view.shown.now();
+    let mut silent = crowd.silent.begin(MAX_CONNECTIONS);
+    let greeted = async {
+        Ok::<_, io::Error>(match tls {
+            Some(tls) => (None, Some(tls.accept(stream).await?)),
+            None => {
+                stream.has_bytes().await?;
+                (Some(stream), None)
+            }
+        })
+    };
+    let greeted = tokio::select! {
+        greeted = tokio::time::timeout(GREETING, greeted) => greeted,
+        () = silent.shed() => return,
+    };
+    drop(silent);
+    let mut speaking = crowd.speaking.begin(MAX_CONNECTIONS);
+    let answered = async {
+        match greeted {
+            Ok(Ok((Some(plain), _))) => exchange(plain, state).await,
+            Ok(Ok((None, Some(tls)))) => exchange(tls, state).await,
+            _ => {}
+        }
+    };
+    tokio::select! {
+        () = answered => {}
+        () = speaking.shed() => {}
+    }
+}
+
+async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
     let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(state.answer(&request))));
     let mut builder = hyper::server::conn::http1::Builder::new();
     let connection = builder.timer(TokioTimer::new()).header_read_timeout(IDLE).serve_connection(TokioIo::new(stream), service);
@@ -249,6 +325,8 @@ const fn prometheus_text() -> &'static str {
 }
 
 const MAX_CONNECTIONS: usize = 64;
+/// Until a client has said something, or shaken hands.
+const GREETING: Duration = Duration::from_secs(10);
 /// Between two requests of a scraper.
 const IDLE: Duration = Duration::from_secs(120);
 const MAX_AGE: Duration = Duration::from_secs(3600);
@@ -267,7 +345,14 @@ mod tests {
             entries: 2,
             sources: vec![Source { name: "list.pem".to_owned(), last_good: Some(5), error: Some("list.pem:3: no certificate".to_owned()) }],
         };
-        (State { view: View { metrics, drain, policy: Box::new(policy) }, started: 0, listeners: OnceLock::new() }, starter)
+        (
+            State {
+                view: View { metrics, drain, policy: Box::new(policy), shown: Shown::default() },
+                started: 0,
+                listeners: OnceLock::new(),
+            },
+            starter,
+        )
     }
 
     fn ask(state: &State, method: &str, path: &str) -> StatusCode {

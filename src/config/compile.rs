@@ -15,7 +15,7 @@ use crate::admission::{
 use crate::rules::{ListenerRules, Rules};
 use crate::store::allowlist;
 use crate::tls::acceptor::{Acceptor, Settings, SettingsError, TrustId};
-use crate::tls::{Credentials, KeyPair};
+use crate::tls::{Credentials, KeyPair, ServerOnly};
 use crate::upstream::{UpstreamError, Upstreams};
 
 /// Rules, ready to be put in force.
@@ -24,6 +24,8 @@ pub struct Compiled {
     pub rules: Arc<Rules>,
     /// By listener: what to serve with when a certificate is no longer good.
     pub key_pairs: Vec<(Arc<str>, Vec<KeyPair>)>,
+    /// The monitor's certificate, and the TLS that shows it; `None`: plain.
+    pub monitor: Option<(KeyPair, ServerOnly)>,
     /// The allowlists whose new content is among the rules.
     pub taken: Vec<(PathBuf, String)>,
     pub problems: Vec<Problem>,
@@ -47,6 +49,7 @@ pub fn compile(plan: &Plan, gathered: &Gathered, generation: u64, before: Option
             listeners.push(Arc::new(rules));
         }
     }
+    let monitor = compiler.monitor();
     let upstreams = compiler.upstreams();
     let routes = plan.routes().map_err(|problem| compiler.fatal.push(problem)).ok();
     let (Some(upstreams), Some(routes), true) = (upstreams, routes, compiler.fatal.is_empty()) else {
@@ -63,7 +66,7 @@ pub fn compile(plan: &Plan, gathered: &Gathered, generation: u64, before: Option
         listeners,
     };
     let Compiler { problems, warnings, taken, .. } = compiler;
-    Ok(Compiled { rules: Arc::new(rules), key_pairs, taken, problems, warnings, superseded })
+    Ok(Compiled { rules: Arc::new(rules), key_pairs, monitor, taken, problems, warnings, superseded })
 }
 
 struct Compiler<'c> {
@@ -205,6 +208,24 @@ impl Compiler<'_> {
                     SettingsError::NoCertificate | SettingsError::Unusable(_) => None,
                 };
                 self.fatal.push(self.plan.file.problem(span.unwrap_or(listener.name.span), error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// A monitor that has a certificate never speaks plainly for want of it.
+    fn monitor(&mut self) -> Option<(KeyPair, ServerOnly)> {
+        let files = self.plan.file.monitor.as_ref()?.certificate.as_ref()?;
+        let stayed = || self.before?.monitor.as_ref().map(|(pair, _)| pair.clone());
+        let Some(pair) = self.gathered.monitor.clone().or_else(stayed) else {
+            // What is wrong with its files was said.
+            self.fatal.push(self.plan.file.problem(files.span, "the monitor has no certificate to serve with"));
+            return None;
+        };
+        match ServerOnly::new(&pair) {
+            Ok(tls) => Some((pair, tls)),
+            Err(error) => {
+                self.fatal.push(self.plan.file.problem(files.span, error.to_string()));
                 None
             }
         }

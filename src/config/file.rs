@@ -74,6 +74,8 @@ pub enum CertificateFiles {
 #[derive(Debug)]
 pub struct Monitor {
     pub address: At<BindAddress>,
+    /// `None`: plain HTTP.
+    pub certificate: Option<At<CertificateFiles>>,
     /// Principal names in labels and `/status`; else ids.
     pub names: bool,
 }

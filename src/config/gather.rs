@@ -37,6 +37,8 @@ pub struct Gathered {
     pub lists: Vec<Look>,
     /// By listener; `None` where one of its certificates was never good.
     pub key_pairs: Vec<Option<Vec<KeyPair>>>,
+    /// The monitor's; `None` where it has none, or none that was ever good.
+    pub monitor: Option<KeyPair>,
     /// By upstream; `None` where one of its files was never good.
     pub upstream_tls: Vec<Option<crate::upstream::Tls>>,
     pub restrictions: Found,
@@ -81,6 +83,7 @@ impl Sources {
         for listener in &plan.file.listeners {
             gathering.listener(&listener.certificates);
         }
+        gathering.monitor();
         for upstream in 0..plan.file.upstreams.len() {
             gathering.upstream(upstream);
         }
@@ -237,6 +240,19 @@ impl Gathering<'_, '_> {
     fn listener(&mut self, certificates: &[At<CertificateFiles>]) {
         let pairs: Vec<Option<KeyPair>> = certificates.iter().map(|files| self.pair(files, "server")).collect();
         self.found.key_pairs.push(pairs.into_iter().collect());
+    }
+
+    fn monitor(&mut self) {
+        let Some(monitor) = &self.plan.file.monitor else { return };
+        match &monitor.certificate {
+            Some(files) => self.found.monitor = self.pair(files, "server"),
+            None if monitor.address.value.is_exposed() => {
+                let said = self.plan.file.problem(monitor.address.span, "the monitor speaks plain HTTP where other machines can hear it");
+                let help = "bind it to loopback or a unix socket, or give it a `certificate`";
+                self.found.warnings.push(said.warning().help(help));
+            }
+            None => {}
+        }
     }
 
     fn pair(&mut self, files: &At<CertificateFiles>, kind: &'static str) -> Option<KeyPair> {

@@ -16,12 +16,15 @@ use crate::metrics::CertificateExpiry;
 use crate::pki::{FileError, Fingerprint};
 use crate::rules::Rules;
 use crate::store::{Cache, Files, Good, Restrictions, Revoked, Round, SourceError};
+use crate::tls::ServerOnly;
 
 /// A configuration that is good, and everything about it that is not a rule.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub rules: Arc<Rules>,
     pub settings: Settings,
+    /// What the monitor shows; `None`: it speaks plain HTTP.
+    pub monitor_tls: Option<ServerOnly>,
     /// What stands in no one's way, and should be known.
     pub warnings: Vec<Problem>,
     pub status: Status,
@@ -310,6 +313,7 @@ impl Loader {
         look.loaded = Some(Loaded {
             rules: Arc::clone(&compiled.rules),
             settings: settings.clone(),
+            monitor_tls: compiled.monitor.as_ref().map(|(_, tls)| tls.clone()),
             warnings: look.warnings.clone(),
             status: look.status.clone(),
         });

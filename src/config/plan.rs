@@ -132,7 +132,8 @@ impl Plan {
                 Planned::Inline(..) => None,
             }));
         }
-        for files in file.listeners.iter().flat_map(|listener| &listener.certificates) {
+        let of_monitor = file.monitor.iter().filter_map(|monitor| monitor.certificate.as_ref());
+        for files in file.listeners.iter().flat_map(|listener| &listener.certificates).chain(of_monitor) {
             let (first, second, third) = match &files.value {
                 CertificateFiles::Pem { cert, key, password } => (Some(cert), Some(key), password.as_ref()),
                 CertificateFiles::Pfx { pfx, password } => (Some(pfx), None, password.as_ref()),

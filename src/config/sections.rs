@@ -86,9 +86,11 @@ fn certificate_files(table: &Table<'_>) -> Option<At<CertificateFiles>> {
 
 pub(super) fn monitor(table: &Table<'_>) -> Option<Monitor> {
     let address = table.required("address", table.parsed("address", value::address));
+    // Not compiled without its certificate where one was meant: half of it is no reason to speak plainly.
+    let certificate = table.table("certificate").map(|table| certificate_files(&table));
     let names = table.flag("names").unwrap_or(false);
     table.finish();
-    Some(Monitor { address: address?, names })
+    Some(Monitor { address: address?, certificate: certificate.map_or(Some(None), |files| files.map(Some))?, names })
 }
 
 pub(super) fn bootstrap(table: &Table<'_>) -> Vec<At<Fingerprint>> {

@@ -13,6 +13,7 @@ use crate::config::{Loaded, Loader, Look, Problem, Seen, Settings, Status};
 use crate::log;
 use crate::metrics::{Metrics, ReloadResult};
 use crate::rules::Rules;
+use crate::tls::ServerOnly;
 use watch::{Change, Interests, Watch};
 
 /// The thread that reloads. It ends when this is dropped.
@@ -29,6 +30,8 @@ pub struct Install {
     /// When the change was noticed.
     pub seen: Instant,
     pub access_log: log::Settings,
+    /// What the monitor shows from now on; `None`: plain HTTP.
+    pub monitor_tls: Option<ServerOnly>,
 }
 
 /// How things stand: for the status page, and for whoever asked for a reload.
@@ -204,7 +207,12 @@ impl<F: FnMut(Install)> Thread<F> {
         self.again = look.again;
         let waits = self.waits(&look);
         if let Some(loaded) = &look.loaded {
-            (self.install)(Install { rules: Arc::clone(&loaded.rules), seen: noticed, access_log: loaded.settings.access_log.clone() });
+            (self.install)(Install {
+                rules: Arc::clone(&loaded.rules),
+                seen: noticed,
+                access_log: loaded.settings.access_log.clone(),
+                monitor_tls: loaded.monitor_tls.clone(),
+            });
         }
         if !waits {
             self.tell(&look, noticed, cause.asked);

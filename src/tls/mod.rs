@@ -7,6 +7,7 @@ mod algorithms;
 pub mod credentials;
 mod current;
 pub mod handshake;
+mod server_only;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -17,3 +18,4 @@ pub use alert::name as alert_name;
 pub use algorithms::default as provider;
 pub use credentials::{Credentials, KeyPair, KeyPairError};
 pub use handshake::{Failed, Session, TlsError};
+pub use server_only::ServerOnly;

@@ -12,6 +12,7 @@ mod identity;
 mod lifetimes;
 mod limits;
 mod live;
+mod monitor;
 mod origins;
 mod paths;
 mod reload;

@@ -22,7 +22,7 @@ use crate::drain::{self, DrainStarter};
 use crate::listener::{self, Bind, BindAddress, ListenError, Running};
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
-use crate::monitor::{Monitor, Policy, Source, View};
+use crate::monitor::{Monitor, Policy, Shown, Source, View};
 use crate::reload::{self, Install, Reloader};
 use crate::rules::InForce;
 use operational::OperationalLog;
@@ -73,12 +73,13 @@ impl Proxy {
         let in_force = Arc::new(InForce::new(Arc::clone(&loaded.rules)));
         let running = listener::start(in_force, settings.runtime.clone(), Clock::default(), Arc::clone(&metrics), &log, drain.clone());
         let running = Arc::new(running.map_err(cannot_listen)?);
-        let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), installer(&running, &log, settings));
+        let shown = Shown::new(loaded.monitor_tls.clone());
+        let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), installer(&running, &log, &shown, settings));
         let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
         let monitor = settings.monitor.as_ref().map(|address| {
             let names = settings.monitor_names;
             let report = reloader.reporter();
-            let view = View { metrics, drain, policy: Box::new(move || policy(report().status, names)) };
+            let view = View { metrics, drain, policy: Box::new(move || policy(report().status, names)), shown };
             Monitor::start(address, view).map_err(cannot_listen)
         });
         let proxy = Self { runtime, signals, running, reloader, monitor: monitor.transpose()?, drain: starter, log, operational };
@@ -179,11 +180,13 @@ fn cannot_listen(error: ListenError) -> Failure {
 /// How long the access log's last lines may take.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Puts rules in force on every worker, and moves the access log where its new settings say.
-fn installer(running: &Arc<Running>, log: &AccessLog, settings: &Settings) -> impl FnMut(Install) + Send + 'static {
-    let (running, log, mut access_log) = (Arc::clone(running), log.clone(), settings.access_log.clone());
+/// Puts rules in force on every worker, shows the monitor's certificate, and moves the access log where its new settings say.
+fn installer(running: &Arc<Running>, log: &AccessLog, shown: &Shown, settings: &Settings) -> impl FnMut(Install) + Send + 'static {
+    let (running, log, shown) = (Arc::clone(running), log.clone(), shown.clone());
+    let mut access_log = settings.access_log.clone();
     move |install| {
         running.install(install.rules, install.seen);
+        shown.replace(install.monitor_tls);
         if access_log != install.access_log {
             access_log = install.access_log;
             log.change(access_log.clone());
