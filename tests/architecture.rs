@@ -46,7 +46,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("p12_keystore", &["pki"]),
     ("pkcs5", &["pki"]),
     ("prometheus", &["metrics"]),
-    ("rcgen", &["cli/quickstart"]),
+    ("rcgen", &["cli/quickstart", "pki/generate"]),
     ("rustix", &["listener", "store"]),
     ("rustls", &["tls", "upstream", "cli/mod"]),
     ("rustls_native_certs", &["upstream"]),
@@ -58,6 +58,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["cli/run"]),
     ("webpki", &["pki", "admission/chain", "tls/verifier"]),
     ("x509_parser", &["pki"]),
+    ("zeroize", &["pki"]),
+    ("zip", &["pki/generate"]),
 ];
 
 /// Crates that are words everywhere.

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use memchr::{memchr, memchr_iter};
+use zeroize::Zeroizing;
 
 use super::files::FileError;
 
@@ -128,6 +129,22 @@ impl<'a> Iterator for Blocks<'a> {
 pub(super) fn shown(label: &str) -> Cow<'_, str> {
     let plain = label.len() <= 32 && label.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' ');
     if plain { label.into() } else { "PEM".into() }
+}
+
+/// Encodes a block, as RFC 7468 has it.
+pub(super) fn encode(label: &str, der: &[u8]) -> String {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    // Room from the start: what is encoded may be a key, and a string that grows leaves copies behind.
+    let mut out = String::with_capacity(text.len() + text.len() / 64 + 2 * label.len() + 48);
+    out.extend(["-----BEGIN ", label, "-----\n"]);
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        out.extend([line, "\n"]);
+        rest = after;
+    }
+    out.extend(["-----END ", label, "-----\n"]);
+    out
 }
 
 /// Returns where a text of PEM can be cut near `at`, so that both parts are read as the whole would be.

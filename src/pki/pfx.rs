@@ -1,8 +1,9 @@
 //! PFX (PKCS#12): certificates, maybe with their key, behind a password. The library bounds the iterations of each key derivation.
 
-use p12_keystore::Pkcs12Archive;
 use p12_keystore::error::Error;
+use p12_keystore::{EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, Pkcs12Archive, PrivateKeyChain};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
 use super::files::FileError;
@@ -39,8 +40,27 @@ pub(super) fn open(bytes: &[u8], password: &str) -> Result<Pfx, FileError> {
         let parsed = Certificate::parse(CertificateDer::from(bag.cert.as_der().to_vec()));
         certificates.push(parsed.map_err(|error| FileError::at(0, &error.to_string()))?);
     }
-    let keys = archive.keys.iter().map(|bag| PrivateKey(PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()).into())).collect();
+    let keys = archive.keys.iter().map(|bag| PrivateKey::new(PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()).into())).collect();
     Ok(Pfx { certificates, keys })
+}
+
+/// Writes a certificate and its key (PKCS#8): AES-256 by PBES2, PBKDF2 and MAC with SHA-256, which OpenSSL 3, Java, NSS, macOS and
+/// Windows read; with a friendly name, and a local key id as OpenSSL gives one.
+pub(super) fn write(
+    friendly_name: &str,
+    certificate: &Certificate,
+    pkcs8: &[u8],
+    password: &str,
+    iterations: u32,
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let key = p12_keystore::PrivateKey::from_der(pkcs8)?;
+    let own = p12_keystore::Certificate::from_der(&certificate.der)?;
+    let chain = PrivateKeyChain::new(certificate.sha1().to_vec(), key, [own]);
+    let mut store = KeyStore::new();
+    store.add_entry(friendly_name, KeyStoreEntry::PrivateKeyChain(chain));
+    let writer = store.writer(password).encryption_algorithm(EncryptionAlgorithm::PbeWithHmacSha256AndAes256);
+    let writer = writer.encryption_iterations(iterations).mac_algorithm(MacAlgorithm::HmacSha256).mac_iterations(iterations);
+    writer.write().map(Zeroizing::new)
 }
 
 fn why(error: &Error) -> String {

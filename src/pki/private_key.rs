@@ -5,17 +5,30 @@ use std::fmt;
 use pkcs5::EncryptionScheme;
 use pkcs5::pbes2::Kdf;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use zeroize::Zeroizing;
 
 use super::der::{self, Reader, tag};
 use super::files::FileError;
 use super::pem::{self, Block};
 
-/// A private key; `Debug` shows its kind only.
-pub struct PrivateKey(pub PrivateKeyDer<'static>);
+/// A private key; `Debug` shows its kind only, and its memory is wiped.
+pub struct PrivateKey(Zeroizing<PrivateKeyDer<'static>>);
+
+impl PrivateKey {
+    /// Takes a key; it is wiped when this is dropped.
+    pub fn new(key: PrivateKeyDer<'static>) -> Self {
+        Self(Zeroizing::new(key))
+    }
+
+    /// Returns the key, for whoever uses it.
+    pub fn der(&self) -> &PrivateKeyDer<'static> {
+        &self.0
+    }
+}
 
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match &*self.0 {
             PrivateKeyDer::Pkcs1(_) => "PrivateKey(PKCS#1)",
             PrivateKeyDer::Pkcs8(_) => "PrivateKey(PKCS#8)",
             PrivateKeyDer::Sec1(_) => "PrivateKey(SEC1)",
@@ -26,7 +39,7 @@ impl fmt::Debug for PrivateKey {
 
 impl Clone for PrivateKey {
     fn clone(&self) -> Self {
-        Self(self.0.clone_key())
+        Self::new(self.0.clone_key())
     }
 }
 
@@ -65,7 +78,7 @@ fn plain(der: &[u8]) -> Option<PrivateKey> {
         ([1], tag::OCTET_STRING) => PrivateSec1KeyDer::from(der.to_vec()).into(),
         _ => return None,
     };
-    Some(PrivateKey(key))
+    Some(PrivateKey::new(key))
 }
 
 /// RFC 5958, 3: the algorithm, whole, and what it encrypted.

@@ -45,7 +45,7 @@ impl KeyPair {
     pub fn new(chain: &[Certificate], key: PrivateKey) -> Result<Self, KeyPairError> {
         let leaf = chain.first().ok_or(KeyPairError::Empty)?;
         let ders = chain.iter().map(|certificate| certificate.der.clone()).collect();
-        let certified = CertifiedKey::from_der(ders, key.0, &algorithms::default()).map_err(|error| match error {
+        let certified = CertifiedKey::from_der(ders, key.der().clone_key(), &algorithms::default()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => KeyPairError::Mismatch,
             error => KeyPairError::Unusable(error.to_string()),
         })?;
