@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::credential::{Credential, Pin};
+use super::layer::Layer;
 use super::permission::Clearance;
 use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
 use super::roster::{Conflict, Roster, RosterBuilder};
@@ -16,6 +17,8 @@ use crate::pki::{Certificate, Fingerprint, SpkiPin};
 #[derive(Clone, Debug)]
 pub struct Allowlist {
     rosters: Arc<[Arc<Roster>]>,
+    /// Of sources that change one principal at a time.
+    layers: Arc<[Layer]>,
     admins: Arc<HashMap<Fingerprint, Arc<Principal>>>,
     pub(super) trust: Arc<Trust>,
     /// The terms that name origins, each once.
@@ -27,9 +30,10 @@ pub struct Allowlist {
 pub struct AllowlistBuilder {
     own: RosterBuilder,
     included: Vec<Arc<Roster>>,
+    layers: Vec<Layer>,
     admins: HashMap<Fingerprint, Arc<Principal>>,
-    /// Rosters that stood side by side before, and so need no comparing.
-    before: Vec<Arc<Roster>>,
+    /// Rosters and layers that stood side by side before, and so need no comparing.
+    before: (Vec<Arc<Roster>>, Vec<Layer>),
 }
 
 /// A principal whose credential was found, and where that credential was written.
@@ -41,23 +45,23 @@ pub(super) struct Match {
 impl AllowlistBuilder {
     /// Starts from nothing, knowing the allowlist in force: what it shares with the new one was compared already.
     pub fn after(allowlist: &Allowlist) -> Self {
-        Self { before: allowlist.rosters.to_vec(), ..Self::default() }
+        Self { before: (allowlist.rosters.to_vec(), allowlist.layers.to_vec()), ..Self::default() }
     }
 
     /// Adds a principal with its credentials. The same credential twice in one principal counts once. A conflict leaves
     /// the builder as it was.
     pub fn add(&mut self, principal: Principal, credentials: Vec<(Credential, Provenance)>) -> Result<(), Conflict> {
-        self.included.iter().try_for_each(|roster| roster.check(&principal, &credentials))?;
+        self.check_included(&principal, &credentials)?;
         self.own.add(&principal, &credentials)
     }
 
     /// Adds a principal that is one pin, as lists of a million have them.
     pub fn add_pin(&mut self, name: &PrincipalName, terms: &Arc<Terms>, pin: Pin, provenance: &Provenance) -> Result<(), Conflict> {
-        if !self.included.is_empty() {
+        if !self.included.is_empty() || !self.layers.is_empty() {
             let id = PrincipalId::derived(name);
             let principal =
                 Principal { id, name: name.clone(), display_name: None, terms: Arc::clone(terms), provenance: provenance.clone() };
-            self.included.iter().try_for_each(|roster| roster.check(&principal, &[(Credential::Pin(pin), provenance.clone())]))?;
+            self.check_included(&principal, &[(Credential::Pin(pin), provenance.clone())])?;
         }
         self.own.add_pin(name, terms, pin, provenance)
     }
@@ -66,14 +70,54 @@ impl AllowlistBuilder {
     /// A conflict leaves the builder as it was.
     pub fn include(&mut self, roster: Arc<Roster>) -> Result<(), Conflict> {
         self.own.roster().check_all(&roster)?;
-        let stood = |roster: &Arc<Roster>| self.before.iter().any(|before| Arc::ptr_eq(before, roster));
         for other in &self.included {
-            if !(stood(other) && stood(&roster)) {
+            if !(self.stood(other) && self.stood(&roster)) {
                 other.check_all(&roster)?;
+            }
+        }
+        for layer in &self.layers {
+            match self.stood(&roster) {
+                true => self.changed(layer).iter().try_for_each(|part| part.check_all(&roster))?,
+                false => layer.check_all(&roster)?,
             }
         }
         self.included.push(roster);
         Ok(())
+    }
+
+    /// Includes the principals of a source that changes one at a time; of those that were in force before only what changed since is
+    /// compared. A conflict leaves the builder as it was.
+    pub fn layer(&mut self, layer: &Layer) -> Result<(), Conflict> {
+        let changed = self.changed(layer);
+        if !self.own.roster().is_empty() {
+            layer.check_all(self.own.roster()).map_err(Conflict::reversed)?;
+        }
+        for roster in &self.included {
+            match self.stood(roster) {
+                true => changed.iter().try_for_each(|part| roster.check_all(part))?,
+                false => layer.check_all(roster).map_err(Conflict::reversed)?,
+            }
+        }
+        for other in &self.layers {
+            match self.changed(other).is_empty() {
+                true => changed.iter().try_for_each(|part| other.check_all(part))?,
+                false => layer.rosters().try_for_each(|part| other.check_all(part))?,
+            }
+        }
+        self.layers.push(layer.clone());
+        Ok(())
+    }
+
+    /// Finds every principal of a layer that meets what is here already: whoever starts has them all to report, and to leave out
+    /// (`layer.with(&ids, vec![])`) before the layer can be included.
+    pub fn conflicts(&self, layer: &Layer) -> Vec<(PrincipalId, Conflict)> {
+        let entries = layer.rosters().flat_map(|part| part.entries());
+        let found = entries.filter_map(|(principal, credentials)| {
+            let own = || self.own.roster().check(&principal, &credentials);
+            let conflict = self.check_included(&principal, &credentials).and_then(|()| own()).err()?;
+            Some((principal.id, conflict))
+        });
+        found.collect()
     }
 
     /// Adds the fingerprints of well-known admins.
@@ -88,6 +132,21 @@ impl AllowlistBuilder {
         }
     }
 
+    fn check_included(&self, principal: &Principal, credentials: &[(Credential, Provenance)]) -> Result<(), Conflict> {
+        self.included.iter().try_for_each(|roster| roster.check(principal, credentials))?;
+        self.layers.iter().try_for_each(|layer| layer.check(principal, credentials))
+    }
+
+    fn stood(&self, roster: &Arc<Roster>) -> bool {
+        self.before.0.iter().any(|before| Arc::ptr_eq(before, roster))
+    }
+
+    /// Returns the parts of a layer that were not in force before: those of a newcomer are all.
+    fn changed<'a>(&'a self, layer: &'a Layer) -> Vec<&'a Arc<Roster>> {
+        let since = self.before.1.iter().map(|before| layer.changed(before).collect::<Vec<_>>());
+        since.min_by_key(Vec::len).unwrap_or_else(|| layer.rosters().collect())
+    }
+
     /// Compiles. Every intermediate configured for any authority is available to every path.
     pub fn finish(self) -> Allowlist {
         let mut rosters = self.included;
@@ -95,18 +154,18 @@ impl AllowlistBuilder {
         if !own.is_empty() {
             rosters.push(Arc::new(own));
         }
-        let mut cors: Vec<Arc<Terms>> = Vec::new();
-        for terms in rosters.iter().flat_map(|roster| roster.all_terms()).filter(|terms| !terms.cors_origins.is_empty()) {
-            cors.push(Arc::clone(terms));
-        }
-        Allowlist { trust: Arc::new(Trust::compile(&rosters)), rosters: rosters.into(), admins: Arc::new(self.admins), cors: cors.into() }
+        let all = || rosters.iter().chain(self.layers.iter().flat_map(Layer::rosters));
+        let cors: Vec<Arc<Terms>> = all().flat_map(|roster| roster.cors()).cloned().collect();
+        let trust = Arc::new(Trust::compile(all()));
+        Allowlist { trust, rosters: rosters.into(), layers: self.layers.into(), admins: Arc::new(self.admins), cors: cors.into() }
     }
 }
 
 impl Allowlist {
     /// Returns how many principals there are.
     pub fn len(&self) -> usize {
-        self.rosters.iter().map(|roster| roster.len() as usize).sum::<usize>() + self.admins.len()
+        let layers: usize = self.layers.iter().map(Layer::len).sum();
+        self.rosters.iter().map(|roster| roster.len() as usize).sum::<usize>() + layers + self.admins.len()
     }
 
     /// There are none.
@@ -116,22 +175,30 @@ impl Allowlist {
 
     /// Returns how many credentials there are.
     pub fn credentials(&self) -> usize {
-        self.rosters.iter().map(|roster| roster.credentials()).sum::<usize>() + self.admins.len()
+        let layers: usize = self.layers.iter().map(Layer::credentials).sum();
+        self.rosters.iter().map(|roster| roster.credentials()).sum::<usize>() + layers + self.admins.len()
     }
 
     /// Puts every principal together, one after the other.
     pub fn principals(&self) -> impl Iterator<Item = Principal> {
-        self.rosters.iter().flat_map(|roster| (0..roster.len()).map(|owner| roster.principal(owner)))
+        self.all_rosters().flat_map(|roster| (0..roster.len()).map(|owner| roster.principal(owner)))
     }
 
     /// Returns every pinned fingerprint.
     pub fn fingerprints(&self) -> impl Iterator<Item = &Fingerprint> {
-        self.rosters.iter().flat_map(|roster| roster.fingerprints())
+        self.all_rosters().flat_map(|roster| roster.fingerprints())
     }
 
     /// Finds a principal by its name, in any case.
     pub fn find(&self, name: &str) -> Option<Principal> {
-        self.rosters.iter().find_map(|roster| roster.find_name(name).map(|owner| roster.principal(owner)))
+        let in_rosters = self.rosters.iter().find_map(|roster| roster.find_name(name).map(|owner| roster.principal(owner)));
+        in_rosters.or_else(|| self.layers.iter().find_map(|layer| layer.find_name(name)))
+    }
+
+    /// Finds what a principal and its credentials would share with a principal of a file or the configuration that only one may have:
+    /// what a change by API is refused for before it is recorded. What it shares with its own source its layer finds, in `with`.
+    pub fn check_static(&self, principal: &Principal, credentials: &[(Credential, Provenance)]) -> Result<(), Conflict> {
+        self.rosters.iter().try_for_each(|roster| roster.check(principal, credentials))
     }
 
     /// Returns the certificates of all authorities, each once.
@@ -166,29 +233,32 @@ impl Allowlist {
     }
 
     pub(super) fn find_pin(&self, fingerprint: &Fingerprint) -> Option<Match> {
-        self.find_in_rosters(|roster| roster.find_pin(fingerprint))
+        self.find_in(|roster| roster.find_pin(fingerprint), |layer| layer.find_pin_match(fingerprint))
     }
 
     pub(super) fn find_spki_pin(&self, pin: &SpkiPin) -> Option<Match> {
-        self.find_in_rosters(|roster| roster.find_spki_pin(pin))
+        self.find_in(|roster| roster.find_spki_pin(pin), |layer| layer.find_spki_pin(pin))
     }
 
     pub(super) fn find_kin_by_key(&self, pin: &SpkiPin) -> Option<Match> {
-        self.find_in_rosters(|roster| roster.find_kin_by_key(pin))
+        self.find_in(|roster| roster.find_kin_by_key(pin), |layer| layer.find_kin_by_key(pin))
     }
 
     pub(super) fn find_kin_by_subject(&self, subject: &[u8]) -> Option<Match> {
-        self.find_in_rosters(|roster| roster.find_kin_by_subject(subject))
+        self.find_in(|roster| roster.find_kin_by_subject(subject), |layer| layer.find_kin_by_subject(subject))
     }
 
-    /// Puts the principal of an authority together.
-    pub(super) fn owner_of(&self, listed: &super::trust::Listed) -> Arc<Principal> {
-        Arc::new(self.rosters[listed.roster].principal(listed.owner))
+    fn all_rosters(&self) -> impl Iterator<Item = &Arc<Roster>> {
+        self.rosters.iter().chain(self.layers.iter().flat_map(Layer::rosters))
     }
 
-    fn find_in_rosters(&self, find: impl Fn(&Roster) -> Option<(u32, Provenance)>) -> Option<Match> {
-        self.rosters
-            .iter()
-            .find_map(|roster| find(roster).map(|(owner, written)| Match { principal: Arc::new(roster.principal(owner)), written }))
+    fn find_in(
+        &self,
+        find: impl Fn(&Roster) -> Option<(u32, Provenance)>,
+        in_layer: impl Fn(&Layer) -> Option<(Principal, Provenance)>,
+    ) -> Option<Match> {
+        let in_rosters = self.rosters.iter().find_map(|roster| find(roster).map(|(owner, written)| (roster.principal(owner), written)));
+        let (principal, written) = in_rosters.or_else(|| self.layers.iter().find_map(in_layer))?;
+        Some(Match { principal: Arc::new(principal), written })
     }
 }

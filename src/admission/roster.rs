@@ -3,10 +3,11 @@
 
 mod builder;
 mod column;
+mod compare;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashTable;
 
@@ -37,10 +38,14 @@ pub struct Roster {
     /// Each principal's terms, as an index into `all_terms`.
     terms: Vec<u32>,
     all_terms: Vec<Arc<Terms>>,
+    /// The terms that name origins.
+    cors: Vec<Arc<Terms>>,
     places: Vec<Place>,
     files: Vec<Arc<str>>,
-    /// Ids that are not derived from the name.
-    ids: HashMap<u32, PrincipalId>,
+    /// Ids that are not derived from the name, by owner; ascending.
+    ids: Vec<(u32, PrincipalId)>,
+    /// All ids, sorted; made only where somebody asks a long roster.
+    all_ids: OnceLock<Vec<PrincipalId>>,
     display_names: HashMap<u32, Box<str>>,
     by_name: HashTable<u32>,
     name_hasher: NameHasher,
@@ -137,8 +142,41 @@ impl Roster {
         self.authorities.iter().map(|(authority, owner, place)| (authority, *owner, self.at(*place)))
     }
 
-    pub(super) fn all_terms(&self) -> &[Arc<Terms>] {
-        &self.all_terms
+    /// Returns the terms that name origins.
+    pub(super) fn cors(&self) -> &[Arc<Terms>] {
+        &self.cors
+    }
+
+    /// Finds the owner of an id.
+    pub(super) fn find_id(&self, id: &PrincipalId) -> Option<u32> {
+        // Names are short, ids are hashes of them: a million are hashed once, and a few each time.
+        if self.len() > FEW && self.all_ids.get_or_init(|| self.sorted_ids()).binary_search(id).is_err() {
+            return None;
+        }
+        (0..self.len()).find(|owner| self.id(*owner) == *id)
+    }
+
+    /// Puts every principal together with all that proves it, one after the other.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Principal, Vec<(Credential, Provenance)>)> {
+        let mut kin: HashMap<u32, [u64; 2]> = HashMap::with_capacity(self.by_key.len());
+        for (place, column) in [&self.by_key, &self.by_subject].into_iter().enumerate() {
+            for found in column {
+                kin.entry(found.pin).or_default()[place] = found.hash();
+            }
+        }
+        let mut credentials: Vec<Vec<(Credential, Provenance)>> = vec![Vec::new(); self.ends.len()];
+        for (at, (fingerprint, owner)) in self.pins.keys.iter().zip(&self.pins.owners).enumerate() {
+            let pin = Pin { fingerprint: *fingerprint, kin: kin.get(&index(at)).copied() };
+            credentials[*owner as usize].push((Credential::Pin(pin), self.credential_provenance(&self.pins, index(at))));
+        }
+        for (at, (pin, owner)) in self.spki_pins.keys.iter().zip(&self.spki_pins.owners).enumerate() {
+            let written = self.credential_provenance(&self.spki_pins, index(at));
+            credentials[*owner as usize].push((Credential::SpkiPin(*pin), written));
+        }
+        for (authority, owner, written) in self.authorities() {
+            credentials[owner as usize].push((Credential::Authority(Arc::clone(authority)), written));
+        }
+        (0..self.len()).map(|owner| self.principal(owner)).zip(credentials)
     }
 
     /// Returns every pinned fingerprint.
@@ -154,81 +192,13 @@ impl Roster {
     /// The same principals, all of them under these terms: for a source whose every principal has the same.
     pub fn under(&self, terms: &Arc<Terms>) -> Self {
         let all_terms = if self.is_empty() { Vec::new() } else { vec![Arc::clone(terms)] };
-        Self { terms: vec![0; self.terms.len()], all_terms, ..self.clone() }
-    }
-
-    /// Finds what a name and credentials would share with this roster.
-    pub(super) fn check(&self, principal: &Principal, credentials: &[(Credential, Provenance)]) -> Result<(), Conflict> {
-        self.check_name(principal.name.as_str(), &principal.provenance)?;
-        credentials.iter().try_for_each(|(credential, provenance)| self.check_credential(credential, provenance))
-    }
-
-    /// Finds what two rosters share that only one may have.
-    pub(super) fn check_all(&self, other: &Self) -> Result<(), Conflict> {
-        // The smaller asks the larger.
-        if other.len() > self.len() {
-            return other.check_all(self).map_err(|conflict| Conflict { first: conflict.second, second: conflict.first, ..conflict });
-        }
-        for owner in 0..other.len() {
-            self.check_name(other.name(owner), &other.provenance(owner))?;
-        }
-        for (at, fingerprint) in other.pins.keys.iter().enumerate() {
-            if let Some((_, first)) = self.find_pin(fingerprint) {
-                return Err(conflict("certificate", fingerprint, first, &other.credential_provenance(&other.pins, index(at))));
-            }
-        }
-        for (at, pin) in other.spki_pins.keys.iter().enumerate() {
-            if let Some((_, first)) = self.find_spki_pin(pin) {
-                return Err(conflict("spki pin", pin, first, &other.credential_provenance(&other.spki_pins, index(at))));
-            }
-        }
-        self.check_ids(other)
-    }
-
-    /// Finds an id that somebody chose, and that the other roster has too.
-    fn check_ids(&self, other: &Self) -> Result<(), Conflict> {
-        if let Some((chosen, owner)) = self.id_chosen_of(other) {
-            return Err(conflict("id", &self.id(chosen), self.provenance(chosen), &other.provenance(owner)));
-        }
-        match other.id_chosen_of(self) {
-            Some((chosen, owner)) => Err(conflict("id", &self.id(owner), self.provenance(owner), &other.provenance(chosen))),
-            None => Ok(()),
-        }
-    }
-
-    /// Finds a principal here whose id somebody chose, and the one there that has it too.
-    fn id_chosen_of(&self, other: &Self) -> Option<(u32, u32)> {
-        if self.ids.is_empty() {
-            return None;
-        }
-        let chosen: HashMap<PrincipalId, u32> = self.ids.iter().map(|(owner, id)| (*id, *owner)).collect();
-        (0..other.len()).find_map(|owner| chosen.get(&other.id(owner)).map(|chosen| (*chosen, owner)))
-    }
-
-    fn check_name(&self, name: &str, provenance: &Provenance) -> Result<(), Conflict> {
-        match self.find_name(name) {
-            None => Ok(()),
-            Some(first) => Err(conflict("name", &name, self.provenance(first), provenance)),
-        }
-    }
-
-    fn check_credential(&self, credential: &Credential, provenance: &Provenance) -> Result<(), Conflict> {
-        match credential {
-            // Two principals may share anchors: their bounds and priorities tell them apart.
-            Credential::Authority(_) => Ok(()),
-            Credential::Pin(pin) => match self.find_pin(&pin.fingerprint) {
-                None => Ok(()),
-                Some((_, first)) => Err(conflict("certificate", &pin.fingerprint, first, provenance)),
-            },
-            Credential::SpkiPin(pin) => match self.find_spki_pin(pin) {
-                None => Ok(()),
-                Some((_, first)) => Err(conflict("spki pin", pin, first, provenance)),
-            },
-        }
+        let cors = all_terms.iter().filter(|terms| !terms.cors_origins.is_empty()).cloned().collect();
+        Self { terms: vec![0; self.terms.len()], all_terms, cors, ..self.clone() }
     }
 
     fn id(&self, owner: u32) -> PrincipalId {
-        self.ids.get(&owner).copied().unwrap_or_else(|| PrincipalId::derived_from(self.name(owner)))
+        let chosen = self.ids.binary_search_by_key(&owner, |(owner, _)| *owner);
+        chosen.map_or_else(|_| PrincipalId::derived_from(self.name(owner)), |at| self.ids[at].1)
     }
 
     fn provenance(&self, owner: u32) -> Provenance {
@@ -244,6 +214,12 @@ impl Roster {
         Provenance { file: Arc::clone(&self.files[place.file as usize]), line: place.line }
     }
 
+    fn sorted_ids(&self) -> Vec<PrincipalId> {
+        let mut ids: Vec<PrincipalId> = (0..self.len()).map(|owner| self.id(owner)).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     fn find_kin(&self, kin: &[Kin], hash: u64) -> Option<(u32, Provenance)> {
         let hash = Kin::new(hash, 0).hash;
         let found = kin.get(kin.partition_point(|kin| kin.hash < hash)).filter(|kin| kin.hash == hash)?;
@@ -251,14 +227,21 @@ impl Roster {
     }
 }
 
+impl Conflict {
+    /// The same, with the other one first.
+    pub(super) fn reversed(self) -> Self {
+        Self { first: self.second, second: self.first, ..self }
+    }
+}
+
 impl Kin {
     fn new(hash: u64, pin: u32) -> Self {
         Self { hash: [(hash >> 32) as u32, hash as u32], pin }
     }
-}
 
-fn conflict(kind: &'static str, value: &impl ToString, first: Provenance, second: &Provenance) -> Conflict {
-    Conflict { kind, value: value.to_string(), first, second: second.clone() }
+    fn hash(&self) -> u64 {
+        u64::from(self.hash[0]) << 32 | u64::from(self.hash[1])
+    }
 }
 
 fn name_at<'a>(names: &'a str, ends: &[u32], owner: u32) -> &'a str {
@@ -305,3 +288,6 @@ fn index(at: usize) -> u32 {
     // INVARIANT: sources are capped far below 4 GiB, and so is everything counted here.
     u32::try_from(at).expect("a source is smaller than 4 GiB")
 }
+
+/// So many ids are looked through.
+const FEW: u32 = 512;

@@ -205,7 +205,7 @@ impl Question<'_> {
             }
             Err(None) => return Err(self.stranger(leaf)),
         };
-        let principal = snapshot.allowlist.owner_of(listed);
+        let principal = listed.principal();
         self.principal = Some(Arc::clone(&principal));
         let issuer = self.snapshot.issuer(path.issuers.first().map(|issuer| &issuer.certificate.spki_pin));
         if let Some(why) = snapshot.revocation.principal_hit(&principal.name, leaf, issuer) {

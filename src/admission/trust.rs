@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::authority::{AnchorProblemKind, Authority, lasting_problem};
-use super::principal::Provenance;
+use super::principal::{Principal, Provenance};
 use super::roster::Roster;
 use crate::pki::{Certificate, Fingerprint, SpkiPin};
 
@@ -25,8 +25,8 @@ pub(super) struct Trust {
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) authority: Arc<Authority>,
-    pub(super) roster: usize,
-    pub(super) owner: u32,
+    roster: Arc<Roster>,
+    owner: u32,
     pub(super) name: Box<str>,
     pub(super) written: Provenance,
 }
@@ -41,13 +41,20 @@ pub(super) struct Known {
     pub(super) authorities: Vec<u32>,
 }
 
+impl Listed {
+    /// Puts the principal together.
+    pub(super) fn principal(&self) -> Arc<Principal> {
+        Arc::new(self.roster.principal(self.owner))
+    }
+}
+
 impl Trust {
-    pub(super) fn compile(rosters: &[Arc<Roster>]) -> Self {
+    pub(super) fn compile<'a>(rosters: impl Iterator<Item = &'a Arc<Roster>>) -> Self {
         let mut authorities: Vec<Listed> = Vec::new();
-        for (index, roster) in rosters.iter().enumerate() {
+        for roster in rosters {
             authorities.extend(roster.authorities().map(|(authority, owner, written)| Listed {
                 authority: Arc::clone(authority),
-                roster: index,
+                roster: Arc::clone(roster),
                 owner,
                 name: roster.name(owner).into(),
                 written,

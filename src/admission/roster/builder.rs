@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
-use super::{Conflict, Credential, Kin, Pin, Place, Roster, conflict, index, name_at};
+use super::compare::conflict;
+use super::{Conflict, Credential, Kin, Pin, Place, Roster, index, name_at};
 
 /// Collects the principals of one source, then compiles them.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ impl RosterBuilder {
         }
         let owner = self.push(principal.name.as_str(), &principal.terms, &principal.provenance);
         if principal.id != PrincipalId::derived(&principal.name) {
-            self.roster.ids.insert(owner, principal.id);
+            self.roster.ids.push((owner, principal.id));
         }
         if let Some(ids) = &mut self.ids {
             ids.insert(principal.id, owner);
@@ -69,6 +70,7 @@ impl RosterBuilder {
         }
         roster.names.shrink_to_fit();
         roster.ends.shrink_to_fit();
+        roster.ids.shrink_to_fit();
         roster.terms.shrink_to_fit();
         roster.places.shrink_to_fit();
         roster.pins.shrink_to_fit();
@@ -101,10 +103,16 @@ impl RosterBuilder {
         let owner = index(roster.ends.len());
         roster.names.push_str(name);
         roster.ends.push(index(roster.names.len()));
-        if roster.all_terms.last().is_none_or(|last| !Arc::ptr_eq(last, terms)) {
+        let recent = roster.all_terms.len().saturating_sub(RECENT);
+        let known = roster.all_terms[recent..].iter().rposition(|known| Arc::ptr_eq(known, terms)).map(|at| recent + at);
+        let terms = known.unwrap_or_else(|| {
+            if !terms.cors_origins.is_empty() {
+                roster.cors.push(Arc::clone(terms));
+            }
             roster.all_terms.push(Arc::clone(terms));
-        }
-        roster.terms.push(index(roster.all_terms.len() - 1));
+            roster.all_terms.len() - 1
+        });
+        roster.terms.push(index(terms));
         roster.places.push(place);
         let Roster { names, ends, by_name, name_hasher, .. } = roster;
         by_name.insert_unique(name_hasher.hash(name), owner, |owner| name_hasher.hash(name_at(names, ends, *owner)));
@@ -133,7 +141,7 @@ impl RosterBuilder {
     fn place(&mut self, provenance: &Provenance) -> Place {
         let files = &mut self.roster.files;
         // Only the last few: a source is read file by file, and a name kept twice does no harm.
-        let recent = files.len().saturating_sub(4);
+        let recent = files.len().saturating_sub(RECENT);
         let known = files[recent..].iter().position(|file| *file == provenance.file).map(|at| recent + at);
         let file = known.unwrap_or_else(|| {
             files.push(Arc::clone(&provenance.file));
@@ -142,3 +150,5 @@ impl RosterBuilder {
         Place { file: index(file), line: provenance.line }
     }
 }
+
+const RECENT: usize = 4;

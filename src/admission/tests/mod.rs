@@ -1,6 +1,7 @@
 //! Tables of candidates, rules and the answers that product section 3 demands.
 
 mod authorities;
+mod layers;
 mod pins;
 mod requests;
 mod revocation;
