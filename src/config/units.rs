@@ -32,7 +32,7 @@ pub(super) struct Pair {
 pub(super) fn read_pins(readings: &[Reading], allow_any_eku: bool) -> Parsed<PinFile> {
     let password = password(readings.get(1)).map_err(|error| (1, error))?;
     let mut file = PinFile { pins: Vec::new(), warnings: Vec::new(), ends: None };
-    for found in files::certificates(&readings[0].bytes, Some(&password)).map_err(|error| (0, error))? {
+    for found in files::members(&readings[0].bytes, Some(&password)).map_err(|error| (0, error))? {
         if let Some(why) = Pin::unsuitable(&found.value, allow_any_eku) {
             return Err((0, FileError { line: found.line, why: format!("this certificate cannot be a pin: {why}") }));
         }

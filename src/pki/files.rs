@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 use super::certificate::Certificate;
 use super::crl::Crl;
 use super::pem::{self, Block, Blocks};
+pub use super::pfx::Role;
 use super::pfx::{self, Pfx};
 use super::pin::PinnedCertificate;
 use super::private_key::{self, PrivateKey};
@@ -50,6 +51,22 @@ pub fn certificates(bytes: &[u8], pfx_password: Option<&str>) -> Result<Vec<Loca
     read_certificates(bytes, pfx_password, Keys::Refused)
 }
 
+/// Reads the certificates that a principal is to be pinned by: like [`certificates`], but of a PFX its members only, without the
+/// issuers that came along.
+pub fn members(bytes: &[u8], pfx_password: Option<&str>) -> Result<Vec<Located<Certificate>>, FileError> {
+    let roles = roles(bytes, pfx_password)?;
+    Ok(roles.into_iter().filter(|(_, role)| *role == Role::Member).map(|(located, _)| located).collect())
+}
+
+/// Reads every certificate as [`certificates`] does, and tells which of a PFX are issuers of others in it.
+pub fn roles(bytes: &[u8], pfx_password: Option<&str>) -> Result<Vec<(Located<Certificate>, Role)>, FileError> {
+    if let Content::Pfx(pfx) = Content::of(bytes)? {
+        let found = opened(pfx, pfx_password)?.into_roles().map(|(value, role)| (Located { line: 0, value }, role)).collect();
+        return at_least_one(found, NO_CERTIFICATE);
+    }
+    Ok(certificates(bytes, pfx_password)?.into_iter().map(|located| (located, Role::Member)).collect())
+}
+
 /// Reads a certificate chain of our own, as it stands: like [`certificates`], but its key may be in the same PEM file.
 pub fn chain(bytes: &[u8], pfx_password: Option<&str>) -> Result<Vec<Located<Certificate>>, FileError> {
     read_certificates(bytes, pfx_password, Keys::Passed)
@@ -68,7 +85,8 @@ pub fn pins(bytes: &[u8], pfx_password: Option<&str>) -> Result<Vec<Located<Pinn
                 fingerprint: certificate.fingerprint,
                 extended_key_usage: certificate.extended_key_usage,
             };
-            Ok(opened(pfx, pfx_password)?.certificates.iter().map(|certificate| Located { line: 0, value: pin(certificate) }).collect())
+            let members = opened(pfx, pfx_password)?.members();
+            Ok(members.iter().map(|certificate| Located { line: 0, value: pin(certificate) }).collect())
         }
         Content::Pem(text) => pem_pins(text),
     }
@@ -96,7 +114,7 @@ pub fn crls(bytes: &[u8]) -> Result<Vec<Located<Crl>>, FileError> {
     at_least_one(found, "no CRL in the file")
 }
 
-/// Reads a private key: SEC1 (behind an `EC PARAMETERS` block too), PKCS#1, PKCS#8, encrypted PKCS#8 with a password.
+/// Reads a private key: SEC1 (behind an `EC PARAMETERS` block too), PKCS#1, PKCS#8, encrypted PKCS#8 with a password, OpenSSH, a PFX.
 /// Certificates in the same file are passed over; a second key is an error.
 pub fn private_key(bytes: &[u8], password: Option<&str>) -> Result<PrivateKey, FileError> {
     let text = match Content::of(bytes)? {

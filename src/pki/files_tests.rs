@@ -202,7 +202,7 @@ fn private_keys_are_read_in_every_form() {
         ("an empty password", locked.clone(), Some(""), "wrong password"),
         ("a cost of years", encrypted_key(&key, "opens", 90_000_000), Some("opens"), "cost"),
         ("rubbish", block("PRIVATE KEY", &[0x30, 0]).into_bytes(), None, "malformed"),
-        ("OpenSSH's form", block("OPENSSH PRIVATE KEY", &[0]).into_bytes(), None, "ssh-keygen"),
+        ("rubbish in OpenSSH's form", block("OPENSSH PRIVATE KEY", &[0]).into_bytes(), None, "malformed"),
         ("a certificate", mint().der, None, "not a private key"),
     ] {
         let error = private_key(&bytes, password).unwrap_err();
@@ -230,4 +230,138 @@ fn a_pfx_opens_with_its_password_only() {
     }
     let large = [&bytes[..], &vec![0; 1 << 20]].concat();
     assert!(pfx(&large, "opens").unwrap_err().why.contains("1 MiB"));
+}
+
+/// Runs a tool in a directory; it has to succeed.
+fn tool(directory: &std::path::Path, command: &str) {
+    let out = std::process::Command::new("sh").args(["-ec", command]).current_dir(directory).output().unwrap();
+    assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn keys_are_read_as_openssl_and_ssh_keygen_write_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let make = |command: &str| {
+        tool(directory.path(), command);
+        std::fs::read(directory.path().join("key")).unwrap()
+    };
+    let signs = |key: &PrivateKey| {
+        let der = key.der().clone_key();
+        rustls::crypto::aws_lc_rs::sign::any_supported_type(&der).map(|key| key.algorithm()).map_err(|error| error.to_string())
+    };
+    use rustls::SignatureAlgorithm::{ECDSA, ED25519, RSA};
+    for (command, kind) in [
+        ("openssl ecparam -name secp384r1 -genkey -out key", ECDSA),
+        ("openssl genrsa -traditional -out key 2048", RSA),
+        ("openssl genpkey -algorithm ed25519 -out key", ED25519),
+        (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x -keyout a -out b 2>/dev/null; cat b a > key",
+            ECDSA,
+        ),
+        ("ssh-keygen -q -t ed25519 -N '' -f key", ED25519),
+        ("rm -f key; ssh-keygen -q -t rsa -b 2048 -N '' -f key", RSA),
+        ("rm -f key; ssh-keygen -q -t rsa -b 3072 -N '' -f key", RSA),
+        ("rm -f key; ssh-keygen -q -t ecdsa -b 256 -N '' -f key", ECDSA),
+        ("rm -f key; ssh-keygen -q -t ecdsa -b 384 -N '' -f key", ECDSA),
+        ("rm -f key; ssh-keygen -q -t ecdsa -b 521 -N '' -f key", ECDSA),
+    ] {
+        let key = private_key(&make(&format!("rm -f key; {command}")), None).unwrap_or_else(|error| panic!("{command}: {error}"));
+        assert_eq!(signs(&key), Ok(kind), "{command}");
+    }
+    for (command, password) in [
+        ("openssl genpkey -algorithm ed25519 -aes-256-cbc -pass 'pass:p@$$ w' -out key", "p@$$ w"),
+        ("openssl ecparam -name prime256v1 -genkey -out a; openssl pkcs8 -topk8 -v2 des3 -in a -passout pass:x -out key", "x"),
+        (
+            "openssl req -x509 -newkey rsa:2048 -passout pass:x -subj /CN=x -keyout a -out b 2>/dev/null; openssl pkcs12 -export -in b -inkey a -passin pass:x -passout pass:y -out key",
+            "y",
+        ),
+    ] {
+        let file = make(command);
+        assert!(private_key(&file, Some(password)).is_ok_and(|key| signs(&key).is_ok()), "{command}");
+        assert!(private_key(&file, Some("wrong")).unwrap_err().why.contains("wrong password"), "{command}");
+    }
+    for (command, words) in [
+        ("rm -f key; ssh-keygen -q -t ed25519 -N secret -f key", "ssh-keygen -p -N ''"),
+        ("rm -f key; ssh-keygen -q -t ed25519 -N secret -m PEM -f key", "ssh-keygen -p -N ''"),
+        (
+            "openssl ecparam -name prime256v1 -genkey -out a; openssl ec -in a -aes128 -passout pass:secret -out key 2>/dev/null",
+            "openssl pkcs8 -topk8",
+        ),
+    ] {
+        let error = private_key(&make(command), Some("secret")).unwrap_err();
+        assert!(error.why.contains(words), "{command}: {error}");
+    }
+}
+
+#[test]
+fn a_pfx_of_old_is_read_or_told_how_to_convert() {
+    let directory = tempfile::tempdir().unwrap();
+    tool(directory.path(), "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x -keyout k -out c 2>/dev/null");
+    let make = |options: &str| {
+        tool(directory.path(), &format!("openssl pkcs12 -export -in c -inkey k -passout 'pass:p@$$ w' {options} -out pfx"));
+        std::fs::read(directory.path().join("pfx")).unwrap()
+    };
+    for options in ["", "-legacy", "-legacy -descert", "-certpbe NONE", "-keypbe NONE -certpbe NONE", "-nomac", "-macalg sha512"] {
+        let bytes = make(options);
+        let (chain, _) = pfx(&bytes, "p@$$ w").unwrap_or_else(|error| panic!("{options}: {error}"));
+        assert_eq!(chain.len(), 1, "{options}");
+        assert_eq!(members(&bytes, Some("p@$$ w")).unwrap().len(), 1);
+    }
+    for (options, method) in [
+        ("-legacy -certpbe PBE-SHA1-RC4-128", "128-bit RC4"),
+        ("-legacy -certpbe PBE-SHA1-RC4-40", "40-bit RC4"),
+        ("-legacy -certpbe PBE-SHA1-RC2-128", "128-bit RC2"),
+        ("-legacy -keypbe PBE-SHA1-2DES", "3DES with two keys"),
+    ] {
+        let error = pfx(&make(options), "p@$$ w").unwrap_err();
+        assert!(error.why.contains(method) && error.why.contains("openssl pkcs12 -legacy"), "{options}: {error}");
+        assert_eq!(pfx(&make(options), "wrong").unwrap_err().why, "the PFX does not open: wrong password?", "{options}");
+    }
+    // The commands that the refusal names do what it says.
+    make("-legacy -certpbe PBE-SHA1-RC4-128");
+    let export = "openssl pkcs12 -export -macalg sha256 -in all.pem -passout pass:new -out new";
+    tool(directory.path(), &format!("openssl pkcs12 -legacy -in pfx -passin 'pass:p@$$ w' -nodes -out all.pem; {export}"));
+    assert!(pfx(&std::fs::read(directory.path().join("new")).unwrap(), "new").is_ok());
+}
+
+#[test]
+fn a_pfx_of_several_lists_its_members_and_not_the_issuers_that_came_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let self_signed = |name: &str, subject: &str| {
+        let key = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30";
+        tool(directory.path(), &format!("{key} -subj '/CN={subject}' -keyout {name}.key -out {name}.pem 2>/dev/null"));
+    };
+    let issued = |name: &str, issuer: &str| {
+        let request =
+            format!("openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -keyout {name}.key 2>/dev/null");
+        tool(directory.path(), &format!("{request} | openssl x509 -req -CA {issuer}.pem -CAkey {issuer}.key -out {name}.pem 2>/dev/null"));
+    };
+    self_signed("server", "server");
+    issued("client", "server");
+    issued("second", "server");
+    self_signed("twin1", "twin");
+    self_signed("twin2", "twin");
+    let fingerprint = |name: &str| {
+        let pem = std::fs::read(directory.path().join(format!("{name}.pem"))).unwrap();
+        certificates(&pem, None).unwrap().remove(0).value.fingerprint
+    };
+    for (what, key, others, expected) in [
+        // As RavenDB makes them: the server's key signed the client, and is no CA.
+        ("a client and the server that signed it", "client", vec!["server"], vec!["client"]),
+        ("two clients of one server", "client", vec!["server", "second"], vec!["client", "second"]),
+        ("two of one name, each signed by itself", "twin1", vec!["twin2"], vec!["twin1", "twin2"]),
+        ("a key's own certificate, though it signed another", "server", vec!["client"], vec!["server", "client"]),
+        ("one alone", "server", vec![], vec!["server"]),
+    ] {
+        let all = others.iter().fold(format!("cat {key}.key {key}.pem"), |all, other| format!("{all} {other}.pem"));
+        tool(directory.path(), &format!("{all} | openssl pkcs12 -export -passout pass:x -out pfx"));
+        let bytes = std::fs::read(directory.path().join("pfx")).unwrap();
+        assert_eq!(certificates(&bytes, Some("x")).unwrap().len(), others.len() + 1, "{what}: all of them");
+        let mut expected: Vec<_> = expected.into_iter().map(fingerprint).collect();
+        let mut listed: Vec<_> = members(&bytes, Some("x")).unwrap().iter().map(|found| found.value.fingerprint).collect();
+        let mut pinned: Vec<_> = pins(&bytes, Some("x")).unwrap().iter().map(|found| found.value.fingerprint).collect();
+        [&mut expected, &mut listed, &mut pinned].into_iter().for_each(|list| list.sort());
+        assert_eq!(listed, expected, "{what}");
+        assert_eq!(pinned, expected, "{what}");
+    }
 }

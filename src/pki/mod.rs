@@ -9,6 +9,7 @@ pub mod fingerprint;
 pub mod generate;
 pub mod hex;
 pub mod name;
+mod openssh;
 mod pem;
 mod pfx;
 pub mod pin;

@@ -1,4 +1,4 @@
-//! Private keys: PKCS#8, PKCS#1, SEC1, in PEM or DER; encrypted PKCS#8 with a password. Nothing of a key is ever shown.
+//! Private keys: PKCS#8, PKCS#1, SEC1, in PEM or DER, OpenSSH; encrypted PKCS#8 with a password. Nothing of a key is ever shown.
 
 use std::fmt;
 
@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::der::{self, Reader, tag};
 use super::files::FileError;
+use super::openssh;
 use super::pem::{self, Block};
 
 /// A private key; `Debug` shows its kind only, and its memory is wiped.
@@ -50,12 +51,12 @@ pub(super) fn is_key(label: &str) -> bool {
 
 /// Reads a key from its PEM block.
 pub(super) fn from_block(block: &Block<'_>, password: Option<&str>) -> Result<PrivateKey, FileError> {
-    let der = block.decode(&mut Vec::new())?;
+    let der = Zeroizing::new(block.decode(&mut Zeroizing::new(Vec::new()))?);
     let fail = |why: &str| FileError::at(block.line, why);
     match block.label {
         "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => plain(&der).ok_or_else(|| fail("the private key is malformed")),
         "ENCRYPTED PRIVATE KEY" => decrypt(&der, password).map_err(|why| fail(&why)),
-        "OPENSSH PRIVATE KEY" => Err(fail("a private key in OpenSSH's form; convert it with `ssh-keygen -p -m PKCS8`")),
+        "OPENSSH PRIVATE KEY" => openssh::read(&der).map_err(fail),
         label => Err(fail(&format!("{} blocks are not supported; convert it with `openssl pkcs8 -topk8`", pem::shown(label)))),
     }
 }
@@ -105,7 +106,7 @@ fn decrypt(der: &[u8], password: Option<&str>) -> Result<PrivateKey, String> {
     }
     match scheme.decrypt(password, data) {
         // A wrong password shows as bad padding or, once in 256, as bytes that are no key.
-        Ok(der) => plain(&der).ok_or_else(|| WRONG_PASSWORD.to_owned()),
+        Ok(der) => plain(&Zeroizing::new(der)).ok_or_else(|| WRONG_PASSWORD.to_owned()),
         Err(pkcs5::Error::DecryptFailed | pkcs5::Error::EncryptFailed) => Err(WRONG_PASSWORD.to_owned()),
         Err(_) => Err(UNSUPPORTED.to_owned()),
     }
