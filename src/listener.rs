@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::gate::Cuts;
 use crate::limits::Load;
-use crate::log::AccessLog;
+use crate::log::Logs;
 use crate::metrics::Metrics;
 use crate::pki::Fingerprint;
 use crate::rules::{InForce, Rules};
@@ -83,7 +83,7 @@ pub fn start(
     settings: RuntimeSettings,
     clock: Clock,
     metrics: Arc<Metrics>,
-    log: &AccessLog,
+    logs: &Logs,
     drain: Drain,
 ) -> Result<Running, ListenError> {
     let workers = settings.workers();
@@ -98,7 +98,7 @@ pub fn start(
     let bound = listening.iter().map(Listening::bound).collect();
     let load = Load::new(workers, room);
     let (handles, mut threads): (Vec<_>, Vec<_>) = (0..workers)
-        .map(|index| WorkerHandle::start(index, Arc::clone(&rules), clock.clone(), Arc::clone(&metrics), log.clone(), drain.clone()))
+        .map(|index| WorkerHandle::start(index, Arc::clone(&rules), clock.clone(), Arc::clone(&metrics), logs.clone(), drain.clone()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(ListenError::Thread)?
         .into_iter()

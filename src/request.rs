@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 
 use crate::admission::{ClientAddress, Origin, PrincipalId, Scope};
 use crate::failure::{Failure, prefers_html};
-use crate::gate::{Gate, Grant, Hold, Standing};
+use crate::gate::{Gate, Grant, Hold, Inquiry, Standing};
 use crate::identity;
 use crate::limits::{Excess, Principals};
 use crate::log::AccessLog;
@@ -154,7 +154,8 @@ async fn answer(
     let (needed, scope) = (request.access, Scope { address: origin.address, request: Some(request) });
     let handles = asked.route.map(|route| current.handles(route));
     record.route = handles.cloned();
-    let grant = context.standing.check(&scope)?;
+    let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: uri.path() };
+    let grant = context.standing.check_inquiry(&scope, Some(inquiry))?;
     record.admitted(&grant);
     let hold = context.standing.hold(&scope);
     // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.

@@ -38,7 +38,7 @@ pub struct ConfigFile {
     pub identity: identity::Settings,
     pub revocation: RevocationEntry,
     pub trust: TrustEntry,
-    pub audit: log::Settings,
+    pub audit: log::Audit,
     pub store: Store,
     /// 0: one a core.
     pub workers: usize,

@@ -37,7 +37,7 @@ pub struct Settings {
     pub monitor: Option<BindAddress>,
     /// Principals by name in labels and on the status page; else by id.
     pub monitor_names: bool,
-    pub access_log: log::Settings,
+    pub audit: log::Audit,
     /// `None`: nothing is kept.
     pub state: Option<PathBuf>,
 }
@@ -360,7 +360,7 @@ fn settings(plan: &Plan) -> Settings {
         runtime: plan.runtime.clone(),
         monitor: plan.monitor.clone(),
         monitor_names: plan.file.monitor.as_ref().is_some_and(|monitor| monitor.names),
-        access_log: plan.file.audit.clone(),
+        audit: plan.file.audit.clone(),
         state: plan.file.store.path.clone(),
     }
 }

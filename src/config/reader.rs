@@ -172,6 +172,17 @@ impl<'r> Table<'r> {
         self.expect(key, span, value.as_bool(), "true or false", value)
     }
 
+    /// Reads true or false, or (`Err`) text of a notation.
+    pub(super) fn flag_or<T>(&self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<Result<bool, T>> {
+        match self.value(key)? {
+            (_, DeValue::Boolean(flag)) => Some(Ok(*flag)),
+            (span, value) => {
+                let text = self.expect(key, span, value.as_str(), "true, false or text", value)?;
+                self.said(key, span, parse(text)).map(|at| Err(at.value))
+            }
+        }
+    }
+
     /// Reads a flag of a feature that is not there: only its off position is known.
     pub(super) fn not_yet(&self, key: &'static str) {
         if self.flag(key) == Some(true) {

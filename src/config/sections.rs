@@ -15,7 +15,7 @@ use super::reader::{LATER, Table, Words, one_of};
 use super::value;
 use crate::admission::{Access, RouteAuth, Surface};
 use crate::identity::{self, Dialect};
-use crate::log::{self, Destination, Format};
+use crate::log::{self, Audit, Destination, Format, Refusals};
 use crate::pki::Fingerprint;
 use crate::tls::acceptor::ClientAuth;
 
@@ -230,20 +230,29 @@ pub(super) fn trust(table: &Table<'_>) -> TrustEntry {
     }
 }
 
-pub(super) fn audit(table: &Table<'_>, directory: &Path) -> log::Settings {
+pub(super) fn audit(table: &Table<'_>, directory: &Path) -> Audit {
     let format = table.word("format", &[("json", Ok(Format::Json)), ("combined", Ok(Format::Combined))]);
-    let destination = table.parsed("destination", |text| {
+    let place = |text: &str| {
         Ok(match value::printable(text)?.as_str() {
             "off" => Destination::Off,
             "stderr" => Destination::Stderr,
             "stdout" => Destination::Stdout,
             path => Destination::File(directory.join(path)),
         })
-    });
+    };
+    let destination = table.parsed("destination", place);
+    let refusals = table.flag_or("refusals", place);
     table.finish();
-    log::Settings {
-        format: format.map_or(Format::Json, |word| word.value),
-        destination: destination.map_or(Destination::Stdout, |destination| destination.value),
+    Audit {
+        access: log::Settings {
+            format: format.map_or(Format::Json, |word| word.value),
+            destination: destination.map_or(Destination::Stdout, |destination| destination.value),
+        },
+        refusals: match refusals {
+            None | Some(Ok(true)) => Refusals::Operational,
+            Some(Ok(false) | Err(Destination::Off)) => Refusals::Off,
+            Some(Err(own)) => Refusals::Own(own),
+        },
     }
 }
 

@@ -19,6 +19,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::admission::{Candidate, Decision, RouteScope, Scope, Snapshot, Verdict};
 use crate::clock::Clock;
+use crate::log::RefusalLog;
 use crate::metrics::Metrics;
 use answer::Window;
 use refusals::Refusals;
@@ -28,6 +29,7 @@ pub use cuts::Cuts;
 pub use grant::{Admitted, Grant};
 pub use hold::Hold;
 pub use possession::Possession;
+pub use refusals::{About, Inquiry};
 pub use standing::Standing;
 
 /// Asks the snapshot in force. One per worker; not shared between threads.
@@ -94,6 +96,11 @@ impl Gate {
         self.refusals.borrow_mut().limit(lines);
     }
 
+    /// Sets where the lines about denials go; until then, into the operational log.
+    pub fn tell_refusals(&self, log: RefusalLog) {
+        self.refusals.borrow_mut().tell(log);
+    }
+
     /// Puts a snapshot in force on this worker and asks every live standing again, before it returns: whoever is
     /// denied has then been woken. `routes` finds what a route of this name asks for now: open requests are judged
     /// by that. `cuts` is held by each that is cut until it is gone.
@@ -115,7 +122,7 @@ impl Gate {
 
     /// Asks again whose `valid_until` has passed: the tick of one second.
     pub fn tick(&self) {
-        self.refusals.borrow_mut().flush();
+        self.refusals.borrow_mut().tick();
         let now = self.clock.now().as_secs();
         // A clock that was set back makes answers stale too: a certificate may not be valid yet.
         if now >= self.due.get() || now < self.looked.get() {
@@ -145,16 +152,15 @@ impl Gate {
 
     /// Counts and logs a decision, once, when its verdict is told. INVARIANT: the candidate's key was proven; a
     /// denial in somebody's name is no stranger's to cause. `Standing` records its own.
-    pub fn record(&self, decision: &Decision, candidate: Option<&Candidate>, asker: &Asker, checkpoint: Checkpoint) {
+    pub fn record<'a>(&self, decision: &Decision, candidate: Option<&Candidate>, asker: &Asker, about: impl Into<About<'a>>) {
+        let about = about.into();
         match &decision.verdict {
             Verdict::Deny(denial) => {
                 self.metrics.listener(&asker.listener).denied(denial.code());
-                if self.refusals.borrow_mut().may_log(asker) {
-                    refusals::log(*denial, decision, candidate, asker, checkpoint);
-                }
+                self.refusals.borrow_mut().log(*denial, decision, candidate, asker, &about);
             }
             Verdict::Admit(admission) => tracing::debug!(
-                checkpoint = checkpoint.name(),
+                checkpoint = about.checkpoint.name(),
                 connection = asker.connection,
                 generation = decision.generation,
                 listener = &*asker.listener,

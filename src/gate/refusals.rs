@@ -7,11 +7,46 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::{Asker, Checkpoint};
-use crate::admission::{Candidate, Decision, Denial};
+use crate::admission::{Candidate, Decision, Denial, Scope};
+use crate::log::{Entry, RefusalLog, Way};
+use crate::pki::Certificate;
+
+/// What a decision was about: for the log, never for the decision.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    pub checkpoint: Checkpoint,
+    pub scope: Option<Scope<'a>>,
+    pub inquiry: Option<Inquiry<'a>>,
+}
+
+/// What a request asked for, in its own words.
+#[derive(Clone, Copy, Debug)]
+pub struct Inquiry<'a> {
+    pub request_id: &'a str,
+    pub method: &'a str,
+    pub host: &'a str,
+    /// Without the query: those carry tokens.
+    pub path: &'a str,
+}
+
+impl<'a> About<'a> {
+    /// Tells the scope that was judged.
+    pub fn of(checkpoint: Checkpoint, scope: Scope<'a>) -> Self {
+        Self { checkpoint, scope: Some(scope), inquiry: None }
+    }
+}
+
+impl From<Checkpoint> for About<'_> {
+    fn from(checkpoint: Checkpoint) -> Self {
+        Self { checkpoint, scope: None, inquiry: None }
+    }
+}
 
 /// Who caused how many lines in the second that runs.
 pub(super) struct Refusals {
     limit: u32,
+    /// `None`: the operational log.
+    log: Option<RefusalLog>,
     began: Instant,
     sources: HashMap<Option<IpAddr>, u32>,
     /// Denials of sources that came after the table was full.
@@ -20,7 +55,7 @@ pub(super) struct Refusals {
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { limit: 10, began: Instant::now(), sources: HashMap::new(), crowd: 0 }
+        Self { limit: 10, log: None, began: Instant::now(), sources: HashMap::new(), crowd: 0 }
     }
 }
 
@@ -29,9 +64,72 @@ impl Refusals {
         self.limit = lines;
     }
 
+    pub(super) fn tell(&mut self, log: RefusalLog) {
+        self.log = Some(log);
+    }
+
+    /// Writes one denial's line, if its source may have one more. What the client chose (its subject) comes escaped and cut.
+    pub(super) fn log(&mut self, denial: Denial, decision: &Decision, candidate: Option<&Candidate>, asker: &Asker, about: &About<'_>) {
+        let way = self.way();
+        if way == Way::Nowhere || !self.may_log(asker) {
+            return;
+        }
+        let leaf = candidate.and_then(|candidate| candidate.leaf().ok());
+        let subject = leaf.map(|leaf| cut(leaf.subject.rfc2253()));
+        let steps = steps(decision);
+        let client = about.scope.and_then(|scope| scope.address.ip());
+        let route = about.scope.and_then(|scope| scope.request?.route).map(|route| &*route.name);
+        let Some(log) = self.log.as_ref().filter(|_| way == Way::Own) else {
+            tracing::info!(
+                checkpoint = about.checkpoint.name(),
+                client = client.map(tracing::field::display),
+                code = denial.code(),
+                connection = asker.connection,
+                fingerprint = leaf.map(|leaf| tracing::field::display(leaf.fingerprint)),
+                generation = decision.generation,
+                listener = &*asker.listener,
+                peer = asker.peer.map(tracing::field::display),
+                principal = decision.principal.as_ref().map(|principal| tracing::field::display(&principal.name)),
+                request_id = about.inquiry.map(|inquiry| inquiry.request_id),
+                route,
+                steps,
+                subject,
+                "denied"
+            );
+            return;
+        };
+        let principal = decision.principal.as_ref();
+        let (name, id) = (principal.map(|principal| principal.name.to_string()), principal.map(|principal| principal.id.to_string()));
+        let claims = claims(decision, leaf);
+        let claims: Vec<(&str, &str)> = claims.iter().map(|(name, value)| (&**name, &**value)).collect();
+        log.line(&Entry {
+            event: "denied",
+            checkpoint: Some(about.checkpoint.name()),
+            principal: name.as_deref(),
+            principal_id: id.as_deref(),
+            fingerprint: leaf.map(|leaf| leaf.fingerprint.as_bytes()),
+            subject: subject.as_deref(),
+            claims: &claims,
+            listener: &asker.listener,
+            connection: asker.connection,
+            peer: asker.peer,
+            client,
+            request_id: about.inquiry.map(|inquiry| inquiry.request_id),
+            method: about.inquiry.map(|inquiry| inquiry.method),
+            host: about.inquiry.map(|inquiry| inquiry.host),
+            path: about.inquiry.map(|inquiry| inquiry.path),
+            route,
+            verdict: Some("deny"),
+            code: Some(denial.code()),
+            generation: decision.generation,
+            steps: Some(&steps),
+            ..Entry::default()
+        });
+    }
+
     /// Counts a denial, and tells whether it gets a line of its own.
-    pub(super) fn may_log(&mut self, asker: &Asker) -> bool {
-        self.flush();
+    fn may_log(&mut self, asker: &Asker) -> bool {
+        self.sum_up();
         let source = asker.peer.map(|peer| source(peer.ip()));
         if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
             self.crowd = self.crowd.saturating_add(1);
@@ -42,8 +140,16 @@ impl Refusals {
         *lines <= self.limit
     }
 
-    /// Writes the counted lines when the second is over; the tick sees to it that it ends.
-    pub(super) fn flush(&mut self) {
+    /// Lets a second end, and what is buffered out: twice a second.
+    pub(super) fn tick(&mut self) {
+        self.sum_up();
+        if let Some(log) = &self.log {
+            log.flush();
+        }
+    }
+
+    /// Writes the counted lines when the second is over.
+    fn sum_up(&mut self) {
         if self.sources.is_empty() || self.began.elapsed() < SECOND {
             if self.sources.is_empty() {
                 self.began = Instant::now();
@@ -51,21 +157,38 @@ impl Refusals {
             return;
         }
         let limit = self.limit;
-        if limit == 0 {
-            // Not wanted at all: `[audit] refusals = false`.
-            self.sources.clear();
-            self.crowd = 0;
-        }
-        for (source, lines) in self.sources.drain().filter(|(_, lines)| *lines > limit) {
-            let source = source.map_or_else(|| "unix".to_owned(), |ip| ip.to_string());
-            tracing::info!(source, count = lines - limit, "more denials, not logged one by one");
+        let over: Vec<_> = self.sources.drain().filter(|(_, lines)| *lines > limit).collect();
+        for (source, lines) in over {
+            self.more(&source.map_or_else(|| "unix".to_owned(), |ip| ip.to_string()), lines - limit);
         }
         if self.crowd > 0 {
-            tracing::info!(source = "others", count = self.crowd, "more denials, not logged one by one");
+            self.more("others", self.crowd);
         }
         self.crowd = 0;
         self.began = Instant::now();
     }
+
+    fn more(&self, source: &str, count: u32) {
+        match (self.way(), &self.log) {
+            (Way::Own, Some(log)) => {
+                log.line(&Entry { event: "more_denied", source: Some(source), count: Some(count.into()), ..Entry::default() });
+            }
+            (Way::Nowhere, _) => {}
+            _ => tracing::info!(source, count, "more denials, not logged one by one"),
+        }
+    }
+
+    fn way(&self) -> Way {
+        self.log.as_ref().map_or(Way::Operational, RefusalLog::way)
+    }
+}
+
+/// Returns the principal's audit claims. Attributes of a leaf are told only where more than its key was matched: its holder
+/// writes them itself otherwise.
+fn claims(decision: &Decision, leaf: Option<&Certificate>) -> Vec<(String, String)> {
+    let by_key_alone = decision.steps.iter().any(|step| step.rule == "spki_pin" && step.denial.is_none());
+    let (Some(principal), Some(leaf), false) = (&decision.principal, leaf, by_key_alone) else { return Vec::new() };
+    principal.terms.audit_claims.iter().map(|claim| (claim.to_string(), claim.values(leaf).join(","))).collect()
 }
 
 /// One subscriber is one source: of IPv6 it has a /64.
@@ -74,25 +197,6 @@ fn source(ip: IpAddr) -> IpAddr {
         IpAddr::V4(ip) => IpAddr::V4(ip),
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
     }
-}
-
-/// Writes one denial's line. What the client chose (its subject) comes escaped and cut.
-pub(super) fn log(denial: Denial, decision: &Decision, candidate: Option<&Candidate>, asker: &Asker, checkpoint: Checkpoint) {
-    let leaf = candidate.and_then(|candidate| candidate.leaf().ok());
-    let subject = leaf.map(|leaf| cut(leaf.subject.rfc2253()));
-    tracing::info!(
-        checkpoint = checkpoint.name(),
-        code = denial.code(),
-        connection = asker.connection,
-        fingerprint = leaf.map(|leaf| tracing::field::display(leaf.fingerprint)),
-        generation = decision.generation,
-        listener = &*asker.listener,
-        peer = asker.peer.map(tracing::field::display),
-        principal = decision.principal.as_ref().map(|principal| tracing::field::display(&principal.name)),
-        steps = steps(decision),
-        subject,
-        "denied"
-    );
 }
 
 fn steps(decision: &Decision) -> String {

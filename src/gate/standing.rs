@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::answer::{Answer, Judged, Window};
 use super::grant::Kind;
 use super::hold::{Held, Holds};
-use super::{Admitted, Asker, Checkpoint, Cuts, Gate, Grant, Hold, Possession};
+use super::{About, Admitted, Asker, Checkpoint, Cuts, Gate, Grant, Hold, Inquiry, Possession};
 use crate::admission::{
     Candidate, ClientAddress, Decision, Denial, Origin, Principal, RequestScope, RouteAuth, RouteScope, Scope, Verdict,
 };
@@ -54,15 +54,17 @@ impl Standing {
         http_denials: bool,
     ) -> Result<Rc<Self>, Box<Decision>> {
         let candidate = possession.as_ref().map(|possession| &**possession.candidate());
-        let (decision, window) = gate.ask(candidate, &Scope { address, request: None });
+        let scope = Scope { address, request: None };
+        let (decision, window) = gate.ask(candidate, &scope);
+        let about = About::of(Checkpoint::Established, scope);
         match (&decision.verdict, &possession) {
             (Verdict::Admit(_), Some(possession)) => {
                 gate.remember(possession.candidate());
-                gate.record(&decision, candidate, &asker, Checkpoint::Established);
+                gate.record(&decision, candidate, &asker, about);
             }
             _ if http_denials => {}
             _ => {
-                gate.record(&decision, candidate, &asker, Checkpoint::Established);
+                gate.record(&decision, candidate, &asker, about);
                 return Err(Box::new(decision));
             }
         }
@@ -89,6 +91,11 @@ impl Standing {
 
     /// Asks for one request, and records a denial. Remembered by everything the answer depends on, so that a request costs two comparisons.
     pub fn check(&self, scope: &Scope<'_>) -> Result<Grant, Denial> {
+        self.check_inquiry(scope, None)
+    }
+
+    /// The same for what can be told of the request, for the log.
+    pub fn check_inquiry(&self, scope: &Scope<'_>, inquiry: Option<Inquiry<'_>>) -> Result<Grant, Denial> {
         self.keep_true(None);
         if let Some(denial) = self.has_lapsed() {
             return Err(denial);
@@ -98,7 +105,8 @@ impl Standing {
         match &judged.outcome {
             Ok(grant) => Ok(grant.clone()),
             Err(decision) => {
-                self.gate.record(decision, self.candidate(), &self.asker, Checkpoint::Request);
+                let about = About { inquiry, ..About::of(Checkpoint::Request, *scope) };
+                self.gate.record(decision, self.candidate(), &self.asker, about);
                 Err(refusal(decision))
             }
         }
@@ -217,7 +225,8 @@ impl Standing {
         connection.cuts = cuts.map(|cuts| cuts.one_more());
         drop(connection);
         self.gate.metrics.cut(denial.code());
-        self.gate.record(decision, self.candidate(), &self.asker, Checkpoint::Live);
+        let about = About::of(Checkpoint::Live, Scope { address: self.address, request: None });
+        self.gate.record(decision, self.candidate(), &self.asker, about);
         self.wake_all();
     }
 
@@ -242,7 +251,7 @@ impl Standing {
                 // The certificate went to another principal: the one whose stream this is has it no more.
                 Ok(_) => Denial::NotListed,
                 Err(decision) => {
-                    self.gate.record(decision, self.candidate(), &self.asker, Checkpoint::Live);
+                    self.gate.record(decision, self.candidate(), &self.asker, About::of(Checkpoint::Live, held.answer.scope()));
                     refusal(decision)
                 }
             };

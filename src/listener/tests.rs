@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -21,7 +20,7 @@ use crate::admission::{
 };
 use crate::drain::DrainStarter;
 use crate::limits::Limits;
-use crate::log::{Destination, Format, Settings as LogSettings};
+use crate::log::{Audit, Destination, Format, Logs, Settings as LogSettings};
 use crate::pki::Certificate;
 use crate::routing::Routes;
 use crate::rules::ListenerRules;
@@ -74,10 +73,10 @@ impl World {
         change(&mut world);
         let in_force = Arc::new(InForce::new(world.rules(listed)));
         let binds = vec![Bind { name: "edge".into(), address: "127.0.0.1:0".parse().unwrap() }];
-        let log =
-            AccessLog::open(LogSettings { format: Format::Json, destination: Destination::Off }, Arc::new(AtomicU64::new(0))).unwrap();
+        let off = LogSettings { format: Format::Json, destination: Destination::Off };
+        let logs = Logs::open(&Audit { access: off, ..Audit::default() }, &Arc::default()).unwrap();
         let settings = RuntimeSettings { workers: 2, binds };
-        world.running = Some(start(in_force, settings, Clock::default(), Arc::clone(&world.metrics), &log, drained).unwrap());
+        world.running = Some(start(in_force, settings, Clock::default(), Arc::clone(&world.metrics), &logs, drained).unwrap());
         world
     }
 

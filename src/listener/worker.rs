@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::connection::{self, Accepted, Worker};
 use crate::drain::Drain;
 use crate::gate::{Cuts, Gate};
-use crate::log::AccessLog;
+use crate::log::Logs;
 use crate::metrics::{self, Metrics};
 use crate::request;
 use crate::rules::{InForce, Rules};
@@ -45,7 +45,7 @@ impl WorkerHandle {
         rules: Arc<InForce>,
         clock: Clock,
         metrics: Arc<Metrics>,
-        log: AccessLog,
+        logs: Logs,
         drain: Drain,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (sockets, accepted) = unbounded_channel();
@@ -58,7 +58,7 @@ impl WorkerHandle {
             let _ = ready.send(outcome);
             let Some(runtime) = runtime else { return };
             metrics::set_worker(index);
-            runtime.block_on(work(accepted, installs, &rules, clock, metrics, log, drain));
+            runtime.block_on(work(accepted, installs, &rules, clock, metrics, logs, drain));
         })?;
         started.recv().map_err(io::Error::other)??;
         Ok((Self { sockets, orders }, thread))
@@ -76,13 +76,14 @@ async fn work(
     in_force: &InForce,
     clock: Clock,
     metrics: Arc<Metrics>,
-    log: AccessLog,
+    logs: Logs,
     mut drain: Drain,
 ) {
     let rules = in_force.rules();
     let gate = Gate::new(clock, Arc::clone(&metrics), Arc::clone(&rules.snapshot));
     gate.limit_refusals(rules.limits.denial_lines);
-    let (log, ticker) = (Rc::new(log), Ticker::new());
+    gate.tell_refusals(logs.refusals);
+    let (log, ticker) = (Rc::new(logs.access), Ticker::new());
     let worker = Rc::new(Worker {
         requests: request::Worker::new(
             Rc::clone(&gate),

@@ -42,6 +42,7 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>, now:
     out.extend_from_slice(b"Z\"");
 
     text(out, "event", Some(entry.event));
+    text(out, "checkpoint", entry.checkpoint);
     text(out, "listener", Some(entry.listener));
     number(out, "connection", entry.connection);
     if let Some(peer) = entry.peer {
@@ -68,6 +69,11 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>, now:
     if let Some(status) = entry.status {
         number(out, "status", u64::from(status));
     }
+    text(out, "reason", entry.reason);
+    text(out, "source", entry.source);
+    if let Some(count) = entry.count {
+        number(out, "count", count);
+    }
     number(out, "generation", entry.generation);
     text(out, "principal", entry.principal);
     text(out, "principal_id", entry.principal_id);
@@ -82,9 +88,15 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>, now:
     }
     text(out, "subject", entry.subject);
     claims(out, entry.claims);
-    number(out, "bytes_in", entry.bytes_in);
-    number(out, "bytes_out", entry.bytes_out);
-    seconds(out, "seconds", Some(entry.duration));
+    if let Some(steps) = entry.steps {
+        key(out, "steps");
+        quoted_up_to(out, steps, MAX_STEPS);
+    }
+    if let Some(duration) = entry.duration {
+        number(out, "bytes_in", entry.bytes_in);
+        number(out, "bytes_out", entry.bytes_out);
+        seconds(out, "seconds", Some(duration));
+    }
     seconds(out, "upstream_seconds", entry.upstream_duration);
     text(out, "user_agent", entry.user_agent);
     text(out, "referer", entry.referer);
@@ -103,6 +115,9 @@ pub(super) fn combined(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>, 
     out.extend_from_slice(&stamp.at(now.as_secs()).combined);
     out.extend_from_slice(b"] \"");
     let request = [entry.method, entry.path, entry.protocol];
+    if entry.method.is_none() {
+        out.push(b'-');
+    }
     for (index, part) in request.into_iter().flatten().enumerate() {
         if index > 0 {
             out.push(b' ');
@@ -165,7 +180,11 @@ fn seconds(out: &mut Vec<u8>, name: &str, value: Option<Duration>) {
 /// Appends a JSON string (RFC 8259, section 7). Control characters, line separators and what reorders text are
 /// escaped beyond what JSON asks: logs are read in terminals.
 fn quoted(out: &mut Vec<u8>, value: &str) {
-    let (value, cut) = capped(value);
+    quoted_up_to(out, value, MAX_VALUE);
+}
+
+fn quoted_up_to(out: &mut Vec<u8>, value: &str, most: usize) {
+    let (value, cut) = capped(value, most);
     out.push(b'"');
     let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
     if value.as_bytes().iter().all(plain) {
@@ -175,13 +194,7 @@ fn quoted(out: &mut Vec<u8>, value: &str) {
             match character {
                 '"' => out.extend_from_slice(b"\\\""),
                 '\\' => out.extend_from_slice(b"\\\\"),
-                _ if is_dangerous(character) => {
-                    let mut units = [0; 2];
-                    for unit in character.encode_utf16(&mut units) {
-                        // A Vec takes every write.
-                        let _ = write!(out, "\\u{unit:04x}");
-                    }
-                }
+                _ if is_dangerous(character) => escaped(out, character),
                 _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
@@ -192,9 +205,34 @@ fn quoted(out: &mut Vec<u8>, value: &str) {
     out.push(b'"');
 }
 
+/// Returns a line of JSON that somebody else wrote, with everything escaped that a terminal would obey: `tracing` escapes
+/// what JSON asks for, and no more.
+pub(super) fn harmless(line: &[u8]) -> Box<[u8]> {
+    let (text, end) = line.strip_suffix(b"\n").map_or((line, &b""[..]), |text| (text, b"\n"));
+    if text.iter().all(|byte| (0x20..0x7f).contains(byte)) {
+        return line.into();
+    }
+    let mut out = Vec::with_capacity(line.len() + 64);
+    for character in String::from_utf8_lossy(text).chars() {
+        match is_dangerous(character) {
+            true => escaped(&mut out, character),
+            false => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out.extend_from_slice(end);
+    out.into()
+}
+
+fn escaped(out: &mut Vec<u8>, character: char) {
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        // A Vec takes every write.
+        let _ = write!(out, "\\u{unit:04x}");
+    }
+}
+
 /// As the Apache server escapes: `\"`, `\\`, and `\xHH` for every byte that is not printable ASCII.
 fn combined_escaped(out: &mut Vec<u8>, value: &str) {
-    let (value, _) = capped(value);
+    let (value, _) = capped(value, MAX_VALUE);
     for byte in value.bytes() {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
@@ -205,11 +243,11 @@ fn combined_escaped(out: &mut Vec<u8>, value: &str) {
 }
 
 /// A head may be 64 KiB: one client must not fill the disk with one request.
-fn capped(value: &str) -> (&str, bool) {
-    if value.len() <= MAX_VALUE {
+fn capped(value: &str, most: usize) -> (&str, bool) {
+    if value.len() <= most {
         return (value, false);
     }
-    let mut end = MAX_VALUE;
+    let mut end = most;
     while !value.is_char_boundary(end) {
         end -= 1;
     }
@@ -249,6 +287,8 @@ fn padded(out: &mut Vec<u8>, mut value: u64, width: usize) {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const MAX_VALUE: usize = 2048;
+/// The last step is the one that failed.
+const MAX_STEPS: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -280,7 +320,7 @@ mod tests {
             status: Some(403),
             generation: 9,
             bytes_out: 120,
-            duration: Duration::from_micros(1_000_250),
+            duration: Some(Duration::from_micros(1_000_250)),
             upstream_duration: Some(Duration::from_micros(7)),
             ..Entry::default()
         };

@@ -6,6 +6,7 @@
 //! What operators read of the proxy's own doings is written by `tracing`; only its lines go the same way (`Lines`),
 //! so that a stuck terminal or journal stops no worker either.
 
+mod audit;
 mod line;
 mod writer;
 
@@ -19,6 +20,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
 use crate::clock;
+
+pub use audit::{Audit, Logs, RefusalLog, Refusals, Way};
 
 /// What `[audit]` says of the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,16 +84,27 @@ pub struct Entry<'a> {
     pub route: Option<&'a str>,
     pub upstream: Option<&'a str>,
 
+    /// Of a denial: where it was asked for.
+    pub checkpoint: Option<&'a str>,
+
     // The answer.
     /// `admit`, `deny`, `open`.
     pub verdict: Option<&'a str>,
     /// The stable code of the denial or failure.
     pub code: Option<&'a str>,
+    /// Why, in words for the operator.
+    pub reason: Option<&'a str>,
+    /// Every step of a denial.
+    pub steps: Option<&'a str>,
+    /// Lines of this source that were not written one by one.
+    pub count: Option<u64>,
+    pub source: Option<&'a str>,
     pub status: Option<u16>,
     pub generation: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    pub duration: Duration,
+    /// `None`: nothing was served, and the bytes say nothing.
+    pub duration: Option<Duration>,
     pub upstream_duration: Option<Duration>,
 }
 
@@ -101,7 +115,7 @@ pub struct AccessLog {
     buffer: RefCell<Buffer>,
 }
 
-/// Takes whole lines and hands each to a writer of its own. For `tracing`.
+/// Takes whole lines of JSON and hands each to a writer of its own. For `tracing`.
 #[derive(Clone, Debug)]
 pub struct Lines {
     lines: SyncSender<Message>,
@@ -162,7 +176,7 @@ impl AccessLog {
     fn order(&self, order: Message) {
         // A writer that is stuck takes no order either.
         if self.lines.try_send(order).is_err() {
-            tracing::warn!("the access log's writer is stuck: its destination stays as it was");
+            tracing::warn!("the writer of a log of [audit] is stuck: its destination stays as it was");
         }
     }
 
@@ -174,7 +188,7 @@ impl AccessLog {
     /// Writes a line into the buffer. Never waits.
     pub fn line(&self, entry: &Entry<'_>) {
         let format = self.shared.format.load(Ordering::Relaxed);
-        if format == OFF || (format == COMBINED && entry.method.is_none()) {
+        if format == OFF || (format == COMBINED && entry.status.is_none()) {
             return;
         }
         let now = clock::wall();
@@ -233,7 +247,7 @@ impl Lines {
 /// Each write is one line. Never waits, never fails: what cannot be taken is counted.
 impl std::io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        if self.lines.try_send(Message::Lines { bytes: line.into(), count: 1 }).is_err() {
+        if self.lines.try_send(Message::Lines { bytes: line::harmless(line), count: 1 }).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -345,15 +359,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_arrive_as_they_were_written() {
+    fn lines_arrive_as_they_were_written_but_harmless() {
         use std::io::Write;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let mut lines = Lines::open(Destination::File(path.clone()), Arc::default()).unwrap();
         lines.write_all(b"one\n").unwrap();
-        lines.clone().write_all(b"two\n").unwrap();
+        lines.clone().write_all("a\u{7f}\u{9b}2J\u{202e}\u{1f600}é\x1b\nb\u{ff}\n".as_bytes()).unwrap();
         assert!(lines.settle(Duration::from_secs(30)));
-        assert_eq!(std::fs::read(path).unwrap(), b"one\ntwo\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "one\na\\u007f\\u009b2J\\u202e\u{1f600}é\\u001b\\u000ab\u{ff}\n");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct Install {
     pub rules: Arc<Rules>,
     /// When the change was noticed.
     pub seen: Instant,
-    pub access_log: log::Settings,
+    pub audit: log::Audit,
     /// What the monitor shows from now on; `None`: plain HTTP.
     pub monitor_tls: Option<ServerOnly>,
 }
@@ -210,7 +210,7 @@ impl<F: FnMut(Install)> Thread<F> {
             (self.install)(Install {
                 rules: Arc::clone(&loaded.rules),
                 seen: noticed,
-                access_log: loaded.settings.access_log.clone(),
+                audit: loaded.settings.audit.clone(),
                 monitor_tls: loaded.monitor_tls.clone(),
             });
         }

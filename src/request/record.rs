@@ -221,8 +221,9 @@ impl Record {
             generation: self.generation,
             bytes_in,
             bytes_out: self.bytes_out,
-            duration,
+            duration: Some(duration),
             upstream_duration: self.upstream_took,
+            ..Entry::default()
         });
     }
 }

@@ -16,7 +16,7 @@ use super::alert;
 use super::credentials::Names;
 use super::sessions::Proven;
 use crate::admission::{Candidate, ClientAddress, Decision, Denial, Scope, Verdict};
-use crate::gate::{Asker, Checkpoint, Gate};
+use crate::gate::{About, Asker, Checkpoint, Gate};
 use crate::pki::certificate::KeyKind;
 use crate::pki::{Certificate, Fingerprint};
 
@@ -107,7 +107,7 @@ impl Current {
         let decision = self.gate.decide(Some(&candidate), &self.scope);
         let denial = denial_of(&decision);
         if let (Some(denial), ClientAuth::Require) = (denial, self.client_auth) {
-            self.gate.record(&decision, Some(&candidate), &self.asker, Checkpoint::Handshake);
+            self.gate.record(&decision, Some(&candidate), &self.asker, About::of(Checkpoint::Handshake, self.scope));
             self.state.borrow_mut().denial = Some(denial);
             return Err(alert::for_denial(denial));
         }
@@ -141,7 +141,7 @@ impl Current {
     /// Records that no certificate was presented where one is required.
     pub(super) fn nothing_presented(&self) {
         let decision = self.gate.decide(None, &self.scope);
-        self.gate.record(&decision, None, &self.asker, Checkpoint::Handshake);
+        self.gate.record(&decision, None, &self.asker, About::of(Checkpoint::Handshake, self.scope));
         self.state.borrow_mut().denial = Some(Denial::NoCredential);
     }
 

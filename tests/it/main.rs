@@ -12,6 +12,7 @@ mod identity;
 mod lifetimes;
 mod limits;
 mod live;
+mod logs;
 mod monitor;
 mod origins;
 mod paths;

@@ -20,7 +20,7 @@ use crate::config::gather::SourceStatus;
 use crate::config::{Loader, Settings, Status};
 use crate::drain::{self, DrainStarter};
 use crate::listener::{self, Bind, BindAddress, ListenError, Running};
-use crate::log::AccessLog;
+use crate::log::Logs;
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, Policy, Shown, Source, View};
 use crate::reload::{self, Install, Reloader};
@@ -46,7 +46,7 @@ pub(super) struct Proxy {
     reloader: Reloader,
     monitor: Option<Monitor>,
     drain: DrainStarter,
-    log: AccessLog,
+    logs: Logs,
     operational: OperationalLog,
 }
 
@@ -68,13 +68,13 @@ impl Proxy {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local)?;
         let signals = Signals::new(&runtime).map_err(Failure::local)?;
         let (starter, drain) = drain::channel();
-        let log = AccessLog::open(settings.access_log.clone(), Arc::clone(&metrics.log_lines_dropped))
-            .map_err(|error| Failure::local(format_args!("access log: {error}")))?;
+        let logs =
+            Logs::open(&settings.audit, &metrics.log_lines_dropped).map_err(|error| Failure::local(format_args!("[audit]: {error}")))?;
         let in_force = Arc::new(InForce::new(Arc::clone(&loaded.rules)));
-        let running = listener::start(in_force, settings.runtime.clone(), Clock::default(), Arc::clone(&metrics), &log, drain.clone());
+        let running = listener::start(in_force, settings.runtime.clone(), Clock::default(), Arc::clone(&metrics), &logs, drain.clone());
         let running = Arc::new(running.map_err(cannot_listen)?);
         let shown = Shown::new(loaded.monitor_tls.clone());
-        let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), installer(&running, &log, &shown, settings));
+        let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), installer(&running, &logs, &shown, settings));
         let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
         let monitor = settings.monitor.as_ref().map(|address| {
             let names = settings.monitor_names;
@@ -82,7 +82,7 @@ impl Proxy {
             let view = View { metrics, drain, policy: Box::new(move || policy(report().status, names)), shown };
             Monitor::start(address, view).map_err(cannot_listen)
         });
-        let proxy = Self { runtime, signals, running, reloader, monitor: monitor.transpose()?, drain: starter, log, operational };
+        let proxy = Self { runtime, signals, running, reloader, monitor: monitor.transpose()?, drain: starter, logs, operational };
         proxy.announce();
         Ok(proxy)
     }
@@ -99,11 +99,11 @@ impl Proxy {
 
     /// Waits for signals: HUP reloads, TERM and INT drain, and the second of those ends at once.
     pub(super) fn wait(self) -> Result<Exit, Failure> {
-        let Self { runtime, mut signals, running, reloader, monitor: _, drain, log, operational } = self;
+        let Self { runtime, mut signals, running, reloader, monitor: _, drain, logs, operational } = self;
         runtime.block_on(async {
             while signals.next().await == Order::Reload {
                 reloader.reload();
-                log.reopen();
+                logs.reopen();
             }
             systemd::tell("STOPPING=1");
             tracing::info!("draining: no new connections; requests under way may finish");
@@ -113,7 +113,7 @@ impl Proxy {
             let join = move || {
                 running.join();
                 // Nobody waits any more after a second signal.
-                let _ = ended.send(log.settle(LAST_LINES));
+                let _ = ended.send(logs.settle(LAST_LINES));
             };
             std::thread::Builder::new().name("drain".to_owned()).spawn(join).map_err(Failure::local)?;
             loop {
@@ -177,20 +177,18 @@ fn cannot_listen(error: ListenError) -> Failure {
     Failure::network(error)
 }
 
-/// How long the access log's last lines may take.
+/// How long the last lines of each log may take.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Puts rules in force on every worker, shows the monitor's certificate, and moves the access log where its new settings say.
-fn installer(running: &Arc<Running>, log: &AccessLog, shown: &Shown, settings: &Settings) -> impl FnMut(Install) + Send + 'static {
-    let (running, log, shown) = (Arc::clone(running), log.clone(), shown.clone());
-    let mut access_log = settings.access_log.clone();
+/// Puts rules in force on every worker, shows the monitor's certificate, and moves the logs where their new settings say.
+fn installer(running: &Arc<Running>, logs: &Logs, shown: &Shown, settings: &Settings) -> impl FnMut(Install) + Send + 'static {
+    let (running, logs, shown) = (Arc::clone(running), logs.clone(), shown.clone());
+    let mut audit = settings.audit.clone();
     move |install| {
         running.install(install.rules, install.seen);
         shown.replace(install.monitor_tls);
-        if access_log != install.access_log {
-            access_log = install.access_log;
-            log.change(access_log.clone());
-        }
+        logs.change(&audit, &install.audit);
+        audit = install.audit;
     }
 }
 

@@ -1,0 +1,155 @@
+//! What operators read: whatever clients choose, no line of any log breaks, forges another, or reaches a terminal raw; denials can be
+//! sent to a file of their own; files are opened again after a rotation; a disk that takes nothing delays nobody.
+
+use std::path::Path;
+
+use rustls::AlertDescription as Alert;
+use serde_json::Value;
+
+use crate::support::client::request;
+use crate::support::{Client, Leaf, TestCa, TestUpstream, Workspace, eventually};
+
+/// Ends a line, forges one, clears the terminal in seven bits and in eight, and reorders what is read.
+const ATTACK: &str = "evil\r\n{\"event\":\"forged\"}\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2028}\"";
+
+/// Reads a log, and insists that each line is one object that a terminal can take.
+#[track_caller]
+fn lines(text: &str) -> Vec<Value> {
+    let is_raw = |character: char| character.is_control() || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}');
+    let line = |line: &str| {
+        assert!(!line.contains(is_raw), "raw: {line:?}");
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_ne!(value["event"], "forged", "{line}");
+        value
+    };
+    text.split_terminator('\n').map(line).collect()
+}
+
+fn file(path: &Path) -> Vec<Value> {
+    lines(&std::fs::read_to_string(path).unwrap_or_default())
+}
+
+fn named(lines: &[Value], event: &str) -> Vec<Value> {
+    lines.iter().filter(|line| line["event"] == event).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_subject_header_or_path_breaks_out_of_a_line_of_any_log() {
+    let upstream = TestUpstream::start().await;
+    let (root, other) = (TestCa::new("root"), TestCa::new("other"));
+    let workspace = Workspace::new();
+    workspace.write("ca.pem", root.pem());
+    workspace.write("other.pem", other.pem());
+    let config = |refusals: &str| {
+        let more = format!(
+            "[[principal]]\nname = \"ci\"\naudit_claims = [\"common_name\"]\n\
+             permissions = [{{ routes = [\"*\"], access = \"read\" }}]\n[principal.authority]\ncertificates = [\"ca.pem\"]\nany = true\n\
+             [[principal]]\nname = \"bounded\"\nrole = \"Reader\"\n[principal.authority]\ncertificates = [\"other.pem\"]\ncommon_names = [\"good\"]\n\
+             [audit]\ndestination = \"access.log\"\n{refusals}"
+        );
+        Workspace::config("require", &upstream.url(), &more)
+    };
+    let proxy = workspace.start_with_somebody(&config("refusals = \"refusals.log\"\n"));
+    let (access, refusals) = (proxy.path("access.log"), proxy.path("refusals.log"));
+    let evil = root.issue(Leaf::new(ATTACK));
+    let stranger = Leaf::new(ATTACK).self_signed();
+    let client = Client::new(&proxy, Some(&evil));
+
+    let mut asked = request("GET", "/a%1B%5B2J%0A");
+    asked.headers_mut().insert("user-agent", http::HeaderValue::from_bytes(b"\x9b31m\xe2\x80\xae\"").expect("obs-text"));
+    asked.headers_mut().insert("referer", http::HeaderValue::from_static("\"}{\\"));
+    assert_eq!(client.send(asked).await.expect("a 400").status, 400);
+    assert_eq!(client.get("/orders").await.expect("read").status, 200);
+    assert_eq!(client.send(request("POST", "/orders?token=secret")).await.expect("a 403").code(), "not_permitted");
+    let refused = Client::new(&proxy, Some(&stranger)).get("/").await.expect_err("a stranger");
+    assert_eq!(refused.alert, Some(Alert::AccessDenied), "{}", refused.why);
+
+    eventually("the access log has its lines", || named(&file(&access), "request").len() >= 3);
+    let served = named(&file(&access), "request");
+    let admitted = served.iter().find(|line| line["status"] == 200).expect("the line of what was served");
+    assert_eq!(admitted["claims"]["common_name"], ATTACK, "what was escaped reads as it was");
+    eventually("both denials are told", || named(&file(&refusals), "denied").len() == 2);
+    let told = named(&file(&refusals), "denied");
+    let of = |code: &str| told.iter().find(|line| line["code"] == code).unwrap_or_else(|| panic!("{code}: {told:?}")).clone();
+    let (request_denied, handshake) = (of("not_permitted"), of("not_listed"));
+    assert_eq!(handshake["checkpoint"], "handshake");
+    assert_eq!(handshake["fingerprint"], stranger.fingerprint());
+    assert!(handshake["subject"].as_str().is_some_and(|subject| subject.contains("evil\\0D\\0A")), "{handshake}");
+    assert!(handshake["steps"].as_str().is_some_and(|steps| steps.contains("[not_listed]")), "{handshake}");
+    assert!(handshake["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")) && handshake["client"] == "127.0.0.1");
+    for (key, value) in
+        [("principal", "ci"), ("method", "POST"), ("path", "/orders"), ("route", "all"), ("host", "localhost"), ("verdict", "deny")]
+    {
+        assert_eq!(request_denied[key], value, "{request_denied}");
+    }
+    assert_eq!(request_denied["claims"]["common_name"], ATTACK);
+    assert!(request_denied["generation"].as_u64().is_some() && request_denied["request_id"].is_string(), "{request_denied}");
+    let served_id = |line: &&Value| line["request_id"] == request_denied["request_id"];
+    assert!(served.iter().any(|line| served_id(&line)), "the access log has the same request");
+    assert!(lines(&proxy.log()).iter().all(|line| line["message"] != "denied"), "told once only");
+
+    // Rotated: the next line is in the new file.
+    let rotated = proxy.path("refusals.log.1");
+    std::fs::rename(&refusals, &rotated).expect("rename");
+    proxy.signal("HUP");
+    eventually("the file is opened again", || refusals.exists());
+    let _ = Client::new(&proxy, Some(&stranger)).get("/").await.expect_err("a stranger");
+    eventually("the new file has the line", || named(&file(&refusals), "denied").len() == 1);
+    assert_eq!(named(&file(&rotated), "denied").len(), 2);
+
+    // Hot: into the operational log, where they are by default.
+    let before = proxy.generation();
+    proxy.replace("portcullis.toml", config(""));
+    proxy.wait_for_generation_after(before);
+    let _ = Client::new(&proxy, Some(&stranger)).get("/").await.expect_err("a stranger");
+    let in_log = || lines(&proxy.log()).into_iter().filter(|line| line["message"] == "denied").collect::<Vec<_>>();
+    eventually("the operational log has the denial", || in_log().len() == 1);
+    let line = in_log().remove(0);
+    assert!(line["subject"].as_str().is_some_and(|subject| subject.contains("evil\\0D\\0A")), "{line}");
+    assert_eq!(line["code"], "not_listed");
+    assert!(line["fingerprint"].as_str().is_some_and(|told| told.ends_with(&stranger.fingerprint())), "{line}");
+    let unbounded = other.issue(Leaf::new(ATTACK));
+    let _ = Client::new(&proxy, Some(&unbounded)).get("/").await.expect_err("out of bounds");
+    eventually("the operational log has this one, too", || in_log().len() == 2);
+    let steps = in_log()[1]["steps"].as_str().map(str::to_owned).unwrap_or_default();
+    assert!(steps.contains(r"evil\r\n") && steps.contains("[bounds_mismatch]"), "{steps:?}");
+
+    // And nowhere.
+    let before = proxy.generation();
+    proxy.replace("portcullis.toml", config("refusals = false\n"));
+    proxy.wait_for_generation_after(before);
+    let counted = || proxy.metric("portcullis_denials_total{listener=\"edge\",code=\"not_listed\"}");
+    let denied = counted().expect("counted");
+    let _ = Client::new(&proxy, Some(&stranger)).get("/").await.expect_err("a stranger");
+    eventually("it is counted", || counted().is_some_and(|now| now > denied));
+    assert_eq!((in_log().len(), named(&file(&refusals), "denied").len()), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn denials_above_a_number_a_second_are_one_counted_line() {
+    let workspace = Workspace::new();
+    let more = "[audit]\ndestination = \"off\"\nrefusals = \"refusals.log\"\n[limits]\ndenial_lines = 1\n[runtime]\nworkers = 1\n";
+    let proxy = workspace.start_with_somebody(&Workspace::config("require", "http://127.0.0.1:1", more));
+    let stranger = Client::new(&proxy, Some(&Leaf::new("mallory").self_signed()));
+    for _ in 0..20 {
+        let _ = stranger.get("/").await.expect_err("a stranger");
+    }
+    let told = || file(&proxy.path("refusals.log"));
+    let summed = || named(&told(), "more_denied").iter().filter_map(|line| line["count"].as_u64()).sum::<u64>();
+    eventually("each is told or counted", || named(&told(), "denied").len() as u64 + summed() == 20);
+    assert!(summed() > 0, "{:?}", told());
+    assert!(named(&told(), "more_denied").iter().all(|line| line["source"] == "127.0.0.1"), "{:?}", told());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_takes_no_line_delays_nobody_and_is_counted() {
+    let upstream = TestUpstream::start().await;
+    let alice = Leaf::new("alice").self_signed();
+    let workspace = Workspace::new();
+    workspace.allow("alice", &alice);
+    let more = "[audit]\ndestination = \"/dev/full\"\nrefusals = \"/dev/full\"\n";
+    let proxy = workspace.start(&Workspace::config("require", &upstream.url(), more));
+    let _ = Client::new(&proxy, Some(&Leaf::new("mallory").self_signed())).get("/").await.expect_err("a stranger");
+    assert_eq!(Client::new(&proxy, Some(&alice)).get("/").await.expect("served").status, 200);
+    eventually("both lines are counted", || proxy.metric("portcullis_log_lines_dropped_total") >= Some(2.0));
+}
