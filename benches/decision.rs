@@ -12,7 +12,7 @@ use portcullis::admission::{
     Principal, PrincipalId, Provenance, RequestScope, Revocation, RouteAuth, RouteScope, Scope, Snapshot, Surface, Terms,
 };
 use portcullis::clock::Clock;
-use portcullis::gate::{Asker, Gate, Standing};
+use portcullis::gate::{Asker, Gate, Standing, Target};
 use portcullis::metrics::Metrics;
 use portcullis::pki::{Certificate, Fingerprint};
 use portcullis::tls::{self, Acceptor, ClientAuth, Credentials, KeyPair, Settings, TrustId};
@@ -135,6 +135,12 @@ fn authorities(criterion: &mut Criterion) {
 fn standings(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("standing");
     let (client, route) = (Minted::own("client.example"), route());
+    let target = Target {
+        method: http::Method::GET,
+        authority: http::HeaderValue::from_static("api.example.com"),
+        path: http::uri::PathAndQuery::from_static("/orders/1"),
+        upgrade: None,
+    };
     for count in [1, 1_000_000] {
         let standing = open(&client, snapshot(pins(count, &client.certificate())));
         assert!(standing.check(&request(&route)).is_ok());
@@ -142,7 +148,7 @@ fn standings(criterion: &mut Criterion) {
         group.bench_function(format!("held with a stream, {count} pins"), |bencher| {
             bencher.iter(|| {
                 let grant = standing.check(black_box(&request(&route)));
-                (grant, standing.hold(&request(&route)))
+                (grant, standing.hold(&request(&route), &target))
             });
         });
     }

@@ -6,7 +6,6 @@ mod http2;
 mod transport;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,10 +18,10 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 use crate::address::proxy::{self, Proxied};
-use crate::admission::{ClientAddress, Denial, RouteScope};
+use crate::admission::{ClientAddress, Denial};
 use crate::drain::Drain;
 use crate::failure::{self, Failure};
-use crate::gate::{Asker, Gate, Standing};
+use crate::gate::{Asker, Cuts, Gate, Review, Standing};
 use crate::http1::{self, Ending, EndingKind, Exchange};
 use crate::identity;
 use crate::limits::{Handshakes, Limits, Place};
@@ -57,16 +56,12 @@ pub struct Accepted {
 }
 
 impl Worker {
-    /// Puts rules in force for whatever is asked from now on.
-    pub fn install(&self, rules: &Arc<Rules>, cuts: Option<&Arc<crate::gate::Cuts>>) {
+    /// Puts rules in force for whatever is asked from now on; the review is the caller's to carry out.
+    pub fn install(&self, rules: &Arc<Rules>, cuts: Option<&Arc<Cuts>>) -> Review {
         *self.rules.borrow_mut() = Arc::clone(rules);
         self.requests.install(Arc::clone(rules));
         self.gate.limit_refusals(rules.limits.denial_lines);
-        let routes: HashMap<&str, &RouteScope> = rules.routes.iter().map(|route| (&*route.scope.name, &route.scope)).collect();
-        self.gate.install(Arc::clone(&rules.snapshot), &|name| routes.get(name).copied(), cuts);
-        // As for whoever comes now: see `admit`.
-        let answers = |name: &str| rules.listener(name).is_some_and(|listener| listener.tls.client_auth() == ClientAuth::Request);
-        self.gate.shut_out(&answers, cuts);
+        self.gate.install(Arc::clone(&rules.snapshot), Rc::new(request::Ways::of(Arc::clone(rules))), cuts)
     }
 }
 

@@ -7,6 +7,7 @@ mod answer;
 use http::StatusCode;
 
 use crate::admission::Denial;
+use crate::gate::Lapse;
 use crate::http1::Refusal;
 use crate::routing::{AuthorityError, PathError};
 
@@ -170,6 +171,17 @@ impl From<AuthorityError> for Failure {
 impl From<Denial> for Failure {
     fn from(denial: Denial) -> Self {
         Self::Denied(denial)
+    }
+}
+
+impl From<Lapse> for Failure {
+    fn from(lapse: Lapse) -> Self {
+        match lapse {
+            Lapse::Denied(denial) => Self::Denied(denial),
+            Lapse::NoRoute => Self::NoRoute,
+            // Asked again, it hears what the rules of now say; a 404 would be taken for good.
+            Lapse::Withdrawn => Self::UpstreamUnavailable,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod carried;
 mod current;
 mod onward;
 mod record;
+mod ways;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,13 +16,14 @@ use std::time::Instant;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::admission::{ClientAddress, Origin, PrincipalId, Scope};
 use crate::failure::{Failure, prefers_html};
-use crate::gate::{Gate, Grant, Hold, Inquiry, Standing};
+use crate::gate::{Gate, Grant, Hold, Inquiry, Standing, Target};
 use crate::identity;
 use crate::limits::{Excess, Principals};
 use crate::log::AccessLog;
@@ -36,6 +38,7 @@ use asked::Asked;
 use carried::Offer;
 use current::Current;
 use record::{Ids, Record};
+pub use ways::Ways;
 
 /// What one worker's requests share. `install` is called on the worker's own thread.
 pub struct Worker {
@@ -157,9 +160,15 @@ async fn answer(
     let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: uri.path() };
     let grant = context.standing.check_inquiry(&scope, Some(inquiry))?;
     record.admitted(&grant);
-    let hold = context.standing.hold(&scope);
+    let held = Target {
+        method: head.method.clone(),
+        authority: host.clone(),
+        path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+        upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
+    };
+    let hold = context.standing.hold(&scope, &held);
     // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.
-    let other = (!incoming.is_end_stream() || upgrades).then(|| context.standing.hold(&scope));
+    let other = (!incoming.is_end_stream() || upgrades).then(|| context.standing.hold(&scope, &held));
     record.entered = enter(context, current, &grant)?;
 
     let Some(handles) = handles else { return no_route(&head) };
@@ -233,7 +242,7 @@ fn permitted(headers: &HeaderMap, scope: &Scope<'_>, grant: &Grant) -> Option<He
 async fn within<T>(hold: &Hold, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::select! {
         biased;
-        denial = hold.lapsed() => Err(Failure::Denied(denial)),
+        lapse = hold.lapsed() => Err(lapse.into()),
         answer = answer => answer,
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::answer::Answer;
-use super::{Cuts, Standing};
-use crate::admission::{Denial, Principal};
+use super::{Cuts, Lapse, Standing, Target};
+use crate::admission::Principal;
 
-/// An open request, stream or upgrade: lapses when its own scope, or the whole connection, is denied.
+/// An open request, stream or upgrade: lapses when the rules of now would not take it where it went, or the whole
+/// connection is denied.
 pub struct Hold {
     standing: Rc<Standing>,
     slot: usize,
@@ -25,9 +26,10 @@ pub(super) struct Holds {
 /// What a standing knows of one hold.
 pub(super) struct Held {
     pub(super) answer: Rc<Answer>,
+    pub(super) target: Target,
     /// Whose request it is: the same certificate under another name is another client.
     pub(super) principal: Option<Arc<Principal>>,
-    pub(super) lapsed: Option<Denial>,
+    pub(super) lapsed: Option<Lapse>,
     /// Kept until the hold is gone.
     pub(super) cuts: Option<Arc<Cuts>>,
     pub(super) waker: Option<Waker>,
@@ -39,14 +41,15 @@ impl Hold {
         Self { standing: Rc::clone(standing), slot }
     }
 
-    /// Waits until the scope, or the connection, is denied. May be polled from one task at a time.
-    pub fn poll_lapsed(&self, context: &mut Context<'_>) -> Poll<Denial> {
-        let connection = self.standing.has_lapsed();
+    /// Waits until it has to end. May be polled from one task at a time.
+    pub fn poll_lapsed(&self, context: &mut Context<'_>) -> Poll<Lapse> {
+        self.standing.catch_up();
+        let connection = self.standing.has_lapsed().map(Lapse::Denied);
         let mut holds = self.standing.holds().borrow_mut();
         // INVARIANT: the slot is this hold's until it is dropped.
         let Some(held) = &mut holds.slots[self.slot] else { return Poll::Pending };
-        if let Some(denial) = connection.or(held.lapsed) {
-            return Poll::Ready(denial);
+        if let Some(lapse) = connection.or(held.lapsed) {
+            return Poll::Ready(lapse);
         }
         match &mut held.waker {
             Some(waker) => waker.clone_from(context.waker()),
@@ -55,8 +58,8 @@ impl Hold {
         Poll::Pending
     }
 
-    /// Waits until the scope, or the connection, is denied.
-    pub async fn lapsed(&self) -> Denial {
+    /// Waits until it has to end.
+    pub async fn lapsed(&self) -> Lapse {
         poll_fn(|context| self.poll_lapsed(context)).await
     }
 }

@@ -8,7 +8,9 @@ pub mod hold;
 pub mod possession;
 mod refusals;
 mod remembered;
+pub mod review;
 pub mod standing;
+pub mod ways;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
-use crate::admission::{Candidate, Decision, RouteScope, Scope, Snapshot, Verdict};
+use crate::admission::{Candidate, Decision, Scope, Snapshot, Verdict};
 use crate::clock::Clock;
 use crate::log::RefusalLog;
 use crate::metrics::Metrics;
@@ -30,13 +32,19 @@ pub use grant::{Admitted, Grant};
 pub use hold::Hold;
 pub use possession::Possession;
 pub use refusals::{About, Inquiry};
+pub use review::Review;
 pub use standing::Standing;
+pub use ways::{Lapse, Target, Way, Ways};
 
 /// Asks the snapshot in force. One per worker; not shared between threads.
 pub struct Gate {
     clock: Clock,
     metrics: Arc<Metrics>,
     snapshot: RefCell<Arc<Snapshot>>,
+    /// Where requests lead; `None` before the first install, when nothing can lead elsewhere than it did.
+    ways: RefCell<Option<Rc<dyn Ways>>>,
+    /// Held by each that is cut until it is gone, while an install is carried out.
+    cuts: RefCell<Option<Arc<Cuts>>>,
     /// Counts the installs on this worker: what was judged under another count is judged again.
     installs: Cell<u64>,
     candidates: RefCell<Remembered>,
@@ -72,6 +80,8 @@ impl Gate {
             clock,
             metrics,
             snapshot: RefCell::new(snapshot),
+            ways: RefCell::default(),
+            cuts: RefCell::default(),
             installs: Cell::new(0),
             candidates: RefCell::default(),
             standings: RefCell::default(),
@@ -101,34 +111,24 @@ impl Gate {
         self.refusals.borrow_mut().tell(log);
     }
 
-    /// Puts a snapshot in force on this worker and asks every live standing again, before it returns: whoever is
-    /// denied has then been woken. `routes` finds what a route of this name asks for now: open requests are judged
-    /// by that. `cuts` is held by each that is cut until it is gone.
-    pub fn install<'a>(&self, snapshot: Arc<Snapshot>, routes: &dyn Fn(&str) -> Option<&'a RouteScope>, cuts: Option<&Arc<Cuts>>) {
+    /// Puts a snapshot in force on this worker. Nothing is admitted by the one before from now on, and nothing open moves
+    /// on before it is asked again; the review finds and wakes what is idle. `ways`: where requests lead now. `cuts` is
+    /// held by each that is cut until it is gone.
+    pub fn install(self: &Rc<Self>, snapshot: Arc<Snapshot>, ways: Rc<dyn Ways>, cuts: Option<&Arc<Cuts>>) -> Review {
         *self.snapshot.borrow_mut() = snapshot;
+        *self.ways.borrow_mut() = Some(ways);
+        *self.cuts.borrow_mut() = cuts.cloned();
         self.installs.set(self.installs.get() + 1);
-        self.review(routes, cuts);
-    }
-
-    /// Ends the connections of the denied, and of nobody, where a denial is no HTTP answer any more: after `install`, so
-    /// that `require` holds for those that came while it was `request`. `answers`: the listeners that still answer.
-    pub fn shut_out(&self, answers: &dyn Fn(&str) -> bool, cuts: Option<&Arc<Cuts>>) {
-        self.each_standing(|standing| {
-            if !answers(&standing.asker().listener) {
-                standing.shut_out(cuts);
-            }
-        });
+        Review::of_all(self)
     }
 
     /// Asks again whose `valid_until` has passed: the tick of one second.
-    pub fn tick(&self) {
+    pub fn tick(self: &Rc<Self>) -> Review {
         self.refusals.borrow_mut().tick();
         let now = self.clock.now().as_secs();
         // A clock that was set back makes answers stale too: a certificate may not be valid yet.
-        if now >= self.due.get() || now < self.looked.get() {
-            self.review(&|_| None, None);
-        }
-        self.looked.set(now);
+        let due = now >= self.due.get() || now < self.looked.replace(now);
+        if due { Review::of_all(self) } else { Review::of_none(self) }
     }
 
     /// Returns how many standings live on this worker.
@@ -191,21 +191,13 @@ impl Gate {
         self.candidates.borrow_mut().insert(candidate);
     }
 
-    /// Asks every live standing whose answers no longer hold.
-    fn review<'a>(&self, routes: &dyn Fn(&str) -> Option<&'a RouteScope>, cuts: Option<&Arc<Cuts>>) {
-        self.due.set(u64::MAX);
-        self.each_standing(|standing| self.due.set(self.due.get().min(standing.review(routes, cuts))));
+    /// Counts one that is cut by the install that is carried out, if one is.
+    fn one_more_cut(&self) -> Option<Arc<Cuts>> {
+        self.cuts.borrow().as_ref().map(Cuts::one_more)
     }
 
-    fn each_standing(&self, ask: impl Fn(&Standing)) {
-        let live = self.standings.borrow().slots.len();
-        for slot in 0..live {
-            // Not borrowed while the standing is asked: waking one may end another.
-            let standing = self.standings.borrow().slots.get(slot).and_then(|weak| weak.as_ref()?.upgrade());
-            if let Some(standing) = standing {
-                ask(&standing);
-            }
-        }
+    fn standing_at(&self, slot: usize) -> Option<Rc<Standing>> {
+        self.standings.borrow().slots.get(slot)?.as_ref()?.upgrade()
     }
 }
 

@@ -1,6 +1,8 @@
 //! A live connection's grant, kept true as rules and time move on. `check` is asked for each request;
 //! `Hold` stands for each open request, stream and upgrade, and lapses when its scope is denied.
 
+mod again;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -12,10 +14,8 @@ use ipnet::IpNet;
 use super::answer::{Answer, Judged, Window};
 use super::grant::Kind;
 use super::hold::{Held, Holds};
-use super::{About, Admitted, Asker, Checkpoint, Cuts, Gate, Grant, Hold, Inquiry, Possession};
-use crate::admission::{
-    Candidate, ClientAddress, Decision, Denial, Origin, Principal, RequestScope, RouteAuth, RouteScope, Scope, Verdict,
-};
+use super::{About, Admitted, Asker, Checkpoint, Cuts, Gate, Grant, Hold, Inquiry, Lapse, Possession, Target, Ways};
+use crate::admission::{Candidate, ClientAddress, Decision, Denial, Origin, Principal, RouteAuth, Scope, Verdict};
 
 /// One connection's standing. Registered with its worker's gate while it lives.
 pub struct Standing {
@@ -24,6 +24,8 @@ pub struct Standing {
     address: ClientAddress,
     asker: Asker,
     slot: Cell<usize>,
+    /// The install that everything open was last asked under.
+    reviewed: Cell<u64>,
     connection: RefCell<Connection>,
     /// The latest answers about requests, latest first.
     answers: RefCell<Vec<Rc<Answer>>>,
@@ -73,6 +75,7 @@ impl Standing {
             address,
             asker,
             slot: Cell::new(0),
+            reviewed: Cell::new(gate.installs.get()),
             connection: RefCell::new(Connection {
                 window,
                 denial: denial_of(&decision),
@@ -96,7 +99,7 @@ impl Standing {
 
     /// The same for what can be told of the request, for the log.
     pub fn check_inquiry(&self, scope: &Scope<'_>, inquiry: Option<Inquiry<'_>>) -> Result<Grant, Denial> {
-        self.keep_true(None);
+        self.keep_true();
         if let Some(denial) = self.has_lapsed() {
             return Err(denial);
         }
@@ -112,14 +115,15 @@ impl Standing {
         }
     }
 
-    /// Stands for an open request in `scope` until dropped; to be taken right after `check` admitted it.
-    pub fn hold(self: &Rc<Self>, scope: &Scope<'_>) -> Hold {
+    /// Stands for an open request in `scope` until dropped; to be taken right after `check` admitted it. Other rules
+    /// judge it anew, as the request for `target` that it was.
+    pub fn hold(self: &Rc<Self>, scope: &Scope<'_>, target: &Target) -> Hold {
         let answer = self.answer(scope);
         let (principal, lapsed) = match &answer.judged.borrow().outcome {
             Ok(grant) => (principal_of(grant).cloned(), None),
-            Err(decision) => (None, Some(refusal(decision))),
+            Err(decision) => (None, Some(Lapse::Denied(refusal(decision)))),
         };
-        let held = Held { answer, principal, lapsed, cuts: None, waker: None };
+        let held = Held { answer, target: target.clone(), principal, lapsed, cuts: None, waker: None };
         Hold::new(self, held)
     }
 
@@ -127,6 +131,7 @@ impl Standing {
     pub fn lapsed(self: &Rc<Self>) -> impl Future<Output = Denial> + 'static {
         let standing = Rc::clone(self);
         poll_fn(move |context| {
+            standing.catch_up();
             if let Some(denial) = standing.has_lapsed() {
                 return Poll::Ready(denial);
             }
@@ -178,20 +183,8 @@ impl Standing {
         &self.holds
     }
 
-    /// Asks again whatever no longer holds; returns the second at which time alone may change an answer.
-    pub(super) fn review<'a>(&self, routes: &dyn Fn(&str) -> Option<&'a RouteScope>, cuts: Option<&Arc<Cuts>>) -> u64 {
-        self.keep_true(cuts);
-        let connection = self.connection.borrow();
-        if connection.lapsed.is_some() {
-            return u64::MAX;
-        }
-        let until = connection.window.until;
-        drop(connection);
-        until.min(self.review_holds(routes, cuts))
-    }
-
     /// Judges the connection again if its answer no longer holds. Once admitted and now denied, it lapses.
-    fn keep_true(&self, cuts: Option<&Arc<Cuts>>) {
+    fn keep_true(&self) {
         let connection = self.connection.borrow();
         if connection.lapsed.is_some() || self.gate.holds(connection.window) {
             return;
@@ -206,23 +199,27 @@ impl Standing {
         connection.gateways = gateways(&decision);
         drop(connection);
         if let (None, Some(denial)) = (was_denied, denial) {
-            self.lapse(denial, &decision, cuts);
+            self.lapse(denial, &decision);
         }
     }
 
-    /// Lapses if it is denied: its listener does not answer the denied any more.
-    pub(super) fn shut_out(&self, cuts: Option<&Arc<Cuts>>) {
+    /// Lapses if it is denied and its listener does not answer the denied any more: so that `require` holds for those
+    /// that came while it was `request`.
+    fn shut_out(&self, ways: &dyn Ways) {
         let connection = self.connection.borrow();
         let (None, Some(denial)) = (connection.lapsed, connection.denial) else { return };
         drop(connection);
+        if ways.answers_denied(&self.asker.listener) {
+            return;
+        }
         let decision = self.gate.decide(self.candidate(), &Scope { address: self.address, request: None });
-        self.lapse(denial, &decision, cuts);
+        self.lapse(denial, &decision);
     }
 
-    fn lapse(&self, denial: Denial, decision: &Decision, cuts: Option<&Arc<Cuts>>) {
+    fn lapse(&self, denial: Denial, decision: &Decision) {
         let mut connection = self.connection.borrow_mut();
         connection.lapsed = Some(denial);
-        connection.cuts = cuts.map(|cuts| cuts.one_more());
+        connection.cuts = self.gate.one_more_cut();
         drop(connection);
         self.gate.metrics.cut(denial.code());
         let about = About::of(Checkpoint::Live, Scope { address: self.address, request: None });
@@ -234,42 +231,6 @@ impl Standing {
         let mut wakers: Vec<Waker> = self.waker.take().into_iter().collect();
         wakers.extend(self.holds.borrow_mut().live().filter_map(|held| held.waker.take()));
         wakers.into_iter().for_each(Waker::wake);
-    }
-
-    fn review_holds<'a>(&self, routes: &dyn Fn(&str) -> Option<&'a RouteScope>, cuts: Option<&Arc<Cuts>>) -> u64 {
-        let mut until = u64::MAX;
-        let mut wakers = Vec::new();
-        for held in self.holds.borrow_mut().live().filter(|held| held.lapsed.is_none()) {
-            if let Some(answer) = self.on_route_of_now(&held.answer, routes) {
-                held.answer = answer;
-            }
-            self.refresh(&held.answer);
-            let judged = held.answer.judged.borrow();
-            until = until.min(judged.window.until);
-            let denial = match &judged.outcome {
-                Ok(grant) if principal_of(grant).map(|now| &now.id) == held.principal.as_ref().map(|then| &then.id) => continue,
-                // The certificate went to another principal: the one whose stream this is has it no more.
-                Ok(_) => Denial::NotListed,
-                Err(decision) => {
-                    self.gate.record(decision, self.candidate(), &self.asker, About::of(Checkpoint::Live, held.answer.scope()));
-                    refusal(decision)
-                }
-            };
-            self.gate.metrics.cut(denial.code());
-            held.lapsed = Some(denial);
-            held.cuts = cuts.map(|cuts| cuts.one_more());
-            wakers.extend(held.waker.take());
-        }
-        wakers.into_iter().for_each(Waker::wake);
-        until
-    }
-
-    /// Asks the same of a route that asks for something else now. A route that is gone leaves what is open to end by itself.
-    fn on_route_of_now<'a>(&self, answer: &Answer, routes: &dyn Fn(&str) -> Option<&'a RouteScope>) -> Option<Rc<Answer>> {
-        let scope = answer.scope();
-        let request = scope.request?;
-        let (then, now) = (request.route?, routes(&request.route?.name)?);
-        (then != now).then(|| self.answer(&Scope { request: Some(RequestScope { route: Some(now), ..request }), ..scope }))
     }
 
     /// Returns an answer that holds: remembered, or judged now.

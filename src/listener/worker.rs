@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::clock::Clock;
 use crate::connection::{self, Accepted, Worker};
 use crate::drain::Drain;
-use crate::gate::{Cuts, Gate};
+use crate::gate::{Cuts, Gate, Review};
 use crate::log::Logs;
 use crate::metrics::{self, Metrics};
 use crate::request;
@@ -110,7 +110,7 @@ async fn work(
             // In this order: a removal does not wait behind a crowd of newcomers.
             biased;
             Some(install) = installs.recv() => {
-                worker.install(&install.rules, Some(&install.cuts));
+                carry_out(worker.install(&install.rules, Some(&install.cuts))).await;
                 let _ = install.done.send(Installed);
             }
             () = drain.started(), if deadline.is_none() => {
@@ -118,7 +118,7 @@ async fn work(
             }
             () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => break,
             _ = tick.tick() => {
-                gate.tick();
+                carry_out(gate.tick()).await;
                 log.flush();
             }
             Some(_ended) = connections.join_next() => {}
@@ -132,6 +132,13 @@ async fn work(
         }
     }
     connections.shutdown().await;
+}
+
+/// Asks all again, and lets the connections go on between: with a hundred thousand of them it takes a while.
+async fn carry_out(mut review: Review) {
+    while review.step() {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// The clock may be off by a suspend or a step: looked at twice a second, so that no answer is kept a second too long.

@@ -28,18 +28,21 @@ impl<'a> Asked<'a> {
 
     /// Says what the decision is about. `upgrade`: one is offered that is not ignored.
     pub fn scope<'s>(&'s self, method: &Method, headers: &'s HeaderMap, scheme: &str, upgrade: bool) -> RequestScope<'s> {
-        let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method) && !upgrade;
-        let access = match self.route {
-            Some(route) => route.access(method, &self.path, upgrade),
-            None if safe => Access::Read,
-            None => Access::Write,
-        };
         RequestScope {
             surface: Surface::Proxy,
             route: self.route.map(|route| &route.scope),
-            access,
+            access: self.access(method, upgrade),
             origin: cross_site::classify(headers, scheme, &self.authority),
-            unsafe_method: !safe,
+            unsafe_method: !is_safe(method, upgrade),
+        }
+    }
+
+    /// Says what a request needs.
+    pub fn access(&self, method: &Method, upgrade: bool) -> Access {
+        match self.route {
+            Some(route) => route.access(method, &self.path, upgrade),
+            None if is_safe(method, upgrade) => Access::Read,
+            None => Access::Write,
         }
     }
 
@@ -61,6 +64,10 @@ impl<'a> Asked<'a> {
         }
         Ok(route)
     }
+}
+
+fn is_safe(method: &Method, upgrade: bool) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method) && !upgrade
 }
 
 /// Nobody opens a tunnel for a bare CONNECT, whoever asks and whatever for: there is no route to it, so nothing is given away.

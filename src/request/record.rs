@@ -231,8 +231,8 @@ impl Record {
 impl Watch for Record {
     fn poll_cut(&mut self, context: &mut Task<'_>) -> Poll<()> {
         let Some(hold) = &self.hold else { return Poll::Pending };
-        hold.poll_lapsed(context).map(|denial| {
-            self.code = Some(denial.code());
+        hold.poll_lapsed(context).map(|lapse| {
+            self.code = Some(lapse.code());
             self.denied = true;
         })
     }

@@ -2,20 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, HandshakeKind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::support::client::{request, streaming};
-use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, within};
-
-/// The promise is 100 ms; a busy machine gets ten times that before a test calls it broken.
-const CUT: Duration = Duration::from_secs(1);
+use crate::support::{CUT, Client, Flow, Identity, Leaf, TestUpstream, Workspace, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_certificate_of_azures_page_gets_through_over_both_tls_versions_and_both_http_versions() {
@@ -51,10 +43,10 @@ async fn off_the_list_means_off_now_wherever_it_stands_and_others_lose_nothing()
     let mut two = Client::http2(&proxy, Some(&alice)).connect().await.expect("admitted");
     two.get("/one").await.expect("served");
     let ends = [
-        ("an HTTP/2 download", download(Client::http2(&proxy, Some(&alice))).await),
-        ("an HTTP/1.1 download", download(Client::new(&proxy, Some(&alice))).await),
-        ("an upload", upload(&proxy, &alice, &upstream).await),
-        ("a WebSocket", web_socket(Client::new(&proxy, Some(&alice))).await),
+        ("an HTTP/2 download", Flow::download(Client::http2(&proxy, Some(&alice)), "/endless").await),
+        ("an HTTP/1.1 download", Flow::download(Client::new(&proxy, Some(&alice)), "/endless").await),
+        ("an upload", Flow::upload(Client::new(&proxy, Some(&alice)), "/swallow", &upstream).await),
+        ("a WebSocket", Flow::web_socket(Client::new(&proxy, Some(&alice)), "/ws").await),
     ];
 
     // Fifty others, at work all the while.
@@ -63,8 +55,8 @@ async fn off_the_list_means_off_now_wherever_it_stands_and_others_lose_nothing()
     let before = proxy.generation();
     let removed = Instant::now();
     proxy.remove("allowlist/alice.pem");
-    for (what, end) in ends {
-        let ended = within(what, end).await.expect("no panic");
+    for (what, flow) in ends {
+        let ended = within(what, flow.end).await.expect("no panic");
         assert!(ended - removed < CUT, "{what} went on for {:?}", ended - removed);
     }
     proxy.wait_for_generation_after(before);
@@ -109,62 +101,11 @@ async fn a_certificate_that_expires_while_it_is_in_use_is_cut_off() {
     let proxy = workspace.start(&Workspace::config("require", &upstream.url(), ""));
     let mut idle = Client::new(&proxy, Some(&brief)).connect().await.expect("still valid");
     idle.get("/").await.expect("served");
-    let end = download(Client::http2(&proxy, Some(&brief))).await;
-    within("the download's end", end).await.expect("no panic");
+    let download = Flow::download(Client::http2(&proxy, Some(&brief)), "/endless").await;
+    within("the download's end", download.end).await.expect("no panic");
     idle.closed().await;
     let refused = Client::new(&proxy, Some(&brief)).get("/").await.expect_err("expired");
     assert_eq!(refused.alert, Some(AlertDescription::CertificateExpired), "{}", refused.why);
-}
-
-/// Starts an endless download and returns when it is under way; the handle ends when it does.
-async fn download(client: Client) -> JoinHandle<Instant> {
-    let mut connection = client.connect().await.expect("admitted");
-    let mut body = connection.send(request("GET", "/endless")).await.expect("served").into_body();
-    within("the first bytes", body.frame()).await.expect("a frame").expect("bytes");
-    tokio::spawn(async move {
-        while let Some(Ok(_)) = body.frame().await {}
-        drop(connection);
-        Instant::now()
-    })
-}
-
-/// Starts an endless upload; the handle ends when the connection does.
-async fn upload(proxy: &TestProxy, identity: &Identity, upstream: &TestUpstream) -> JoinHandle<Instant> {
-    let mut connection = Client::new(proxy, Some(identity)).connect().await.expect("admitted");
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
-    let upload = request("POST", "/swallow").map(|_| streaming(receiver));
-    let handle = tokio::spawn(async move {
-        let _ = connection.send(upload).await;
-        Instant::now()
-    });
-    tokio::spawn(async move { while sender.send(Bytes::from_static(&[0; 1024])).await.is_ok() {} });
-    crate::support::eventually("the upload arrives", || upstream.received().iter().any(|request| request.target() == "/swallow"));
-    handle
-}
-
-/// Opens a WebSocket and sees it echo; the handle ends when it does.
-async fn web_socket(client: Client) -> JoinHandle<Instant> {
-    let mut connection = client.connect().await.expect("admitted");
-    let mut upgrade = request("GET", "/ws");
-    for (name, value) in [
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ] {
-        upgrade.headers_mut().insert(name, value.parse().expect("a header"));
-    }
-    let response = connection.send(upgrade).await.expect("answered");
-    assert_eq!(response.status(), 101);
-    let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.expect("upgraded"));
-    tunnel.write_all(b"ping").await.expect("written");
-    let mut echo = [0; 4];
-    within("the echo", tunnel.read_exact(&mut echo)).await.expect("read");
-    assert_eq!(&echo, b"ping");
-    tokio::spawn(async move {
-        while tunnel.read(&mut echo).await.is_ok_and(|read| read > 0) {}
-        Instant::now()
-    })
 }
 
 /// Clients that ask again and again on live connections, and count what fails.

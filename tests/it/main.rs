@@ -14,6 +14,7 @@ mod limits;
 mod live;
 mod logs;
 mod monitor;
+mod open_streams;
 mod origins;
 mod paths;
 mod reload;

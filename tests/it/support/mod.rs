@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod flow;
 pub mod proxy;
 pub mod raw;
 pub mod upstream;
@@ -11,11 +12,15 @@ use std::time::{Duration, Instant};
 
 pub use certificates::{Identity, Leaf, TestCa};
 pub use client::{Client, Refused};
+pub use flow::Flow;
 pub use proxy::{TestProxy, Workspace};
 pub use upstream::TestUpstream;
 
 /// How long a condition may take before a test gives up: never part of what is promised.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The promise is 100 ms; a busy machine gets ten times that before a test calls it broken.
+pub const CUT: Duration = Duration::from_secs(1);
 
 /// Waits until a condition holds, asking again without a pause longer than the scheduler's.
 #[track_caller]
