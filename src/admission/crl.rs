@@ -55,6 +55,8 @@ pub(super) struct Crls {
     stale: StaleCrl,
     required: bool,
     problems: Vec<CrlProblem>,
+    /// Those that a newer one has taken the place of.
+    superseded: Vec<Fingerprint>,
     /// Anchors that are no roots, and on the CRL of a configured CA that signed them.
     revoked_anchors: HashMap<u32, String>,
     identity: Option<Fingerprint>,
@@ -157,6 +159,10 @@ impl Crls {
         &self.problems
     }
 
+    pub(super) fn superseded(&self) -> &[Fingerprint] {
+        &self.superseded
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<Crl>, &Provenance)> {
         self.entries.iter().map(|entry| (&entry.crl, &entry.written))
     }
@@ -247,6 +253,8 @@ impl Crls {
             let (old, new) = if entry.is_newer_than(&self.entries[standing as usize]) { (standing, at) } else { (at, standing) };
             newest.insert(group, new);
             let (old, new) = (&self.entries[old as usize], &self.entries[new as usize]);
+            // INVARIANT: the newest is never among these. The same CRL at another place takes nobody's.
+            self.superseded.extend((old.identity != new.identity).then_some(old.identity));
             let kind = CrlProblemKind::Superseded(new.written.clone());
             self.problems.push(CrlProblem { kind, issuer: old.crl.issuer.rfc2253(), written: old.written.clone() });
         }

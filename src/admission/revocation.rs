@@ -132,6 +132,11 @@ impl Revocation {
         self.crls.problems()
     }
 
+    /// Returns the SHA-256 of each CRL whose place a newer one of its issuer has taken.
+    pub fn superseded_crls(&self) -> &[Fingerprint] {
+        self.crls.superseded()
+    }
+
     /// Returns the CRLs that count, and where they were read.
     pub fn crls(&self) -> impl Iterator<Item = (&Arc<Crl>, &Provenance)> {
         self.crls.iter()

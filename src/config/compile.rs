@@ -12,6 +12,7 @@ use crate::admission::crl::CrlProblemKind;
 use crate::admission::{
     Allowlist, AllowlistBuilder, Authority, Conflict, Credential, PrincipalName, Provenance, Revocation, RevocationBuilder, Snapshot,
 };
+use crate::pki::Fingerprint;
 use crate::rules::{ListenerRules, Rules};
 use crate::store::allowlist;
 use crate::tls::acceptor::{Acceptor, Settings, SettingsError, TrustId};
@@ -30,8 +31,8 @@ pub struct Compiled {
     pub taken: Vec<(PathBuf, String)>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
-    /// Places of CRLs that a newer one has taken the place of.
-    pub superseded: Vec<Provenance>,
+    /// CRLs that a newer one has taken the place of, by the SHA-256 of their DER.
+    pub superseded: Vec<Fingerprint>,
 }
 
 /// Compiles. `before`: what is in force, whose sessions, pools and last good key pairs are taken over.
@@ -39,7 +40,8 @@ pub fn compile(plan: &Plan, gathered: &Gathered, generation: u64, before: Option
     let mut compiler =
         Compiler { plan, gathered, before, fatal: Vec::new(), problems: Vec::new(), warnings: Vec::new(), taken: Vec::new() };
     let allowlist = compiler.allowlist();
-    let (revocation, superseded) = compiler.revocation(&allowlist);
+    let revocation = compiler.revocation(&allowlist);
+    let superseded = revocation.superseded_crls().to_vec();
     let snapshot = Snapshot { generation, allowlist, revocation, clock_skew: plan.file.limits.clock_skew.as_secs() };
     let mut key_pairs = Vec::new();
     let mut listeners = Vec::new();
@@ -121,7 +123,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn revocation(&mut self, allowlist: &Allowlist) -> (Revocation, Vec<Provenance>) {
+    fn revocation(&mut self, allowlist: &Allowlist) -> Revocation {
         let mut builder = match self.before {
             Some(before) => RevocationBuilder::after(&before.rules.snapshot.revocation),
             None => RevocationBuilder::default(),
@@ -141,7 +143,6 @@ impl Compiler<'_> {
             }
         }
         let revocation = builder.finish(allowlist);
-        let mut superseded = Vec::new();
         for problem in revocation.crl_problems() {
             let at = |message: String| Problem::in_file(&problem.written.file, problem.written.line, message);
             match &problem.kind {
@@ -150,7 +151,6 @@ impl Compiler<'_> {
                     self.problems.push(at(message));
                 }
                 CrlProblemKind::Superseded(newer) => {
-                    superseded.push(problem.written.clone());
                     self.warnings.push(at(format!("an older CRL of {}: the one in {newer} counts", problem.issuer)).warning());
                 }
                 CrlProblemKind::UnknownIssuer => {
@@ -159,7 +159,7 @@ impl Compiler<'_> {
                 }
             }
         }
-        (revocation, superseded)
+        revocation
     }
 
     fn authorities(&self, name: &PrincipalName) -> Option<(&PrincipalName, Vec<Arc<Authority>>)> {

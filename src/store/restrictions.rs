@@ -156,9 +156,10 @@ impl Restrictions {
     }
 
     /// Learns which kept CRLs a newer one of their issuer has taken the place of: those are done with. Says of the others that they
-    /// stay. `superseded`: the places that the judge of CRLs, who checked signatures, named.
-    pub fn settle(&mut self, superseded: &[Provenance]) -> Vec<SourceError> {
-        self.crls.retain(|held| !(held.kept && superseded.contains(&held.provenance())));
+    /// stay. `superseded`: those that the judge of CRLs, who checked signatures, named: by content, since two of
+    /// before may have come from one place.
+    pub fn settle(&mut self, superseded: &[Fingerprint]) -> Vec<SourceError> {
+        self.crls.retain(|held| !(held.kept && superseded.contains(&Fingerprint::of(&held.crl.der))));
         let kept = self.crls.iter().filter(|held| held.kept);
         kept.map(|held| {
             let why = format!(

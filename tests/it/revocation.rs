@@ -115,7 +115,11 @@ async fn a_crl_that_vanishes_empties_or_goes_back_stays_in_force() {
     let proxy =
         world.workspace.start(&Workspace::config("require", &world.upstream.url(), &authority("[revocation]\ncrls = [\"list.crl\"]\n")));
     assert_eq!(alert_of(&proxy, &world.bad).await, Some(Alert::CertificateRevoked));
-    for (state, content) in [("removed", None), ("empty", Some(String::new())), ("older", Some(world.ca.crl(4, &[], 24)))] {
+    // A forged one behind an older one: two of before came from this file then, and the newer of them counts.
+    let (older, forged) = (world.ca.crl(4, &[], 24), TestCa::twin("root").crl(9, &[], 24));
+    for (state, content) in
+        [("removed", None), ("empty", Some(String::new())), ("older", Some(older)), ("forged", Some(forged)), ("removed again", None)]
+    {
         let failures = || proxy.metric("portcullis_reload_total{result=\"failure\"}").unwrap_or(0.0);
         let before = failures();
         match content {
