@@ -226,9 +226,14 @@ async fn serve_http1(stream: Stream, worker: Rc<Worker>, context: Rc<request::Co
         progress: limits.body_progress,
         head_bytes: limits.head_bytes,
         ticker: Rc::clone(&worker.ticker),
-        refusal: Rc::new(move |refusal| {
-            metrics.denied(Failure::from(refusal).code());
-            failure::refusal(refusal)
+        refusal: Rc::new({
+            let context = Rc::clone(&context);
+            move |refusal| {
+                let failure = Failure::from(refusal);
+                metrics.denied(failure.code());
+                request::refused_unread(&context, failure);
+                failure::refusal(refusal)
+            }
         }),
     };
     let connection = context.standing.asker().connection;

@@ -111,6 +111,13 @@ pub async fn serve(context: Rc<Context>, request: Request<Incoming>) -> Response
     }
 }
 
+/// Writes the line of what never became a request: its method and path were not read, or not to be believed.
+pub fn refused_unread(context: &Context, failure: Failure) {
+    if context.worker.log.is_on() {
+        record::log_unread(context, failure);
+    }
+}
+
 /// Tells a failure; the connection ends with it where nothing more may come over it.
 fn refused(context: &Context, failure: Failure, html: bool, mut record: Box<Record>) -> Response<Body> {
     record.failed(failure);

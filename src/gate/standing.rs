@@ -150,6 +150,11 @@ impl Standing {
         connection.lapsed.or(connection.denial.filter(|_| self.possession.is_some()))
     }
 
+    /// Judges the connection itself, anew: for the log, where no request came to be.
+    pub fn decision(&self) -> Decision {
+        self.gate.decide(self.candidate(), &Scope { address: self.address, request: None })
+    }
+
     /// Returns who is asking.
     pub fn asker(&self) -> &Asker {
         &self.asker
@@ -212,8 +217,7 @@ impl Standing {
         if ways.answers_denied(&self.asker.listener) {
             return;
         }
-        let decision = self.gate.decide(self.candidate(), &Scope { address: self.address, request: None });
-        self.lapse(denial, &decision);
+        self.lapse(denial, &self.decision());
     }
 
     fn lapse(&self, denial: Denial, decision: &Decision) {

@@ -114,10 +114,10 @@ pub(super) fn combined(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>, 
     out.extend_from_slice(b" [");
     out.extend_from_slice(&stamp.at(now.as_secs()).combined);
     out.extend_from_slice(b"] \"");
-    let request = [entry.method, entry.path, entry.protocol];
-    if entry.method.is_none() {
-        out.push(b'-');
-    }
+    let request = match entry.method {
+        Some(_) => [entry.method, entry.path, entry.protocol],
+        None => [Some("-"), None, None],
+    };
     for (index, part) in request.into_iter().flatten().enumerate() {
         if index > 0 {
             out.push(b' ');

@@ -40,6 +40,8 @@ pub(super) struct Record {
     grant: Option<Grant>,
     status: Option<StatusCode>,
     code: Option<&'static str>,
+    /// What is wrong with the request, in words for the operator.
+    reason: Option<&'static str>,
     denied: bool,
     bytes_out: u64,
     told: bool,
@@ -70,6 +72,7 @@ impl Record {
             grant: None,
             status: None,
             code: None,
+            reason: None,
             denied: false,
             bytes_out: 0,
             told: false,
@@ -107,6 +110,7 @@ impl Record {
     /// The request is answered by us. Denials were counted where they were decided.
     pub(super) fn failed(&mut self, failure: Failure) {
         self.code = Some(failure.code());
+        self.reason = reason(failure);
         match failure {
             Failure::Denied(Denial::OriginDenied) | Failure::Misdirected => self.denied = true,
             Failure::Denied(_) => {
@@ -217,6 +221,7 @@ impl Record {
                 (false, None) => "open",
             }),
             code: self.code,
+            reason: self.reason,
             status: self.status.map(|status| status.as_u16()),
             generation: self.generation,
             bytes_in,
@@ -225,6 +230,40 @@ impl Record {
             upstream_duration: self.upstream_took,
             ..Entry::default()
         });
+    }
+}
+
+/// Writes the line of a request that could not be read. Whose connection it came over was judged; what it says was not.
+pub(super) fn log_unread(context: &Context, failure: Failure) {
+    let standing = &context.standing;
+    let (asker, leaf) = (standing.asker(), standing.candidate().and_then(|candidate| candidate.leaf().ok()));
+    let decision = standing.decision();
+    let principal = decision.admission().map(|admission| &admission.principal);
+    let (name, id) = (principal.map(|principal| principal.name.to_string()), principal.map(|principal| principal.id.to_string()));
+    let subject = leaf.map(|leaf| leaf.subject.rfc2253());
+    context.worker.log.line(&Entry {
+        event: REQUEST,
+        principal: name.as_deref(),
+        principal_id: id.as_deref(),
+        fingerprint: leaf.map(|leaf| leaf.fingerprint.as_bytes()),
+        subject: subject.as_deref(),
+        listener: &context.listener,
+        connection: asker.connection,
+        peer: asker.peer,
+        client: context.address.ip(),
+        protocol: Some(protocol(Version::HTTP_11)),
+        code: Some(failure.code()),
+        reason: reason(failure),
+        status: Some(failure.status().as_u16()),
+        generation: decision.generation,
+        ..Entry::default()
+    });
+}
+
+fn reason(failure: Failure) -> Option<&'static str> {
+    match failure {
+        Failure::Malformed(why) => Some(why),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use rustls::AlertDescription as Alert;
 use serde_json::Value;
 
 use crate::support::client::request;
+use crate::support::raw::Raw;
 use crate::support::{Client, Leaf, TestCa, TestUpstream, Workspace, eventually};
 
 /// Ends a line, forges one, clears the terminal in seven bits and in eight, and reorders what is read.
@@ -152,4 +153,44 @@ async fn a_disk_that_takes_no_line_delays_nobody_and_is_counted() {
     let _ = Client::new(&proxy, Some(&Leaf::new("mallory").self_signed())).get("/").await.expect_err("a stranger");
     assert_eq!(Client::new(&proxy, Some(&alice)).get("/").await.expect("served").status, 200);
     eventually("both lines are counted", || proxy.metric("portcullis_log_lines_dropped_total") >= Some(2.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_became_a_request_has_a_line_in_the_access_log() {
+    let alice = Leaf::new("alice").self_signed();
+    let workspace = Workspace::new();
+    workspace.allow("alice", &alice);
+    let config = |format: &str| {
+        let more = format!("[audit]\nformat = \"{format}\"\ndestination = \"{format}.log\"\n[limits]\nhead_bytes = \"2KiB\"\n");
+        Workspace::config("require", "http://127.0.0.1:1", &more)
+    };
+    let proxy = workspace.start(&config("json"));
+    let client = Client::new(&proxy, Some(&alice));
+    let unread = [
+        ("GET /\x1b[2J HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400, "malformed_request"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: a\rY: b\r\n\r\n".to_owned(), 400, "malformed_request"),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(4096)), 431, "head_too_large"),
+    ];
+    for (at, (bytes, status, code)) in unread.iter().enumerate() {
+        let mut raw = Raw::open(&client).await;
+        raw.write(bytes).await;
+        let back = raw.read_to_end().await;
+        assert!(back.text.starts_with(&format!("HTTP/1.1 {status}")), "{}", back.text);
+        eventually("it has a line", || file(&proxy.path("json.log")).len() == at + 1);
+        let line = file(&proxy.path("json.log")).remove(at);
+        for (key, value) in [("event", "request"), ("code", code), ("principal", "alice"), ("client", "127.0.0.1"), ("listener", "edge")] {
+            assert_eq!(line[key], value, "{line}");
+        }
+        assert_eq!((line["status"].as_u64(), &line["method"], &line["path"]), (Some(*status), &Value::Null, &Value::Null), "{line}");
+        assert!(*status != 400 || line["reason"].is_string(), "{line}");
+    }
+    let before = proxy.generation();
+    proxy.replace("portcullis.toml", config("combined"));
+    proxy.wait_for_generation_after(before);
+    let mut raw = Raw::open(&client).await;
+    raw.write(&unread[0].0).await;
+    raw.read_to_end().await;
+    let combined = || std::fs::read_to_string(proxy.path("combined.log")).unwrap_or_default();
+    eventually("and one in Apache's form", || combined().ends_with('\n'));
+    assert!(combined().starts_with("127.0.0.1 - alice [") && combined().contains("] \"-\" 400 0 "), "{}", combined());
 }
