@@ -179,6 +179,7 @@ impl Report {
             basis: admission.map(|admission| match admission.basis {
                 Basis::Authority { .. } => "authority",
                 Basis::Pin => "pin",
+                Basis::Renewal { .. } => "renewal",
                 Basis::SpkiPin => "spki_pin",
                 Basis::WellKnownAdmin => "well_known_admin",
             }),

@@ -244,6 +244,11 @@ impl Allowlist {
         self.find_in(|roster| roster.find_kin_by_key(pin), |layer| layer.find_kin_by_key(pin))
     }
 
+    /// Finds a principal that pinned a certificate of this key, and lets it be renewed.
+    pub(super) fn find_renewable(&self, key: &SpkiPin) -> Option<Match> {
+        self.find_in(|roster| roster.find_renewable(key), |layer| layer.find_renewable(key))
+    }
+
     pub(super) fn find_kin_by_subject(&self, subject: &[u8]) -> Option<Match> {
         self.find_in(|roster| roster.find_kin_by_subject(subject), |layer| layer.find_kin_by_subject(subject))
     }

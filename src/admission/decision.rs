@@ -7,6 +7,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::permission::Access;
 use super::principal::Principal;
+use crate::pki::Fingerprint;
 
 /// The answer to one question.
 #[derive(Clone, Debug)]
@@ -50,6 +51,10 @@ pub enum Basis {
         chain: Arc<[CertificateDer<'static>]>,
     },
     Pin,
+    /// A pin of the same key: this certificate renews it, and is to be pinned too.
+    Renewal {
+        predecessor: Fingerprint,
+    },
     /// Proves a key and nothing else: no name of the leaf may be used.
     SpkiPin,
     /// `[bootstrap] admin_fingerprints`.

@@ -152,6 +152,10 @@ impl Layer {
         self.find(|roster| roster.find_kin_by_key(pin), Kind::KinByKey, &prefix(pin.as_bytes()).to_be_bytes())
     }
 
+    pub(super) fn find_renewable(&self, key: &SpkiPin) -> Option<(Principal, Provenance)> {
+        self.find(|roster| roster.find_renewable(key), Kind::KinByKey, &prefix(key.as_bytes()).to_be_bytes())
+    }
+
     pub(super) fn find_kin_by_subject(&self, subject: &[u8]) -> Option<(Principal, Provenance)> {
         self.find(|roster| roster.find_kin_by_subject(subject), Kind::KinBySubject, &name_hash(subject).to_be_bytes())
     }

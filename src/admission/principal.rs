@@ -10,6 +10,7 @@ use rustls_pki_types::UnixTime;
 use super::attribute::{Attribute, AttributeError};
 use super::origin::OriginPattern;
 use super::permission::{Clearance, Permission};
+use super::renewal::Renewal;
 use super::scope::Surface;
 use crate::pki::Fingerprint;
 
@@ -59,6 +60,8 @@ pub struct Terms {
     pub audit_claims: Vec<Attribute>,
     /// A pin whose EKU list lacks clientAuth may pass.
     pub allow_any_eku: bool,
+    /// Whether holders of the pinned keys may renew their certificates.
+    pub renewal: Renewal,
 }
 
 /// Which attribute identifies the caller to the upstream.
@@ -110,6 +113,7 @@ impl Default for Terms {
             identifier: Identifier::Principal,
             audit_claims: Vec::new(),
             allow_any_eku: false,
+            renewal: Renewal::None,
         }
     }
 }

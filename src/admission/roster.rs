@@ -133,6 +133,14 @@ impl Roster {
         self.find_kin(&self.by_key, prefix(pin.as_bytes()))
     }
 
+    /// Finds a pinned certificate with this key that may be renewed: others may have the key too.
+    pub(super) fn find_renewable(&self, key: &SpkiPin) -> Option<(u32, Provenance)> {
+        let mut kin = kin_of(&self.by_key, prefix(key.as_bytes())).iter().map(|kin| (self.pins.owners[kin.pin as usize], kin.pin));
+        let renewable = |owner: u32| self.all_terms[self.terms[owner as usize] as usize].renewal.of_key(*key).next().is_some();
+        let (owner, pin) = kin.find(|(owner, _)| renewable(*owner))?;
+        Some((owner, self.credential_provenance(&self.pins, pin)))
+    }
+
     /// Finds a pinned certificate with this subject (DER of the Name).
     pub(super) fn find_kin_by_subject(&self, subject: &[u8]) -> Option<(u32, Provenance)> {
         self.find_kin(&self.by_subject, name_hash(subject))
@@ -221,8 +229,7 @@ impl Roster {
     }
 
     fn find_kin(&self, kin: &[Kin], hash: u64) -> Option<(u32, Provenance)> {
-        let hash = Kin::new(hash, 0).hash;
-        let found = kin.get(kin.partition_point(|kin| kin.hash < hash)).filter(|kin| kin.hash == hash)?;
+        let found = kin_of(kin, hash).first()?;
         Some((self.pins.owners[found.pin as usize], self.credential_provenance(&self.pins, found.pin)))
     }
 }
@@ -242,6 +249,13 @@ impl Kin {
     fn hash(&self) -> u64 {
         u64::from(self.hash[0]) << 32 | u64::from(self.hash[1])
     }
+}
+
+/// Returns the relatives of one hash.
+fn kin_of(kin: &[Kin], hash: u64) -> &[Kin] {
+    let hash = Kin::new(hash, 0).hash;
+    let from = &kin[kin.partition_point(|kin| kin.hash < hash)..];
+    &from[..from.partition_point(|kin| kin.hash == hash)]
 }
 
 fn name_at<'a>(names: &'a str, ends: &[u32], owner: u32) -> &'a str {

@@ -15,6 +15,7 @@ use super::credential::Pin;
 use super::decision::{Admission, Basis, Decision, Denial, Horizon, Steps, Verdict, shortened};
 use super::permission::{Access, Refusal, access_on};
 use super::principal::{Identifier, Principal};
+use super::renewal::{self, Outcome};
 use super::revocation::{Issuer, Revocation};
 use super::scope::{RequestScope, RouteAuth, RouteScope, Scope};
 use crate::pki::{Certificate, Fingerprint, SpkiPin, Validity};
@@ -38,6 +39,9 @@ struct Question<'a> {
     horizon: Horizon,
     principal: Option<Arc<Principal>>,
 }
+
+/// Whose a credential is, and which.
+type Owner = (Arc<Principal>, Basis);
 
 impl Snapshot {
     /// Judges a candidate (`None`: nothing was presented) in a scope at a time. The same call at every checkpoint.
@@ -140,7 +144,7 @@ impl Question<'_> {
     }
 
     /// Finds whose credential this is. The first that matches is final; rights are never united.
-    fn principal(&mut self, candidate: &Candidate, leaf: &Certificate) -> Result<(Arc<Principal>, Basis), Denial> {
+    fn principal(&mut self, candidate: &Candidate, leaf: &Certificate) -> Result<Owner, Denial> {
         let allowlist = &self.snapshot.allowlist;
         if let Some(principal) = allowlist.find_admin(&leaf.fingerprint) {
             return self.pinned(Arc::clone(principal), Basis::WellKnownAdmin, leaf, "pin", "the fingerprint is that of a well-known admin");
@@ -153,7 +157,32 @@ impl Question<'_> {
             let finding = format!("the key is pinned for {} in {written}", principal.name);
             return self.pinned(principal, Basis::SpkiPin, leaf, "spki_pin", finding);
         }
-        self.vouched(candidate, leaf)
+        match self.renewed(leaf)? {
+            Ok(renewed) => Ok(renewed),
+            Err(None) => self.vouched(candidate, leaf),
+            // An authority may vouch for it all the same.
+            Err(Some(why)) => self.vouched(candidate, leaf).map_err(|denial| match denial {
+                Denial::Revoked => Denial::Revoked,
+                _ => self.steps.failed("renewal", why, Denial::IssuerUnknown),
+            }),
+        }
+    }
+
+    /// Asks whether it renews a pin. The inner `Err`: it does not, and why, if there is a pin that it could have renewed.
+    fn renewed(&mut self, leaf: &Certificate) -> Result<Result<Owner, Option<String>>, Denial> {
+        match renewal::judge(self.snapshot, leaf, self.now, &mut self.horizon) {
+            None => Ok(Err(None)),
+            Some(Outcome::Failed(why)) => Ok(Err(Some(why))),
+            Some(Outcome::Renews { found, predecessor }) => {
+                let finding =
+                    format!("it renews sha256:{predecessor}, pinned for {} in {}, on the same key", found.principal.name, found.written);
+                self.pinned(found.principal, Basis::Renewal { predecessor }, leaf, "renewal", finding).map(Ok)
+            }
+            Some(Outcome::Revoked(principal, why)) => {
+                self.principal = Some(principal);
+                Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked))
+            }
+        }
     }
 
     fn pinned(
@@ -163,7 +192,7 @@ impl Question<'_> {
         leaf: &Certificate,
         rule: &'static str,
         finding: impl Into<Cow<'static, str>>,
-    ) -> Result<(Arc<Principal>, Basis), Denial> {
+    ) -> Result<Owner, Denial> {
         self.steps.passed(rule, finding);
         self.principal = Some(Arc::clone(&principal));
         // An SPKI pin proves a key and nothing else: what its holder wrote into a certificate is no reason either way.
@@ -177,11 +206,16 @@ impl Question<'_> {
         if let Some(why) = revocation.principal_hit(&principal.name, leaf, self.snapshot.issuer(key.as_ref())) {
             return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
         }
+        if let Basis::Pin = basis
+            && let Some(why) = renewal::revoked_key(self.snapshot, &principal, &leaf.spki_pin)
+        {
+            return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
+        }
         Ok((principal, basis))
     }
 
     /// Asks the authorities.
-    fn vouched(&mut self, candidate: &Candidate, leaf: &Certificate) -> Result<(Arc<Principal>, Basis), Denial> {
+    fn vouched(&mut self, candidate: &Candidate, leaf: &Certificate) -> Result<Owner, Denial> {
         let snapshot = self.snapshot;
         // Who respells the signature of a pinned certificate is not to slip past what holds for that pin.
         if !snapshot.allowlist.trust.authorities().is_empty()

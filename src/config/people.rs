@@ -2,7 +2,7 @@
 
 use super::error::At;
 use super::file::{AllowlistEntry, AuthorityEntry, CertificateSource, MaxShrink, PermissionEntry, PrincipalEntry, TermsEntry};
-use super::reader::{LATER, Table, Words};
+use super::reader::{Table, Words};
 use super::sections::{self, fingerprint, plain};
 use super::value;
 use crate::admission::{Access, Clearance};
@@ -51,7 +51,7 @@ pub(super) fn principal(table: &Table<'_>) -> Option<PrincipalEntry> {
     let spki_pins = table.list("spki_pins", spki_pin).map(|list| list.value).unwrap_or_default();
     let revoked_ids = table.list("revoked_ids", value::printable).map(|list| list.value).unwrap_or_default();
     let authorities: Vec<_> = table.one_or_more("authority").iter().map(authority).collect();
-    table.word("renewal", &[("none", Ok(())), ("same-key", Err(LATER))]);
+    table.word("renewal", &[("none", Ok(())), ("same-key", Err(STATIC))]);
     if !["certificates", "fingerprints", "spki_pins", "authority"].into_iter().any(|key| table.has(key)) {
         let help = "give certificates, fingerprints, spki_pins, or a [principal.authority]".to_owned();
         table.reader().missing(table.span, "this principal has no credential: nothing could prove it", Some(help));
@@ -251,6 +251,9 @@ const CLEARANCES: &Words<Clearance> =
 
 const GIVEN: &Words<Option<Access>> =
     &[("read", Ok(Some(Access::Read))), ("write", Ok(Some(Access::Write))), ("admin", Ok(Some(Access::Admin))), ("deny", Ok(None))];
+
+/// What is said of renewal here.
+const STATIC: &str = "is only for managed principals: a static list cannot grow by itself";
 
 const ROLES: &Words<Role> =
     &[("Reader", Ok(Role::Reader)), ("Contributor", Ok(Role::Contributor)), ("Administrator", Ok(Role::Administrator))];

@@ -14,7 +14,7 @@ use super::settings::{limits, resolved, runtime, trust};
 use crate::address::Trust;
 use crate::admission::bounds::BoundKind;
 use crate::admission::{
-    Attribute, Bounds, Identifier, Permission, Principal, PrincipalId, PrincipalName, Provenance, RouteScope, StaleCrl, Terms,
+    Attribute, Bounds, Identifier, Permission, Principal, PrincipalId, PrincipalName, Provenance, Renewal, RouteScope, StaleCrl, Terms,
 };
 use crate::limits::Limits;
 use crate::listener::{BindAddress, RuntimeSettings};
@@ -261,6 +261,8 @@ impl Planner<'_> {
             identifier: entry.identifier.as_ref().and_then(|identifier| self.parse(identifier)).unwrap_or(default),
             audit_claims: self.parse_all(&entry.audit_claims),
             allow_any_eku: entry.allow_any_eku,
+            // Whoever writes the list by hand writes its renewals too.
+            renewal: Renewal::None,
         }
     }
 

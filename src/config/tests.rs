@@ -141,7 +141,7 @@ fn each_mistake_has_its_words() {
         ("[[principal]]\nname = \"a\"\nPIN\nrole = \"reader\"", "4:8 `role`: \"reader\" is none of \"Reader\""),
         ("[[principal]]\nname = \"a\"\nPIN\nvalid_until = 2027-01-31", "4:15 `valid_until`: `2027-01-31` has no time of day"),
         ("[[principal]]\nname = \"a\"\nPIN\nvalid_until = \"2027\"", "4:15 `valid_until` must be a date and time"),
-        ("[[principal]]\nname = \"a\"\nPIN\nrenewal = \"same-key\"", "4:11 `renewal`: \"same-key\" is not in this version"),
+        ("[[principal]]\nname = \"a\"\nPIN\nrenewal = \"same-key\"", "4:11 `renewal`: \"same-key\" is only for managed principals"),
         ("[[principal]]\nname = \"a\"\nPIN\npermissions = [{ routes = [\"oders\"], access = \"read\" }]", "4:28 there is no route `oders`"),
         ("[[principal]]\nname = \"a\"\nPIN\n[[principal]]\nname = \"A\"\nPIN", "5:8 principal `A` stands in line"),
         ("[[principal]]\nname = \"a\"\n[principal.authority]\ncertificates = [\"ca.pem\"]", "3:1 this authority has no bounds"),

@@ -8,6 +8,7 @@ pub mod hold;
 pub mod possession;
 mod refusals;
 mod remembered;
+pub mod renewed;
 pub mod review;
 pub mod standing;
 pub mod ways;
@@ -26,12 +27,14 @@ use crate::metrics::Metrics;
 use answer::Window;
 use refusals::Refusals;
 use remembered::Remembered;
+use renewed::Renewals;
 
 pub use cuts::Cuts;
 pub use grant::{Admitted, Grant};
 pub use hold::Hold;
 pub use possession::Possession;
 pub use refusals::{About, Inquiry};
+pub use renewed::{OnRenewed, Renewed};
 pub use review::Review;
 pub use standing::Standing;
 pub use ways::{Lapse, Target, Way, Ways};
@@ -53,6 +56,7 @@ pub struct Gate {
     due: Cell<u64>,
     looked: Cell<u64>,
     refusals: RefCell<Refusals>,
+    renewals: Renewals,
 }
 
 /// Who is asking: for the log and the metrics, never for the decision.
@@ -88,6 +92,7 @@ impl Gate {
             due: Cell::new(u64::MAX),
             looked: Cell::new(now),
             refusals: RefCell::default(),
+            renewals: Renewals::default(),
         })
     }
 
@@ -109,6 +114,12 @@ impl Gate {
     /// Sets where the lines about denials go; until then, into the operational log.
     pub fn tell_refusals(&self, log: RefusalLog) {
         self.refusals.borrow_mut().tell(log);
+    }
+
+    /// Sets who is told of certificates that renew a pinned one, once their key was proven: each certificate once, and again after an
+    /// hour while it is no pin. Called on this thread, in the midst of a handshake or a request: hand it on and return.
+    pub fn on_renewed(&self, listener: OnRenewed) {
+        self.renewals.listen(listener);
     }
 
     /// Puts a snapshot in force on this worker. Nothing is admitted by the one before from now on, and nothing open moves
@@ -178,6 +189,13 @@ impl Gate {
         let window = Window { installs: self.installs.get(), from: now.as_secs(), until: decision.valid_until.as_secs() };
         self.due.set(self.due.get().min(window.until));
         (decision, window)
+    }
+
+    /// Tells of a renewal that a decision admitted. INVARIANT: only of a key that was proven.
+    fn note_renewal(&self, decision: &Decision, possession: Option<&Possession>) {
+        if let Some(possession) = possession {
+            self.renewals.note(decision, possession, self.clock.now().as_secs());
+        }
     }
 
     /// Tells whether what was judged then still holds.

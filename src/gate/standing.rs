@@ -62,6 +62,7 @@ impl Standing {
         match (&decision.verdict, &possession) {
             (Verdict::Admit(_), Some(possession)) => {
                 gate.remember(possession.candidate());
+                gate.note_renewal(&decision, Some(possession));
                 gate.record(&decision, candidate, &asker, about);
             }
             _ if http_denials => {}
@@ -197,6 +198,7 @@ impl Standing {
         let was_denied = connection.denial;
         drop(connection);
         let (decision, window) = self.gate.ask(self.candidate(), &Scope { address: self.address, request: None });
+        self.gate.note_renewal(&decision, self.possession.as_ref());
         let denial = denial_of(&decision);
         let mut connection = self.connection.borrow_mut();
         connection.window = window;
@@ -262,6 +264,7 @@ impl Standing {
 
     fn judge(&self, scope: &Scope<'_>) -> Judged {
         let (decision, window) = self.gate.ask(self.candidate(), scope);
+        self.gate.note_renewal(&decision, self.possession.as_ref());
         let kind = match (&decision.verdict, &self.possession) {
             (Verdict::Admit(admission), Some(possession)) => Some(Kind::Certificate(Rc::new(Admitted {
                 candidate: Rc::clone(possession.candidate()),

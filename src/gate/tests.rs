@@ -1,5 +1,7 @@
 //! The gate with small snapshots and a clock that is moved.
 
+mod renewal;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -9,7 +9,8 @@ use rustls::AlertDescription as Alert;
 use crate::support::client::{Connection, request_with};
 use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace};
 
-/// The codes that no certificate reaches in this version: management and same-key renewal come with the ledger.
+/// The codes that no certificate reaches under a configuration file: management, and same-key renewal, which only managed
+/// principals have (`admission/tests/renewal.rs` and `gate/tests.rs` reach it).
 const LATER: &[&str] = &["clearance_too_low", "issuer_unknown"];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 mod authorities;
 mod layers;
 mod pins;
+mod renewal;
 mod requests;
 mod revocation;
 mod scale;
