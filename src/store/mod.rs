@@ -3,6 +3,7 @@
 pub mod allowlist;
 pub mod cache;
 pub mod file;
+pub mod ledger;
 pub mod listing;
 mod persisted;
 pub mod restrictions;

@@ -1,0 +1,154 @@
+//! Appending: the one thread that owns the [`Ledger`]. All lines of an append in one write and one sync; if either fails the
+//! file is cut back, the tree is as it was, and the next append tries again.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::canonical;
+use super::data::{self, MAX_INLINE};
+use super::entry::{Entry, MAX_LINE, NewEntry};
+use super::error::AppendError;
+use super::reader::{Reader, Shared};
+use super::snapshot::{self, Snapshot};
+use super::tree::Hash;
+
+/// The log, open for appending.
+pub struct Ledger {
+    pub(super) shared: Arc<Shared>,
+    /// The state directory: what was seen of the log stands beside it.
+    pub(super) state: PathBuf,
+    pub(super) writable: bool,
+    /// A write failed, and what it left could not be cut off yet.
+    pub(super) untidy: bool,
+    /// How many entries the tiles on disk have.
+    pub(super) tiles: u64,
+    /// The size of the checkpoint on disk, once we wrote it.
+    pub(super) published: Option<u64>,
+    pub(super) on_checkpoint: Option<OnCheckpoint>,
+}
+
+/// Told of each checkpoint that is published.
+pub(super) type OnCheckpoint = Box<dyn FnMut(&str) + Send>;
+
+/// Where a change is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub index: u64,
+    pub leaf: Hash,
+}
+
+impl Ledger {
+    pub(super) fn new(shared: Shared, state: PathBuf, writable: bool, tiles: u64) -> Self {
+        Self { shared: Arc::new(shared), state, writable, untidy: false, tiles, published: None, on_checkpoint: None }
+    }
+
+    /// Returns a handle for reading.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// Returns how many entries there are.
+    pub fn size(&self) -> u64 {
+        self.shared.tree().size()
+    }
+
+    /// Tells whether changes can be recorded at all: not where the directory could not be written to at the start.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Calls `told` with each checkpoint (a signed note) that is published from now on: for anchors outside.
+    pub fn on_checkpoint(&mut self, told: impl FnMut(&str) + Send + 'static) {
+        self.on_checkpoint = Some(Box::new(told));
+    }
+
+    /// Records changes. When it returns they are on disk, all of them, or none is in the log.
+    ///
+    /// `now` is since the epoch. [`Ledger::publish`] is to follow; it may follow after the answer.
+    pub fn append(&mut self, changes: Vec<NewEntry>, now: Duration) -> Result<Vec<Appended>, AppendError> {
+        let path = self.shared.entries_path();
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !self.writable {
+            return Err(AppendError::ReadOnly { path });
+        }
+        if changes.last().is_some_and(|change| change.more) {
+            return Err(AppendError::Incomplete);
+        }
+        let (size, end) = {
+            let tree = self.shared.tree();
+            (tree.size(), tree.end())
+        };
+        let mut text = String::new();
+        let mut placed = Vec::with_capacity(changes.len());
+        for (at, change) in changes.into_iter().enumerate() {
+            let index = size + at as u64;
+            let line = self.line(change, index, at, now)?;
+            placed.push((Appended { index, leaf: Hash::leaf(line.as_bytes()) }, line.len() as u64 + 1));
+            text.push_str(&line);
+            text.push('\n');
+        }
+        self.write(end, text.as_bytes()).map_err(|error| AppendError::Io { path, error })?;
+        let mut tree = self.shared.tree.write().unwrap_or_else(PoisonError::into_inner);
+        placed.iter().for_each(|(appended, length)| tree.push(appended.leaf, *length));
+        Ok(placed.into_iter().map(|(appended, _)| appended).collect())
+    }
+
+    /// Returns what a state of the caller's is to be stored under: the size and head that the log has now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(Arc::clone(&self.shared))
+    }
+
+    /// Tells whether so much was appended since a state of this size was stored that a start would take long.
+    pub fn wants_snapshot(&self, stored: u64) -> bool {
+        snapshot::is_due(stored, self.size())
+    }
+
+    fn line(&self, change: NewEntry, index: u64, at: usize, now: Duration) -> Result<String, AppendError> {
+        let refused = |error| AppendError::NotCanonical(at, error);
+        let mut entry = Entry::place(change, index, now);
+        let data = canonical::to_string(&entry.data).map_err(refused)?;
+        if data.contains(SECRET) {
+            return Err(AppendError::Secret(at));
+        }
+        if data.len() > MAX_INLINE {
+            // Asked before anything is written for it.
+            entry.data = serde_json::Value::Null;
+            self.fits(&entry, at)?;
+            entry.detached = Some(data::put(&*self.shared.disk, &self.shared.directory, &data)?);
+        }
+        self.fits(&entry, at)
+    }
+
+    fn fits(&self, entry: &Entry, at: usize) -> Result<String, AppendError> {
+        let line = entry.to_line().map_err(|error| AppendError::NotCanonical(at, error))?;
+        // Room for `detached`, which may come to it.
+        if line.len() > MAX_LINE - 256 { Err(AppendError::TooLong(at)) } else { Ok(line) }
+    }
+
+    fn write(&mut self, end: u64, bytes: &[u8]) -> io::Result<()> {
+        let log = &self.shared.log;
+        if self.untidy {
+            log.truncate(end)?;
+            self.untidy = false;
+        }
+        let Err(error) = log.write_at(end, bytes).and_then(|()| log.sync()) else { return Ok(()) };
+        // What was not acknowledged must not be found at the next start, nor stand in the way of the next append. The cut
+        // itself is synced so that a crash does not bring it back.
+        self.untidy = log.truncate(end).and_then(|()| log.sync()).is_err();
+        Err(error)
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("shared", &self.shared).field("writable", &self.writable).finish_non_exhaustive()
+    }
+}
+
+/// PEM of a private key of any kind.
+const SECRET: &str = "PRIVATE KEY-----";
