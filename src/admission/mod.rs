@@ -20,6 +20,7 @@ pub mod principal;
 pub mod renewal;
 pub mod revocation;
 pub mod revoked_id;
+pub mod revoked_ids;
 pub mod roster;
 pub mod scope;
 mod shards;
@@ -47,6 +48,7 @@ pub use principal::{Identifier, Principal, PrincipalId, PrincipalName, Provenanc
 pub use renewal::{Predecessor, Renewal};
 pub use revocation::{Revocation, RevocationBuilder};
 pub use revoked_id::{RevokedId, RevokedIdError};
+pub use revoked_ids::RevokedIds;
 pub use roster::{Conflict, Roster, RosterBuilder};
 pub use scope::{ClientAddress, Origin, RequestScope, RouteAuth, RouteScope, Scope, Surface};
 pub use snapshot::Snapshot;

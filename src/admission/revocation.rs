@@ -8,17 +8,22 @@ use super::authority::Authority;
 use super::crl::{CrlProblem, CrlRefusal, Crls, CrlsBuilder, StaleCrl};
 use super::principal::{PrincipalName, Provenance};
 use super::revoked_id::{RevokedId, Target};
-use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
+use super::revoked_ids::{Revoked, RevokedIds, hits};
+use crate::pki::{Certificate, Crl, SpkiPin};
 
 /// Everything that takes a certificate off. Asked in constant time per certificate, however long the lists are.
 #[derive(Debug, Default)]
 pub struct Revocation {
-    entries: Vec<Entry>,
-    everywhere: IdSet,
+    /// Ids that stand in the configuration, in its order.
+    entries: Vec<(RevokedId, Provenance)>,
+    /// Those of them that hold everywhere.
+    own: RevokedIds,
+    /// Those of each other source.
+    sources: Vec<RevokedIds>,
     /// A principal's ids bind every principal with the same anchor key.
-    by_anchor_key: HashMap<SpkiPin, IdSet>,
-    by_principal: HashMap<Box<str>, IdSet>,
-    /// Every serial that some id gives with its issuer.
+    by_anchor_key: HashMap<SpkiPin, RevokedIds>,
+    by_principal: HashMap<Box<str>, RevokedIds>,
+    /// Every serial that some principal's id gives with its issuer.
     issued_serials: HashSet<Box<[u8]>>,
     pub(super) crls: Crls,
 }
@@ -27,27 +32,10 @@ pub struct Revocation {
 #[derive(Debug, Default)]
 pub struct RevocationBuilder {
     revocation: Revocation,
+    own: Vec<(RevokedId, Provenance)>,
+    by_anchor_key: HashMap<SpkiPin, Vec<(RevokedId, Provenance)>>,
+    by_principal: HashMap<Box<str>, Vec<(RevokedId, Provenance)>>,
     crls: CrlsBuilder,
-}
-
-/// A revoked id, and where it was written.
-#[derive(Debug)]
-struct Entry {
-    id: RevokedId,
-    written: Provenance,
-}
-
-/// Ids by what they hit; the values are indices of entries.
-#[derive(Debug, Default)]
-struct IdSet {
-    fingerprints: HashMap<Fingerprint, u32>,
-    serials: HashMap<Box<[u8]>, u32>,
-    serials_of_issuers: HashMap<(Box<[u8]>, SpkiPin), u32>,
-    /// The serials among `serials_of_issuers`, for those whose issuer's key is not known.
-    issued_serials: HashMap<Box<[u8]>, Vec<(SpkiPin, u32)>>,
-    sha1s: HashMap<[u8; 20], u32>,
-    spkis: HashMap<SpkiPin, u32>,
-    subject_key_ids: HashMap<Box<[u8]>, u32>,
 }
 
 /// Whose key issued a certificate, as far as that is known.
@@ -78,20 +66,35 @@ impl RevocationBuilder {
 
     /// Revokes an id everywhere. A serial without its issuer concerns leaves only.
     pub fn id(&mut self, id: RevokedId, written: Provenance) {
-        let entry = self.entry(id, written);
-        self.revocation.everywhere.insert(&self.revocation.entries[entry as usize].id, entry);
+        self.revocation.entries.push((id.clone(), written.clone()));
+        self.own.push((id, written));
+    }
+
+    /// Includes the ids of one source, compiled before; they hold everywhere.
+    pub fn include(&mut self, ids: &RevokedIds) {
+        if !ids.is_empty() {
+            self.revocation.sources.push(ids.clone());
+        }
     }
 
     /// Revokes an id of a principal: for the principal itself, and for every principal whose authorities have an anchor key in
     /// common with this one's.
     pub fn principal_id(&mut self, id: RevokedId, written: Provenance, principal: &PrincipalName, authorities: &[Arc<Authority>]) {
-        let entry = self.entry(id, written);
-        let revocation = &mut self.revocation;
-        let id = &revocation.entries[entry as usize].id;
-        revocation.by_principal.entry(principal.as_str().to_ascii_lowercase().into()).or_default().insert(id, entry);
-        for anchor in authorities.iter().flat_map(|authority| &authority.certificates) {
-            revocation.by_anchor_key.entry(anchor.spki_pin).or_default().insert(id, entry);
+        for target in &id.targets {
+            if let Target::SerialOfIssuer(serial, _) = target {
+                self.revocation.issued_serials.insert(serial.clone());
+            }
         }
+        let mut keys: Vec<SpkiPin> =
+            authorities.iter().flat_map(|authority| &authority.certificates).map(|anchor| anchor.spki_pin).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            self.by_anchor_key.entry(key).or_default().push((id.clone(), written.clone()));
+        }
+        let principal = principal.as_str().to_ascii_lowercase().into();
+        self.by_principal.entry(principal).or_default().push((id.clone(), written.clone()));
+        self.revocation.entries.push((id, written));
     }
 
     /// Adds a CRL. Delta and indirect ones are refused: reading them as complete ones would lose entries.
@@ -107,24 +110,19 @@ impl RevocationBuilder {
     /// Compiles: CRLs are checked against the configured CAs, and only the newest of each counts. What is
     /// wrong with them is in [`Revocation::crl_problems`].
     pub fn finish(self, allowlist: &Allowlist) -> Revocation {
-        Revocation { crls: self.crls.finish(&allowlist.trust), ..self.revocation }
-    }
-
-    fn entry(&mut self, id: RevokedId, written: Provenance) -> u32 {
-        for target in &id.targets {
-            if let Target::SerialOfIssuer(serial, _) = target {
-                self.revocation.issued_serials.insert(serial.clone());
-            }
-        }
-        self.revocation.entries.push(Entry { id, written });
-        u32::try_from(self.revocation.entries.len() - 1).unwrap_or(u32::MAX)
+        let Self { mut revocation, own, by_anchor_key, by_principal, crls } = self;
+        let compiled = |ids| RevokedIds::default().with(&[], ids);
+        revocation.own = compiled(own);
+        revocation.by_anchor_key = by_anchor_key.into_iter().map(|(key, ids)| (key, compiled(ids))).collect();
+        revocation.by_principal = by_principal.into_iter().map(|(principal, ids)| (principal, compiled(ids))).collect();
+        Revocation { crls: crls.finish(&allowlist.trust), ..revocation }
     }
 }
 
 impl Revocation {
     /// Returns every revoked id and where it was written.
     pub fn ids(&self) -> impl Iterator<Item = (&RevokedId, &Provenance)> {
-        self.entries.iter().map(|entry| (&entry.id, &entry.written))
+        self.entries.iter().map(|(id, written)| (id, written)).chain(self.sources.iter().flat_map(RevokedIds::iter))
     }
 
     /// Says what is wrong, or worth a warning, about the CRLs: an old one beside a newer, one that nobody configured signed.
@@ -144,103 +142,49 @@ impl Revocation {
 
     /// Tells whether an id hits a certificate, its issuer left aside: what `check` and `revoke` print of the certificates they know.
     pub fn id_hits(id: &RevokedId, certificate: &Certificate) -> bool {
-        let mut set = IdSet::default();
-        set.insert(id, 0);
-        set.hit(certificate, Issuer::NotAmong(&HashSet::new()), Serials::Counted).is_some()
+        hits(id, certificate)
     }
 
     /// Looks a leaf up among the ids that hold everywhere; those of an issuer left aside.
     pub(super) fn leaf_hit(&self, leaf: &Certificate) -> Option<Hit> {
-        self.describe(self.everywhere.hit(leaf, Issuer::Unasked, Serials::Counted))
+        self.everywhere().find_map(|ids| ids.hit(leaf, Issuer::Unasked, Serials::Counted)).map(describe)
     }
 
     /// Tells whether some id could hit a certificate of this serial by its issuer: only then is it worth finding out who that is.
     pub(super) fn asks_for_issuer(&self, certificate: &Certificate) -> bool {
-        self.issued_serials.contains(&certificate.serial)
+        let by_principal = self.issued_serials.contains(&certificate.serial);
+        by_principal || self.everywhere().any(|ids| ids.asks_for_issuer(&certificate.serial))
     }
 
     /// Looks a leaf up among a principal's own ids, and among all ids of its issuer.
     pub(super) fn principal_hit(&self, principal: &PrincipalName, leaf: &Certificate, issuer: Issuer<'_>) -> Option<Hit> {
-        let own = self.principal_set(principal).and_then(|set| set.hit(leaf, issuer, Serials::Counted));
-        self.describe(own.or_else(|| self.everywhere.hit_by_issuer(leaf, issuer)))
+        let own = self.principal_ids(principal).and_then(|ids| ids.hit(leaf, issuer, Serials::Counted));
+        own.or_else(|| self.everywhere().find_map(|ids| ids.hit_by_issuer(leaf, issuer))).map(describe)
     }
 
     /// Looks an intermediate or an anchor up among the ids that hold everywhere.
     pub(super) fn issuer_hit(&self, certificate: &Certificate, issuer: Issuer<'_>) -> Option<Hit> {
-        self.describe(self.everywhere.hit(certificate, issuer, Serials::Ignored))
+        self.everywhere().find_map(|ids| ids.hit(certificate, issuer, Serials::Ignored)).map(describe)
     }
 
     /// Looks a path member up among the ids of principals with this anchor key; `below`: the member stands below that key.
     pub(super) fn anchor_hit(&self, key: &SpkiPin, member: &Certificate, issuer: Issuer<'_>, below: bool) -> Option<Hit> {
         let serials = if below { Serials::Counted } else { Serials::Ignored };
-        self.describe(self.by_anchor_key.get(key)?.hit(member, issuer, serials))
+        self.by_anchor_key.get(key)?.hit(member, issuer, serials).map(describe)
     }
 
-    fn principal_set(&self, principal: &PrincipalName) -> Option<&IdSet> {
+    fn everywhere(&self) -> impl Iterator<Item = &RevokedIds> {
+        std::iter::once(&self.own).chain(&self.sources)
+    }
+
+    fn principal_ids(&self, principal: &PrincipalName) -> Option<&RevokedIds> {
         if self.by_principal.is_empty() {
             return None;
         }
         self.by_principal.get(&*principal.as_str().to_ascii_lowercase())
     }
-
-    fn describe(&self, entry: Option<u32>) -> Option<Hit> {
-        let entry = &self.entries[entry? as usize];
-        Some(format!("revoked by {:?} ({})", entry.id.as_str(), entry.written))
-    }
 }
 
-impl IdSet {
-    fn insert(&mut self, id: &RevokedId, entry: u32) {
-        for target in &id.targets {
-            match target {
-                Target::Fingerprint(fingerprint) => drop(self.fingerprints.insert(*fingerprint, entry)),
-                Target::Serial(serial) => drop(self.serials.insert(serial.clone(), entry)),
-                Target::SerialOfIssuer(serial, issuer) => {
-                    self.serials_of_issuers.insert((serial.clone(), *issuer), entry);
-                    self.issued_serials.entry(serial.clone()).or_default().push((*issuer, entry));
-                }
-                Target::Sha1(sha1) => drop(self.sha1s.insert(*sha1, entry)),
-                Target::Spki(pin) => drop(self.spkis.insert(*pin, entry)),
-                Target::SubjectKeyId(id) => drop(self.subject_key_ids.insert(id.clone(), entry)),
-            }
-        }
-    }
-
-    fn hit(&self, certificate: &Certificate, issuer: Issuer<'_>, serials: Serials) -> Option<u32> {
-        self.hit_by_itself(certificate)
-            .or_else(|| self.serials.get(&certificate.serial).filter(|_| serials == Serials::Counted).copied())
-            .or_else(|| self.hit_by_issuer(certificate, issuer))
-    }
-
-    fn hit_by_itself(&self, certificate: &Certificate) -> Option<u32> {
-        let mut hit = self.fingerprints.get(&certificate.fingerprint).or_else(|| self.spkis.get(&certificate.spki_pin));
-        if let Some(id) = &certificate.subject_key_id {
-            hit = hit.or_else(|| self.subject_key_ids.get(id));
-        }
-        // Anybody can make the other certificate with the same signed part out of one with an ECDSA signature: (r, n - s)
-        // verifies as (r, s) does. So an id hits both.
-        if hit.is_none() && !self.fingerprints.is_empty() {
-            hit = certificate.twin().and_then(|twin| self.fingerprints.get(&twin));
-        }
-        if hit.is_none() && !self.sha1s.is_empty() {
-            let twin = || certificate.twin_sha1().and_then(|sha1| self.sha1s.get(&sha1));
-            hit = self.sha1s.get(&certificate.sha1()).or_else(twin);
-        }
-        hit.copied()
-    }
-
-    fn hit_by_issuer(&self, certificate: &Certificate, issuer: Issuer<'_>) -> Option<u32> {
-        if self.issued_serials.is_empty() {
-            return None;
-        }
-        match issuer {
-            Issuer::Unasked => None,
-            Issuer::Key(key) => self.serials_of_issuers.get(&(certificate.serial.clone(), *key)).copied(),
-            // Closed, not open: the serial fits, and nobody can tell us that the issuer does not.
-            Issuer::NotAmong(keys) => {
-                let issued = self.issued_serials.get(&certificate.serial)?;
-                issued.iter().find(|(key, _)| !keys.contains(key)).map(|(_, entry)| *entry)
-            }
-        }
-    }
+fn describe(revoked: &Arc<Revoked>) -> Hit {
+    format!("revoked by {:?} ({})", revoked.id.as_str(), revoked.written)
 }
