@@ -34,6 +34,9 @@ pub(super) struct Revoked {
     pub(super) written: Provenance,
 }
 
+/// An id that goes from a key; and comes anew, if it is given whole.
+type Change<'a> = (Key, &'a RevokedId, Option<Arc<Revoked>>);
+
 /// What an id is found by. The issuer of a serial is asked for afterwards: it may not be known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
@@ -48,7 +51,7 @@ enum Key {
 impl RevokedIds {
     /// The same, without some ids and with some others. An id that is both goes and comes: its place is the new one.
     pub fn with(&self, removed: &[RevokedId], added: Vec<(RevokedId, Provenance)>) -> Self {
-        let mut changes: BTreeMap<usize, Vec<(Key, &RevokedId, Option<Arc<Revoked>>)>> = BTreeMap::new();
+        let mut changes: BTreeMap<usize, Vec<Change<'_>>> = BTreeMap::new();
         let added: Vec<Arc<Revoked>> = added.into_iter().map(|(id, written)| Arc::new(Revoked { id, written })).collect();
         let gone = removed.iter().map(|id| (id, None));
         for (id, revoked) in gone.chain(added.iter().map(|revoked| (&revoked.id, Some(revoked)))) {
@@ -60,8 +63,9 @@ impl RevokedIds {
         for (slot, changes) in changes {
             let mut part = HashMap::clone(self.parts.get(slot));
             for (key, id, revoked) in changes {
+                // INVARIANT: an id that was read has a target; it is counted, and listed, at its first.
                 let (kind, counts) = (key.kind(), key == Key::of(&id.targets[0]));
-                let found = part.entry(key.clone()).or_insert_with(Vec::new);
+                let found = part.entry(key.clone()).or_default();
                 let before = found.len();
                 found.retain(|revoked| revoked.id != *id);
                 let taken = before - found.len();

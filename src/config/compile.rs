@@ -136,6 +136,7 @@ impl Compiler<'_> {
                 None => builder.id(entry.id.clone(), written.clone()),
             }
         }
+        found.files.iter().for_each(|ids| builder.include(ids));
         builder.crl_policy(self.plan.stale, self.plan.file.revocation.require_crl);
         for (crl, written) in &found.crls {
             if let Err(refusal) = builder.crl(Arc::clone(crl), written.clone()) {

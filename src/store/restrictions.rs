@@ -13,7 +13,7 @@ use super::cache::{Cache, Round, SourceError};
 use super::persisted::{self, State};
 use super::revocation_files::{crls, ids};
 use super::source::ReadError;
-use crate::admission::{PrincipalName, Provenance, RevokedId};
+use crate::admission::{PrincipalName, Provenance, RevokedId, RevokedIds};
 use crate::pki::{Crl, Fingerprint};
 
 /// What the configuration itself says of revocation.
@@ -57,7 +57,10 @@ pub struct Restrictions {
 /// What a look at everything that restricts found.
 #[derive(Debug, Default)]
 pub struct Found {
+    /// Of the configuration itself.
     pub ids: Vec<(IdEntry, Provenance)>,
+    /// Of each file of ids.
+    pub files: Vec<RevokedIds>,
     pub crls: Vec<(Arc<Crl>, Provenance)>,
     pub errors: Vec<SourceError>,
     /// Sources of which nothing is known, now or from before: a start without them would lose a restriction.
@@ -73,7 +76,9 @@ pub struct Found {
 /// What is in force of one file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Arc<Vec<Entry>>,
+    /// The ids among them, compiled: a million are not compiled again because something else changed.
+    compiled: Option<RevokedIds>,
     pub(super) replaced: Replaced,
     /// It was seen missing: what comes back is no replacement by rename.
     gone: bool,
@@ -108,18 +113,21 @@ impl Restrictions {
     /// Takes up what was in force when it was last saved.
     pub fn restore(directory: &Path) -> Result<Self, SourceError> {
         let state = persisted::load(directory)?;
-        let held = state.held.into_iter().map(|(file, entries, replaced)| (file, Held { entries, replaced, ..Held::default() }));
+        let held = state
+            .held
+            .into_iter()
+            .map(|(file, entries, replaced)| (file, Held { entries: Arc::new(entries), replaced, ..Held::default() }));
         Ok(Self { held: held.collect(), crls: state.crls, ..Self::default() })
     }
 
     /// Saves what is in force, if it changed.
     pub fn save(&mut self, directory: &Path) -> Result<(), SourceError> {
-        let held = self.held.iter().map(|(file, held)| (file.clone(), held.entries.clone(), held.replaced)).collect();
-        let bytes = persisted::to_bytes(&State { held, crls: self.crls.clone() });
-        let hash = Fingerprint::of(&bytes);
-        if self.saved != Some(hash) {
-            persisted::store(directory, &bytes)?;
-            self.saved = Some(hash);
+        // What it would say, told apart without saying it: a million ids are some 100 MB.
+        let told = self.saved_identity();
+        if self.saved != Some(told) {
+            let held = self.held.iter().map(|(file, held)| (file.clone(), held.entries.to_vec(), held.replaced)).collect();
+            persisted::store(directory, &persisted::to_bytes(&State { held, crls: self.crls.clone() }))?;
+            self.saved = Some(told);
         }
         Ok(())
     }
@@ -135,11 +143,11 @@ impl Restrictions {
         own.extend(revoked.files.iter().cloned().map(Entry::File));
         own.extend(revoked.crls.iter().cloned().map(Entry::Crls));
         let own = match revoked.hash {
-            Some(hash) => self.hold(round, &revoked.file, own, hash, revoked.replaced, now, &mut found),
-            None => own,
+            Some(hash) => self.hold(round, &revoked.file, || own, hash, revoked.replaced, now, &mut found),
+            None => Arc::new(own),
         };
         found.ids(&revoked.file, &own);
-        for entry in &own {
+        for entry in own.iter() {
             if let Entry::File(path) = entry {
                 self.look_at_file(round, path, now, &mut found);
             }
@@ -179,19 +187,18 @@ impl Restrictions {
             held.gone = true;
         }
         let last_good = good.as_ref().map(|good| good.read);
-        let entries = match good {
-            Some(good) => {
-                let stamp = good.stamps.first().map(|stamp| (stamp.device, stamp.inode));
-                let entries = good.value.iter().map(|(id, line)| Entry::Id(IdEntry { id: id.clone(), line: *line, principal: None }));
-                self.hold(round, path, entries.collect(), good.hash, stamp, now, found)
-            }
-            None => self.held.get(path).map(|held| held.entries.clone()).unwrap_or_default(),
-        };
+        if let Some(good) = good {
+            let stamp = good.stamps.first().map(|stamp| (stamp.device, stamp.inode));
+            let entry = |(id, line): &(RevokedId, u32)| Entry::Id(IdEntry { id: id.clone(), line: *line, principal: None });
+            self.hold(round, path, || good.value.iter().map(entry).collect(), good.hash, stamp, now, found);
+        }
         if let Some(error) = error {
             let known = self.held.contains_key(path);
             if known { found.errors.push(error) } else { found.unknown.push(error) }
         }
-        found.ids(path, &entries);
+        if let Some(held) = self.held.get_mut(path) {
+            found.files.push(held.compiled(path));
+        }
         found.sources.push((path.to_owned(), last_good));
     }
 
@@ -201,18 +208,19 @@ impl Restrictions {
         &mut self,
         round: &Round<'_>,
         file: &Path,
-        new: Vec<Entry>,
+        new: impl FnOnce() -> Vec<Entry>,
         hash: Fingerprint,
         replaced: Replaced,
         now: Instant,
         found: &mut Found,
-    ) -> Vec<Entry> {
+    ) -> Arc<Vec<Entry>> {
         let held = self.held.entry(file.to_owned()).or_default();
         held.gone |= file.file_name().is_some_and(|name| round.removed.contains(name));
         if held.accepted == Some(hash) {
             (held.replaced, held.gone, held.pending) = (replaced, false, None);
-            return held.entries.clone();
+            return Arc::clone(&held.entries);
         }
+        let new = new();
         let said: HashSet<Said<'_>> = new.iter().map(Entry::said).collect();
         let lost: Vec<Entry> = held.entries.iter().filter(|old| !said.contains(&old.said())).cloned().collect();
         let renamed = replaced.is_some() && held.replaced.is_some() && replaced != held.replaced && !held.gone;
@@ -227,8 +235,9 @@ impl Restrictions {
         };
         if lost.is_empty() || now.duration_since(since) >= wait {
             let changes = held.changes + 1;
-            *held = Held { entries: new, replaced, gone: false, pending: None, accepted: Some(hash), changes };
-            return held.entries.clone();
+            let entries = Arc::new(new);
+            *held = Held { entries, compiled: None, replaced, gone: false, pending: None, accepted: Some(hash), changes };
+            return Arc::clone(&held.entries);
         }
         held.pending = Some((hash, since));
         found.again = found.again.into_iter().chain([since + wait]).min();
@@ -240,12 +249,13 @@ impl Restrictions {
             found.errors.push(SourceError::new(file, 0, why));
         }
         let entries: Vec<Entry> = new.into_iter().chain(lost).collect();
-        if entries != held.entries {
+        if entries != *held.entries {
             held.changes += 1;
-            held.entries = entries;
+            held.entries = Arc::new(entries);
+            held.compiled = None;
         }
         held.accepted = None;
-        held.entries.clone()
+        Arc::clone(&held.entries)
     }
 
     fn look_at_crls(&mut self, round: &mut Round<'_>, entries: &[&Path], found: &mut Found) {
@@ -291,6 +301,18 @@ impl Restrictions {
         found.crls = self.crls.iter().map(|held| (Arc::clone(&held.crl), held.provenance())).collect();
     }
 
+    /// Tells one saved state from another: what is in force, and which file it was read from.
+    fn saved_identity(&self) -> Fingerprint {
+        let mut bytes = self.identity().as_bytes().to_vec();
+        for held in self.held.values() {
+            bytes.extend_from_slice(format!("{:?}", held.replaced).as_bytes());
+        }
+        for held in &self.crls {
+            bytes.extend_from_slice(format!("{}:{}:{}", held.file.display(), held.line, held.kept).as_bytes());
+        }
+        Fingerprint::of(&bytes)
+    }
+
     fn identity(&self) -> Fingerprint {
         let mut bytes = Vec::new();
         for (file, held) in &self.held {
@@ -304,6 +326,22 @@ impl Restrictions {
             bytes.extend_from_slice(Fingerprint::of(&held.crl.der).as_bytes());
         }
         Fingerprint::of(&bytes)
+    }
+}
+
+impl Held {
+    /// Returns the ids of a file of ids.
+    fn compiled(&mut self, file: &Path) -> RevokedIds {
+        let entries = &self.entries;
+        let compile = || {
+            let name: Arc<str> = file.display().to_string().into();
+            let id = |entry: &Entry| match entry {
+                Entry::Id(entry) => Some((entry.id.clone(), Provenance { file: Arc::clone(&name), line: entry.line })),
+                Entry::Crls(_) | Entry::File(_) => None,
+            };
+            RevokedIds::default().with(&[], entries.iter().filter_map(id).collect())
+        };
+        self.compiled.get_or_insert_with(compile).clone()
     }
 }
 
