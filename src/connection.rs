@@ -21,7 +21,7 @@ use crate::address::proxy::{self, Proxied};
 use crate::admission::{ClientAddress, Denial};
 use crate::drain::Drain;
 use crate::failure::{self, Failure};
-use crate::gate::{Asker, Cuts, Gate, Review, Standing};
+use crate::gate::{Asker, Cuts, Gate, Lifeline, Review, Standing};
 use crate::http1::{self, Ending, EndingKind, Exchange};
 use crate::identity;
 use crate::limits::{Handshakes, Limits, Place};
@@ -237,7 +237,8 @@ async fn serve_http1(stream: Stream, worker: Rc<Worker>, context: Rc<request::Co
         }),
     };
     let connection = context.standing.asker().connection;
-    let service = move |request| request::serve(Rc::clone(&context), request);
+    let lifeline = Rc::clone(&leaving.lifeline);
+    let service = move |request| request::serve(Rc::clone(&context), Rc::clone(&lifeline), request);
     let end = http1::Hyper::serve(stream, service, settings, leaving).await;
     tracing::debug!(connection, ?end, "connection ended");
 }
@@ -245,6 +246,8 @@ async fn serve_http1(stream: Stream, worker: Rc<Worker>, context: Rc<request::Co
 /// The reasons for a connection to end before its client ends it.
 struct Leaving {
     lapsed: Pin<Box<dyn Future<Output = Denial>>>,
+    /// Of the one request under way over HTTP/1.1.
+    lifeline: Rc<Lifeline>,
     drain: Option<Pin<Box<dyn Future<Output = ()>>>>,
     age: Option<Pin<Box<Sleep>>>,
 }
@@ -255,6 +258,7 @@ impl Leaving {
         let spread = |age: Duration| age - age.mul_f64(f64::from(standing.asker().connection as u8) / 2560.0);
         Self {
             lapsed: Box::pin(standing.lapsed()),
+            lifeline: Rc::default(),
             drain: Some(Box::pin(async move { drain.started().await })),
             age: age.map(|age| Box::pin(tokio::time::sleep_until(Instant::now() + spread(age)))),
         }
@@ -275,6 +279,10 @@ impl Ending for Leaving {
             return Poll::Ready(EndingKind::Drain);
         }
         Poll::Pending
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.lifeline.is_stalled()
     }
 }
 

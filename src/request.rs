@@ -23,7 +23,7 @@ use hyper::body::Incoming;
 
 use crate::admission::{ClientAddress, Origin, PrincipalId, Scope};
 use crate::failure::{Failure, prefers_html};
-use crate::gate::{Gate, Grant, Hold, Inquiry, Standing, Target};
+use crate::gate::{Gate, Grant, Hold, Inquiry, Lifeline, Standing, Target};
 use crate::identity;
 use crate::limits::{Excess, Principals};
 use crate::log::AccessLog;
@@ -96,11 +96,13 @@ impl Worker {
 }
 
 /// Answers one request. Never fails: a failure is an answer too, and a body that must not go on ends with an error.
-pub async fn serve(context: Rc<Context>, request: Request<Incoming>) -> Response<Body> {
+///
+/// `lifeline`: of the task that it is answered by.
+pub async fn serve(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request<Incoming>) -> Response<Body> {
     let current = Rc::clone(&context.worker.current.borrow());
     let mut record = Box::new(Record::begin(Rc::clone(&context), &current, &request));
     let html = request.headers().contains_key(header::ACCEPT) && prefers_html(request.headers());
-    match answer(&context, &current, request, &mut record).await {
+    match answer(&context, &current, &lifeline, request, &mut record).await {
         Ok(mut response) => {
             record.answered(response.status());
             // A connection may end with this answer, but its version is its own (RFC 9112, 2.5).
@@ -136,6 +138,7 @@ fn refused(context: &Context, failure: Failure, html: bool, mut record: Box<Reco
 async fn answer(
     context: &Rc<Context>,
     current: &Rc<Current>,
+    lifeline: &Rc<Lifeline>,
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Response<Body>, Failure> {
@@ -173,7 +176,7 @@ async fn answer(
         path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
     };
-    let hold = context.standing.hold(&scope, &held);
+    let hold = context.standing.hold(&scope, &held).on(lifeline);
     // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.
     let other = (!incoming.is_end_stream() || upgrades).then(|| context.standing.hold(&scope, &held));
     record.entered = enter(context, current, &grant)?;
@@ -182,7 +185,7 @@ async fn answer(
     let chosen = taken_up(offer.as_mut(), asked.served(&head.method)?, &head.headers)?;
     let cross_origin = permitted(&head.headers, &scope, &grant);
     let target = head.uri.path_and_query().map(|original| asked.path.target(original));
-    let onward = onward::Onward { context, current, handles, grant: &grant, host, needed, origin, target };
+    let onward = onward::Onward { context, current, lifeline, handles, grant: &grant, host, needed, origin, target };
     let request = onward.prepare(&mut head, chosen.as_ref(), record.id_value())?;
     let mut response = within(&hold, onward.send(request, incoming, other, chosen, record)).await?;
     if let Some(origin) = cross_origin {

@@ -1,10 +1,11 @@
 //! HTTP/2 with a client: hyper's engine, our limits, and how such a connection leaves.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -12,47 +13,48 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
 use super::{Leaving, Stream};
+use crate::gate::Lifeline;
 use crate::http1::{Ending, EndingKind};
 use crate::limits::Limits;
 use crate::request;
-use crate::upstream::LocalExecutor;
 
 /// Serves one connection until it ends, or has to.
 pub(super) async fn serve(stream: Stream, context: Rc<request::Context>, limits: &Limits, mut leaving: Leaving) {
     let standing = Rc::clone(&context.standing);
     let progress = stream.get_ref().0.progress();
     let asked = Rc::new(Cell::new(Instant::now()));
+    let streams = Streams::default();
     let service = service_fn({
-        let asked = Rc::clone(&asked);
+        let (asked, streams) = (Rc::clone(&asked), streams.clone());
         move |request| {
             asked.set(Instant::now());
-            let context = Rc::clone(&context);
-            async move { Ok::<_, Infallible>(request::serve(context, request).await) }
+            let (context, lifeline) = (Rc::clone(&context), streams.begin());
+            async move { Ok::<_, Infallible>(request::serve(context, lifeline, request).await) }
         }
     });
-    let mut connection = pin!(engine(limits).serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(engine(streams, limits).serve_connection(TokioIo::new(stream), service));
     let mut watch = pin!(tokio::time::sleep(limits.body_progress.min(limits.idle)));
     let mut stuck_at = None;
     let cut = poll_fn(|context| {
         loop {
             if connection.as_mut().poll(context).is_ready() {
-                return std::task::Poll::Ready(false);
+                return Poll::Ready(false);
             }
             match leaving.poll_ending(context) {
-                std::task::Poll::Ready(EndingKind::Cut) => return std::task::Poll::Ready(true),
-                std::task::Poll::Ready(EndingKind::Drain) => {
+                Poll::Ready(EndingKind::Cut) => return Poll::Ready(true),
+                Poll::Ready(EndingKind::Drain) => {
                     connection.as_mut().graceful_shutdown();
                     continue;
                 }
-                std::task::Poll::Pending => {}
+                Poll::Pending => {}
             }
             if watch.as_mut().poll(context).is_pending() {
-                return std::task::Poll::Pending;
+                return Poll::Pending;
             }
             // Looked at now and then: a timer for each request would cost more than the request.
             let blocked = progress.blocked_at();
             if blocked.is_some() && blocked == stuck_at {
-                return std::task::Poll::Ready(true);
+                return Poll::Ready(true);
             }
             stuck_at = blocked;
             if standing.holds_open() == 0 && asked.get().elapsed() >= limits.idle {
@@ -69,8 +71,8 @@ pub(super) async fn serve(stream: Stream, context: Rc<request::Context>, limits:
     }
 }
 
-fn engine(limits: &Limits) -> hyper::server::conn::http2::Builder<LocalExecutor> {
-    let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
+fn engine(streams: Streams, limits: &Limits) -> hyper::server::conn::http2::Builder<Streams> {
+    let mut builder = hyper::server::conn::http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)
@@ -85,6 +87,41 @@ fn engine(limits: &Limits) -> hyper::server::conn::http2::Builder<LocalExecutor>
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_send_buf_size(SEND_BUFFER);
     builder
+}
+
+/// Runs the streams of one connection on its own thread, each no longer than its lifeline holds. Dropped, a stream is
+/// reset, with what was buffered for it, and its upstream is free, however little its client takes.
+#[derive(Clone, Default)]
+struct Streams {
+    /// Whose task is begun next: the engine asks for an answer and then for its task; a tunnel's comes out of its request's.
+    begun: Rc<RefCell<Rc<Lifeline>>>,
+}
+
+impl Streams {
+    fn begin(&self) -> Rc<Lifeline> {
+        let lifeline = Rc::<Lifeline>::default();
+        self.begun.replace(Rc::clone(&lifeline));
+        lifeline
+    }
+}
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let (begun, lifeline) = (Rc::clone(&self.begun), Rc::clone(&self.begun.borrow()));
+        tokio::task::spawn_local(async move {
+            let mut stream = pin!(stream);
+            let ended = poll_fn(|context| {
+                if lifeline.poll_cut(context).is_ready() {
+                    return Poll::Ready(());
+                }
+                begun.replace(Rc::clone(&lifeline));
+                // It asks for more of a body, or for its end, only when its client has room for it.
+                let ended = stream.as_mut().poll(context).is_ready() || lifeline.is_stalled();
+                if ended { Poll::Ready(()) } else { Poll::Pending }
+            });
+            ended.await;
+        });
+    }
 }
 
 /// What a cut connection may still take: a quarter of the promised 100 ms.

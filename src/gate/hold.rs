@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::answer::Answer;
-use super::{Cuts, Lapse, Standing, Target};
+use super::{Cuts, Lapse, Lifeline, Standing, Target};
 use crate::admission::Principal;
 
 /// An open request, stream or upgrade: lapses when the rules of now would not take it where it went, or the whole
@@ -33,12 +33,31 @@ pub(super) struct Held {
     /// Kept until the hold is gone.
     pub(super) cuts: Option<Arc<Cuts>>,
     pub(super) waker: Option<Waker>,
+    /// Told of the lapse, where the task that polls may be waiting for its client.
+    pub(super) lifeline: Option<Rc<Lifeline>>,
 }
 
 impl Hold {
     pub(super) fn new(standing: &Rc<Standing>, held: Held) -> Self {
         let slot = standing.holds().borrow_mut().enter(held);
         Self { standing: Rc::clone(standing), slot }
+    }
+
+    /// Ends what `lifeline` holds, too, where nobody polls when this lapses.
+    pub fn on(self, lifeline: &Rc<Lifeline>) -> Self {
+        if let Some(held) = &mut self.standing.holds().borrow_mut().slots[self.slot] {
+            if held.lapsed.is_some() {
+                lifeline.one_lapsed();
+            }
+            held.lifeline = Some(Rc::clone(lifeline));
+        }
+        self
+    }
+
+    /// Returns why it has to end, if it has to.
+    pub fn lapse(&self) -> Option<Lapse> {
+        let held = self.standing.has_lapsed().map(Lapse::Denied);
+        held.or(self.standing.holds().borrow().slots[self.slot].as_ref()?.lapsed)
     }
 
     /// Waits until it has to end. May be polled from one task at a time.
@@ -68,6 +87,9 @@ impl Drop for Hold {
     fn drop(&mut self) {
         // Dropped outside of the borrow: the last one cut ends a measurement, and a waker may end a task.
         let held = self.standing.holds().borrow_mut().leave(self.slot);
+        if let Some(Held { lapsed: Some(_), lifeline: Some(lifeline), .. }) = &held {
+            lifeline.one_gone();
+        }
         drop(held);
     }
 }
@@ -75,6 +97,17 @@ impl Drop for Hold {
 impl std::fmt::Debug for Hold {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hold").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+impl Held {
+    /// Ends it; `cuts` is kept until it is gone.
+    pub(super) fn lapse(&mut self, lapse: Lapse, cuts: Option<Arc<Cuts>>) {
+        self.lapsed = Some(lapse);
+        self.cuts = cuts;
+        if let Some(lifeline) = &self.lifeline {
+            lifeline.one_lapsed();
+        }
     }
 }
 

@@ -124,7 +124,7 @@ impl Standing {
             Ok(grant) => (principal_of(grant).cloned(), None),
             Err(decision) => (None, Some(Lapse::Denied(refusal(decision)))),
         };
-        let held = Held { answer, target: target.clone(), principal, lapsed, cuts: None, waker: None };
+        let held = Held { answer, target: target.clone(), principal, lapsed, cuts: None, waker: None, lifeline: None };
         Hold::new(self, held)
     }
 

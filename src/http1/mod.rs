@@ -110,6 +110,11 @@ pub enum Refusal {
 pub trait Ending {
     /// Waits for the next reason to end; asked again after [`EndingKind::Drain`].
     fn poll_ending(&mut self, context: &mut Context<'_>) -> Poll<EndingKind>;
+
+    /// Says whether the answer under way must not go on, and waits for a client that takes nothing of it.
+    fn is_stalled(&self) -> bool {
+        false
+    }
 }
 
 /// How a connection ends before its client ends it.

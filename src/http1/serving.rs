@@ -54,8 +54,13 @@ where
                 Poll::Pending => break,
             }
         }
-        // An engine's error is the client's doing: there is nobody left to tell.
-        Pin::new(&mut connection).poll(context).map(|_| false)
+        match Pin::new(&mut connection).poll(context) {
+            // An engine's error is the client's doing: there is nobody left to tell.
+            Poll::Ready(_) => Poll::Ready(false),
+            // The engine asks a body for more, or for its end, only when there is room for it.
+            Poll::Pending if ending.is_stalled() => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await;
     let Some(parts) = connection.into_parts() else { return End::Upgraded };

@@ -17,7 +17,7 @@ use super::{Context, X_REQUEST_ID};
 use crate::address;
 use crate::admission::Access;
 use crate::failure::Failure;
-use crate::gate::{Grant, Hold};
+use crate::gate::{Grant, Hold, Lifeline};
 use crate::identity;
 use crate::upstream::hop_by_hop::{self, HopError};
 use crate::upstream::{self, Body, BodyError, Upload, UploadLimits, tunnel};
@@ -26,6 +26,7 @@ use crate::upstream::{self, Body, BodyError, Upload, UploadLimits, tunnel};
 pub(super) struct Onward<'a> {
     pub(super) context: &'a Rc<Context>,
     pub(super) current: &'a Rc<Current>,
+    pub(super) lifeline: &'a Rc<Lifeline>,
     pub(super) handles: &'a Handles,
     pub(super) grant: &'a Grant,
     pub(super) host: HeaderValue,
@@ -110,7 +111,7 @@ impl Onward<'_> {
         reached.metrics.seconds.observe(took);
         match (answer.switched, chosen.zip(tunnel_hold)) {
             (None, _) => Ok(answer.response),
-            (Some(upstream), Some((chosen, hold))) => switch(answer.response, upstream, chosen, hold, record),
+            (Some(upstream), Some((chosen, hold))) => switch(answer.response, upstream, (chosen, hold), self.lifeline, record),
             (Some(_), None) => Err(Failure::UpstreamFailed),
         }
     }
@@ -135,8 +136,8 @@ impl Chosen {
 fn switch(
     mut response: Response<Body>,
     upstream: hyper::upgrade::OnUpgrade,
-    chosen: Chosen,
-    hold: Hold,
+    (chosen, hold): (Chosen, Hold),
+    lifeline: &Rc<Lifeline>,
     record: &mut Record,
 ) -> Result<Response<Body>, Failure> {
     if !tunnel::is_switch_to(response.headers(), &chosen.protocol, chosen.key.as_ref()) {
@@ -155,10 +156,15 @@ fn switch(
             headers.insert(header::UPGRADE, protocol);
         }
     }
-    let tunnelled = record.tunnelled();
+    let (tunnelled, lifeline) = (record.tunnelled(), Rc::clone(lifeline));
     tokio::task::spawn_local(async move {
-        let (to_upstream, to_client) = tunnel::carry(chosen.client, upstream, hold).await;
-        tunnelled.ended(to_upstream, to_client);
+        match tunnel::carry(chosen.client, upstream, hold).await {
+            Ok((to_upstream, to_client)) => tunnelled.ended(to_upstream, to_client),
+            Err(lapse) => {
+                lifeline.cut();
+                tunnelled.cut(lapse);
+            }
+        }
     });
     Ok(response)
 }

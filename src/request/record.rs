@@ -17,7 +17,7 @@ use super::X_REQUEST_ID;
 use super::current::{Current, Handles};
 use crate::admission::Denial;
 use crate::failure::Failure;
-use crate::gate::{Grant, Hold};
+use crate::gate::{Grant, Hold, Lapse};
 use crate::limits::Entered;
 use crate::log::Entry;
 use crate::metrics::RouteMetrics;
@@ -157,9 +157,10 @@ impl Record {
 
     /// The client went away before its answer was complete, or was cut off: then the whole connection goes at once.
     fn broke_off(&mut self) {
-        if let Some(denial) = self.context.standing.denied() {
+        let lapse = self.hold.as_ref().and_then(Hold::lapse).or(self.context.standing.denied().map(Lapse::Denied));
+        if let Some(lapse) = lapse {
             self.denied = true;
-            self.code.get_or_insert(denial.code());
+            self.code.get_or_insert(lapse.code());
         }
         self.code.get_or_insert("client_gone");
     }
@@ -306,6 +307,13 @@ impl Drop for Record {
 }
 
 impl Tunnelled {
+    /// It was cut: how many bytes went through, nobody counted.
+    pub(super) fn cut(mut self, lapse: Lapse) {
+        self.0.denied = true;
+        self.0.code = Some(lapse.code());
+        self.ended(0, 0);
+    }
+
     pub(super) fn ended(mut self, bytes_in: u64, bytes_out: u64) {
         self.0.bytes_out = bytes_out;
         self.0.tell("upgrade", bytes_in);

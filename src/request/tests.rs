@@ -105,7 +105,12 @@ fn connect(context: &Rc<Context>) -> DuplexStream {
         refusal: Rc::new(failure::refusal),
     };
     let context = Rc::clone(context);
-    tokio::task::spawn_local(http1::Hyper::serve(theirs, move |request| serve(Rc::clone(&context), request), settings, Never));
+    tokio::task::spawn_local(http1::Hyper::serve(
+        theirs,
+        move |request| serve(Rc::clone(&context), Rc::default(), request),
+        settings,
+        Never,
+    ));
     ours
 }
 
@@ -343,7 +348,7 @@ async fn connect_http2(context: &Rc<Context>) -> h2::client::SendRequest<bytes::
     let context = Rc::clone(context);
     let service = hyper::service::service_fn(move |request| {
         let context = Rc::clone(&context);
-        async move { Ok::<_, std::convert::Infallible>(serve(context, request).await) }
+        async move { Ok::<_, std::convert::Infallible>(serve(context, Rc::default(), request).await) }
     });
     let mut engine = hyper::server::conn::http2::Builder::new(Local);
     let connection = engine.enable_connect_protocol().serve_connection(hyper_util::rt::TokioIo::new(theirs), service);

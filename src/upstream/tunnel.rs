@@ -7,7 +7,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::hop_by_hop::{has_token, tokens};
-use crate::gate::Hold;
+use crate::gate::{Hold, Lapse};
 
 /// Returns the first protocol that a client offers and a route lists. HTTP itself and TLS are never upgraded to:
 /// what is behind them would be nobody's to judge.
@@ -63,8 +63,9 @@ pub(crate) fn accept_of(key: &HeaderValue) -> String {
     STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &text))
 }
 
-/// Carries bytes both ways until either side ends, or the hold lapses; returns how many (to the upstream, to the client).
-pub async fn carry(client: OnUpgrade, upstream: OnUpgrade, hold: Hold) -> (u64, u64) {
+/// Carries bytes both ways until either side ends; returns how many (to the upstream, to the client). `Err` where the hold
+/// lapsed: then it is dropped as it is.
+pub async fn carry(client: OnUpgrade, upstream: OnUpgrade, hold: Hold) -> Result<(u64, u64), Lapse> {
     let carrying = async {
         let (client, upstream) = (client.await?, upstream.await?);
         let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
@@ -73,8 +74,8 @@ pub async fn carry(client: OnUpgrade, upstream: OnUpgrade, hold: Hold) -> (u64, 
     };
     tokio::select! {
         biased;
-        _ = hold.lapsed() => (0, 0),
-        carried = carrying => carried.unwrap_or_default(),
+        lapse = hold.lapsed() => Err(lapse),
+        carried = carrying => Ok(carried.unwrap_or_default()),
     }
 }
 

@@ -1,9 +1,15 @@
 //! Promise 2 where no certificate is taken off a list: what is open is judged anew as the request that it was.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
+use tokio::io::AsyncWriteExt;
+
+use crate::support::client::request;
 use crate::support::upstream::Reply;
-use crate::support::{CUT, Client, Flow, Leaf, TestProxy, TestUpstream, Workspace, within};
+use crate::support::{CUT, Client, Flow, Leaf, TestProxy, TestUpstream, Workspace, eventually, within};
 
 const ROUTE: &str = "[[route]]\nname = \"ours\"\npath = \"/ours/\"\nupstream = \"app\"\nupgrades = [\"websocket\"]\n";
 
@@ -33,16 +39,16 @@ impl World {
         Self { upstream, proxy, open, other }
     }
 
-    /// Puts other rules in force; returns when they are, and when the change was made.
+    /// Puts other rules in force; returns when they are known to be.
     fn change(&self, route: &str) -> Instant {
         self.write(config(&self.upstream, route))
     }
 
     fn write(&self, config: String) -> Instant {
-        let (before, changed) = (self.proxy.generation(), Instant::now());
+        let before = self.proxy.generation();
         self.proxy.replace("portcullis.toml", config);
         self.proxy.wait_for_generation_after(before);
-        changed
+        Instant::now()
     }
 
     async fn all_are_cut(self, changed: Instant, code: &str) {
@@ -105,6 +111,66 @@ async fn a_websocket_that_its_route_lists_no_more_is_cut_and_the_rest_goes_on() 
     for (what, flow) in &world.open {
         flow.goes_on(what);
     }
+}
+
+/// The client takes nothing of its download any more, nor of what its WebSocket echoes: nothing flows that could be cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_denied_is_cut_though_its_client_takes_nothing() {
+    let sent = Arc::<AtomicUsize>::default();
+    let flood = Reply::Flood(Arc::clone(&sent));
+    let upstream = TestUpstream::replying(move |path| if path == "/ours/ws" { Reply::WebSocket } else { flood.clone() }).await;
+    let alice = Leaf::new("alice").self_signed();
+    let workspace = Workspace::new();
+    workspace.allow("alice", &alice);
+    let proxy = workspace.start(&config(&upstream, ROUTE));
+    let get = || request("GET", "/ours/flood");
+    let mut one = Client::new(&proxy, Some(&alice)).connect().await.expect("admitted");
+    let stalled_one = one.send(get()).await.expect("answered");
+    let mut two = Client::http2(&proxy, Some(&alice)).connect().await.expect("admitted");
+    let mut stalled_two = two.send(get()).await.expect("answered").into_body();
+    let mut web_socket = Flow::open(Client::new(&proxy, Some(&alice)), "/ours/ws").await;
+    let filled = async {
+        loop {
+            // Whoever takes nothing for so long takes nothing.
+            let writing = tokio::time::timeout(Duration::from_millis(200), web_socket.write_all(&[0; 1024])).await;
+            if writing.is_err() {
+                break;
+            }
+        }
+    };
+    within("the WebSocket is full", filled).await;
+    let (mut before, mut same) = (0, 0);
+    eventually("the downloads are full", || {
+        let now = sent.load(Ordering::Relaxed);
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        same > 100
+    });
+    assert_eq!(upstream.open(), 3);
+
+    let generation = proxy.generation();
+    proxy.replace("portcullis.toml", config(&upstream, &format!("{ROUTE}rules = [{{ path = \"/**\", access = \"admin\" }}]\n")));
+    proxy.wait_for_generation_after(generation);
+    let changed = Instant::now();
+    eventually("the upstream is free", || upstream.open() == 0);
+    assert!(changed.elapsed() < CUT, "{:?}", changed.elapsed());
+    assert_eq!(proxy.metric("portcullis_connections_cut_total{code=\"not_permitted\"}"), Some(3.0));
+    // Told to whoever listens: a reset of that stream, and the end of the connection that has one request at a time.
+    let end = async {
+        loop {
+            match stalled_two.frame().await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => break error,
+                None => panic!("a clean end"),
+            }
+        }
+    };
+    let error = within("the reset", end).await;
+    assert!(error.to_string().contains("stream") || format!("{error:?}").contains("CANCEL"), "{error:?}");
+    assert_eq!(two.get("/ours/flood").await.expect("the connection lives").code(), "not_permitted");
+    drop(stalled_one);
+    one.closed().await;
+    eventually("the log says why", || proxy.log().matches("\"code\":\"not_permitted\"").count() >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,8 +45,7 @@ impl Standing {
             until = until.min(held.answer.judged.borrow().window.until);
             let Some(lapse) = lapse else { continue };
             self.gate.metrics.cut(lapse.code());
-            held.lapsed = Some(lapse);
-            held.cuts = self.gate.one_more_cut();
+            held.lapse(lapse, self.gate.one_more_cut());
             wakers.extend(held.waker.take());
         }
         wakers.into_iter().for_each(Waker::wake);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -57,8 +58,8 @@ impl Flow {
         flow
     }
 
-    /// Opens a WebSocket and sees it echo.
-    pub async fn web_socket(client: Client, path: &str) -> Self {
+    /// Opens a WebSocket.
+    pub async fn open(client: Client, path: &str) -> TokioIo<Upgraded> {
         let mut connection = client.connect().await.expect("admitted");
         let mut upgrade = request("GET", path);
         for (name, value) in [
@@ -71,7 +72,12 @@ impl Flow {
         }
         let response = connection.send(upgrade).await.expect("answered");
         assert_eq!(response.status(), 101);
-        let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.expect("upgraded"));
+        TokioIo::new(hyper::upgrade::on(response).await.expect("upgraded"))
+    }
+
+    /// Opens a WebSocket and sees it echo.
+    pub async fn web_socket(client: Client, path: &str) -> Self {
+        let mut tunnel = Self::open(client, path).await;
         let flow = Self::of(|moved| async move {
             let mut echo = [0; 4];
             while tunnel.write_all(b"ping").await.is_ok() && tunnel.read_exact(&mut echo).await.is_ok() {

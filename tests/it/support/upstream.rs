@@ -1,6 +1,7 @@
 //! An upstream that keeps what it was sent, byte for byte where it matters, and answers as it is told.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +41,8 @@ pub enum Reply {
     Raw(Vec<u8>),
     /// A 200 that sends a chunk each few milliseconds until the connection breaks.
     Endless,
+    /// A 200 that sends as much as is taken, and counts it.
+    Flood(Arc<AtomicUsize>),
     /// 101 for WebSocket, then every byte is sent back.
     WebSocket,
     /// Reads the body for as long as it comes; never answers.
@@ -152,6 +155,14 @@ async fn serve(mut stream: TcpStream, reply: &(dyn Fn(&str) -> Reply + Send + Sy
                 loop {
                     pace.tick().await;
                     stream.write_all(b"6\r\ndrip \n\r\n").await?;
+                }
+            }
+            Reply::Flood(sent) => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+                let chunk = format!("400\r\n{}\r\n", "x".repeat(0x400));
+                loop {
+                    stream.write_all(chunk.as_bytes()).await?;
+                    sent.fetch_add(0x400, Ordering::Relaxed);
                 }
             }
             Reply::WebSocket => {
