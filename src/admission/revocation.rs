@@ -9,7 +9,7 @@ use super::crl::{CrlProblem, CrlRefusal, Crls, CrlsBuilder, StaleCrl};
 use super::principal::{PrincipalName, Provenance};
 use super::revoked_id::{RevokedId, Target};
 use super::revoked_ids::{Revoked, RevokedIds, hits};
-use crate::pki::{Certificate, Crl, SpkiPin};
+use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
 
 /// Everything that takes a certificate off. Asked in constant time per certificate, however long the lists are.
 #[derive(Debug, Default)]
