@@ -5,6 +5,9 @@
 
 // Vocabulary: names nothing of ours.
 
+/// Times as people read them.
+pub mod date;
+
 /// The only place that asks the time.
 pub mod clock;
 /// One signal to stop taking on, finish, close.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, left to right.
 const ROOMS: &[&[&str]] = &[
+    &["date"],
     &["pki", "clock", "metrics", "drain", "ticker"],
     &["log"],
     &["admission"],
@@ -27,7 +28,7 @@ const ROOMS: &[&[&str]] = &[
 ];
 
 /// Narrower than the order: all that these rooms may name.
-const NARROWER: &[(&str, &[&str])] = &[("admission", &["pki"]), ("routing", &["admission"])];
+const NARROWER: &[(&str, &[&str])] = &[("admission", &["date", "pki"]), ("routing", &["admission"])];
 
 /// Each outside crate and the rooms (or files) it is named in: what replacing it would touch.
 const CRATES: &[(&str, &[&str])] = &[

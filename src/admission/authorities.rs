@@ -11,6 +11,7 @@ use super::crl::Status;
 use super::decision::{Denial, Horizon, Step, Steps};
 use super::snapshot::Snapshot;
 use super::trust::{Listed, Trust};
+use crate::date::Date;
 use crate::pki::{Certificate, Validity};
 
 /// Asks the authorities about one leaf.
@@ -160,8 +161,18 @@ impl<'a> Authorities<'a> {
             let name = || issuer.certificate.subject.rfc2253();
             match validity(&issuer.certificate, self.now, self.snapshot.clock_skew, self.horizon) {
                 Validity::Valid => {}
-                Validity::Expired => return time(Denial::Expired, format!("{:?} on the path has expired", name())),
-                Validity::NotYet => return time(Denial::NotYetValid, format!("{:?} on the path is not yet valid", name())),
+                Validity::Expired => {
+                    return time(
+                        Denial::Expired,
+                        format!("{:?} on the path has expired (notAfter {})", name(), Date::of(issuer.certificate.not_after)),
+                    );
+                }
+                Validity::NotYet => {
+                    return time(
+                        Denial::NotYetValid,
+                        format!("{:?} on the path is not yet valid (notBefore {})", name(), Date::of(issuer.certificate.not_before)),
+                    );
+                }
             }
         }
         if path.disjoint {

@@ -8,6 +8,7 @@ use rustls_pki_types::UnixTime;
 use super::decision::{Denial, Horizon, Steps};
 use super::principal::Terms;
 use super::scope::{ClientAddress, Origin, RequestScope, RouteAuth, RouteScope, Scope};
+use crate::date::Date;
 use crate::pki::Certificate;
 use crate::pki::certificate::KeyKind;
 
@@ -61,14 +62,14 @@ impl Terms {
         if let Some(from) = self.valid_from {
             horizon.change_at(from.as_secs());
             if now < from {
-                let finding = format!("the principal is valid from {} on (valid_from, seconds since 1970)", from.as_secs());
+                let finding = format!("the principal is valid from {} on (valid_from)", Date::of(from.as_secs()));
                 return Err(steps.failed("conditions", finding, Denial::PrincipalExpired));
             }
         }
         if let Some(until) = self.valid_until {
             horizon.change_at(until.as_secs().saturating_add(1));
             if now > until {
-                let finding = format!("the principal was valid until {} (valid_until, seconds since 1970)", until.as_secs());
+                let finding = format!("the principal was valid until {} (valid_until)", Date::of(until.as_secs()));
                 return Err(steps.failed("conditions", finding, Denial::PrincipalExpired));
             }
         }

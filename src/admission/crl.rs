@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use rustls_pki_types::UnixTime;
+
 use super::chain::Issuer;
 use super::decision::Horizon;
 use super::principal::Provenance;
 use super::trust::Trust;
+use crate::date::Date;
 use crate::pki::{Certificate, Crl, Fingerprint};
 
 /// What a CRL past its nextUpdate means.
@@ -167,6 +170,13 @@ impl Crls {
         self.entries.iter().map(|entry| (&entry.crl, &entry.written))
     }
 
+    /// Says of each CRL that does not speak for now why; `true`: so long whoever its issuer signed is denied.
+    pub(super) fn untimely(&self, now: UnixTime, skew: u64) -> impl Iterator<Item = (String, bool, &Provenance)> {
+        let denies = self.required || self.stale == StaleCrl::Deny;
+        let why = move |entry: &Arc<Entry>| entry.untimely(now.as_secs(), skew, &mut Horizon::new(now));
+        self.entries.iter().filter_map(move |entry| Some((why(entry)?, denies, &entry.written)))
+    }
+
     /// Tells these CRLs from others.
     pub(super) fn identity(&self) -> Fingerprint {
         self.identity.unwrap_or_else(|| Fingerprint::of(b""))
@@ -306,14 +316,14 @@ impl Entry {
         let begins = self.crl.this_update.saturating_sub(skew);
         horizon.change_at(begins);
         if now < begins {
-            return Some(format!("the CRL in {} is from the future (thisUpdate)", self.written));
+            return Some(format!("the CRL in {} is from the future (thisUpdate {})", self.written, Date::of(self.crl.this_update)));
         }
         // RFC 5280, 5.1.2.5, demands nextUpdate: without one nobody could tell that the CRL is old.
         let Some(ends) = self.crl.next_update.map(|next| next.saturating_add(skew)) else {
             return Some(format!("the CRL in {} does not say until when it holds (nextUpdate)", self.written));
         };
         horizon.change_at(ends.saturating_add(1));
-        (now > ends).then(|| format!("the CRL in {} is stale (nextUpdate has passed)", self.written))
+        (now > ends).then(|| format!("the CRL in {} is stale (nextUpdate {})", self.written, Date::of(ends.saturating_sub(skew))))
     }
 
     fn revokes(&self, certificate: &Certificate) -> String {

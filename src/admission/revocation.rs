@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use rustls_pki_types::UnixTime;
+
 use super::allowlist::Allowlist;
 use super::authority::Authority;
 use super::crl::{CrlProblem, CrlRefusal, Crls, CrlsBuilder, StaleCrl};
@@ -138,6 +140,11 @@ impl Revocation {
     /// Returns the CRLs that count, and where they were read.
     pub fn crls(&self) -> impl Iterator<Item = (&Arc<Crl>, &Provenance)> {
         self.crls.iter()
+    }
+
+    /// Says of each CRL that does not speak for now why, and whether that denies whoever its issuer signed.
+    pub fn untimely_crls(&self, now: UnixTime, skew: u64) -> impl Iterator<Item = (String, bool, &Provenance)> {
+        self.crls.untimely(now, skew)
     }
 
     /// Tells whether an id hits a certificate, its issuer left aside: what `check` and `revoke` print of the certificates they know.

@@ -18,6 +18,7 @@ use super::principal::{Identifier, Principal};
 use super::renewal::{self, Outcome};
 use super::revocation::{Issuer, Revocation};
 use super::scope::{RequestScope, RouteAuth, RouteScope, Scope};
+use crate::date::Date;
 use crate::pki::{Certificate, Fingerprint, SpkiPin, Validity};
 
 /// The rules in force, as far as admission goes.
@@ -127,11 +128,11 @@ impl Question<'_> {
         match validity(leaf, self.now, self.snapshot.clock_skew, &mut self.horizon) {
             Validity::Valid => self.steps.passed("validity", "the leaf is valid now"),
             Validity::Expired => {
-                let finding = format!("the leaf has expired (notAfter {} s since 1970)", leaf.not_after);
+                let finding = format!("the leaf has expired (notAfter {})", Date::of(leaf.not_after));
                 return Err(self.steps.failed("validity", finding, Denial::Expired));
             }
             Validity::NotYet => {
-                let finding = format!("the leaf is not yet valid (notBefore {} s since 1970)", leaf.not_before);
+                let finding = format!("the leaf is not yet valid (notBefore {})", Date::of(leaf.not_before));
                 return Err(self.steps.failed("validity", finding, Denial::NotYetValid));
             }
         }

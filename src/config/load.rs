@@ -367,6 +367,11 @@ fn settings(plan: &Plan) -> Settings {
 
 fn warnings(gathered: &Gathered, compiled: &Compiled) -> Vec<Problem> {
     let mut warnings: Vec<Problem> = gathered.warnings.iter().chain(&compiled.warnings).cloned().collect();
+    let snapshot = &compiled.rules.snapshot;
+    for (why, denies, written) in snapshot.revocation.untimely_crls(super::gather::now(), snapshot.clock_skew) {
+        let meaning = if denies { "whoever its issuer signed is denied" } else { "what it lists is revoked, and what it does not is not" };
+        warnings.push(Problem::in_file(&written.file, written.line, format!("{why}: {meaning}")).help("fetch the issuer's next CRL"));
+    }
     warnings.iter_mut().for_each(|warning| warning.severity = Severity::Warning);
     warnings
 }

@@ -109,6 +109,7 @@ fn it_explains_itself_each_step_with_file_and_line() {
     assert_eq!(json(&denied)["code"], "not_listed");
     let late = workspace.run(&["explain", "alice.pem", "--at", "2099-01-01T00:00:00Z", "--json"]);
     assert_eq!((late.status.code(), json(&late)["code"].as_str()), (Some(1), Some("expired")), "{}", text(&late));
+    assert!(text(&late).contains("has expired (notAfter 20"), "a date that people read: {}", text(&late));
     assert_eq!(workspace.run(&["explain", "absent.pem"]).status.code(), Some(3));
     let nothing = workspace.run(&["explain", "--json"]);
     assert_eq!((nothing.status.code(), json(&nothing)["code"].as_str()), (Some(1), Some("no_credential")), "{}", text(&nothing));

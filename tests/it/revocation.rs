@@ -74,6 +74,12 @@ async fn a_stale_crl_denies_unless_it_only_warns() {
         world.workspace.write("list.crl", world.ca.crl(1, &[&[0x51]], -1));
         let more = authority(&format!("[revocation]\ncrls = [\"list.crl\"]\ncrl_stale = \"{policy}\"\n"));
         let proxy = world.workspace.start(&Workspace::config("require", &world.upstream.url(), &more));
+        let checked = world.workspace.run(&["check"]);
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+        let meaning = if good.is_some() { "whoever its issuer signed is denied" } else { "what it does not is not" };
+        assert_eq!(checked.status.code(), Some(0), "{said}");
+        assert!(said.contains("is stale (nextUpdate 20") && said.contains(meaning), "{policy}: {said}");
+        assert!(proxy.log().contains("is stale (nextUpdate 20"), "{policy}: the log warns as well");
         assert_eq!(alert_of(&proxy, &world.good).await, good, "{policy}");
         assert_eq!(alert_of(&proxy, &world.bad).await, Some(Alert::CertificateRevoked), "{policy}: stale or not, it says so");
     }

@@ -1,0 +1,84 @@
+//! Seconds since the epoch as people read them, and back. It does not ask the time: `clock` does.
+
+/// A second of the calendar, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date {
+    pub year: u64,
+    pub month: u64,
+    pub day: u64,
+    pub hour: u64,
+    pub minute: u64,
+    pub second: u64,
+}
+
+impl Date {
+    /// Returns the date of a time in seconds since the epoch.
+    pub fn of(seconds: u64) -> Self {
+        // Days since 1 March of year 0, so that the leap day ends a year (H. Hinnant, "chrono-compatible low-level date algorithms").
+        let days = seconds / 86_400 + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * day_of_year + 2) / 153;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        Self {
+            year: era * 400 + year_of_era + u64::from(month <= 2),
+            month,
+            day: day_of_year - (153 * shifted + 2) / 5 + 1,
+            hour: seconds / 3_600 % 24,
+            minute: seconds / 60 % 60,
+            second: seconds % 60,
+        }
+    }
+
+    /// Returns the time in seconds since the epoch; `None` for what is no date, or lies before 1970.
+    pub fn seconds(self) -> Option<u64> {
+        let shifted = if self.month > 2 { self.month - 3 } else { self.month.checked_add(9)? };
+        let year = if self.month > 2 { self.year } else { self.year.checked_sub(1)? };
+        let day_of_year = (153 * shifted + 2) / 5 + self.day.checked_sub(1)?;
+        let (era, year_of_era) = (year / 400, year % 400);
+        let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let seconds = days.checked_sub(719_468)? * 86_400 + self.hour * 3_600 + self.minute * 60 + self.second;
+        // 30 February and 24:61 come out as another date.
+        (self.year < 10_000 && Self::of(seconds) == self).then_some(seconds)
+    }
+}
+
+/// RFC 3339, in UTC.
+impl std::fmt::Display for Date {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { year, month, day, hour, minute, second } = self;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_795_216_330, "2026-11-20T23:12:10Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+        ] {
+            let date = Date::of(seconds);
+            assert_eq!(date.to_string(), text);
+            assert_eq!(date.seconds(), Some(seconds));
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_has_no_time() {
+        let date = |year, month, day, hour| Date { year, month, day, hour, minute: 0, second: 0 }.seconds();
+        for (year, month, day, hour) in
+            [(2026, 2, 29, 0), (2026, 13, 1, 0), (2026, 0, 1, 0), (2026, 1, 0, 0), (2026, 1, 1, 24), (1969, 12, 31, 23)]
+        {
+            assert_eq!(date(year, month, day, hour), None, "{year}-{month}-{day} {hour}");
+        }
+    }
+}
