@@ -57,6 +57,8 @@ pub(super) struct Crls {
     by_issuer: HashMap<Box<[u8]>, Vec<u32>>,
     stale: StaleCrl,
     required: bool,
+    /// Where a CRL should be that was never seen: whose it is, nobody knows.
+    missing: Option<String>,
     problems: Vec<CrlProblem>,
     /// Those that a newer one has taken the place of.
     superseded: Vec<Fingerprint>,
@@ -72,6 +74,7 @@ pub(super) struct CrlsBuilder {
     entries: Vec<(Arc<Crl>, Provenance)>,
     stale: StaleCrl,
     required: bool,
+    missing: Option<String>,
     /// What was found out about CRLs before, and the trust anchors it was found under.
     before: Vec<Arc<Entry>>,
     before_under: Option<Fingerprint>,
@@ -123,8 +126,13 @@ impl CrlsBuilder {
         (self.stale, self.required) = (stale, required);
     }
 
+    pub(super) fn missing(&mut self, place: String) {
+        self.missing = Some(place);
+    }
+
     pub(super) fn finish(self, trust: &Trust) -> Crls {
-        let mut crls = Crls { stale: self.stale, required: self.required, under: Some(trust.anchors_identity()), ..Crls::default() };
+        let (stale, required, missing) = (self.stale, self.required, self.missing);
+        let mut crls = Crls { stale, required, missing, under: Some(trust.anchors_identity()), ..Crls::default() };
         let same_anchors = self.before_under == Some(trust.anchors_identity());
         for (crl, written) in self.entries {
             let before = self.before.iter().find(|entry| Arc::ptr_eq(&entry.crl, &crl));
@@ -183,8 +191,8 @@ impl Crls {
     }
 
     /// Tells what is made of them from what others would make.
-    pub(super) fn policy_identity(&self) -> [u8; 2] {
-        [u8::from(self.stale == StaleCrl::Deny), u8::from(self.required)]
+    pub(super) fn policy_identity(&self) -> [u8; 3] {
+        [u8::from(self.stale == StaleCrl::Deny), u8::from(self.required), u8::from(self.missing.is_some())]
     }
 
     /// Says why a configured certificate anchors nothing: its own issuer took it back.
@@ -242,6 +250,13 @@ impl Crls {
         if self.required && !(may_sign_crls(&issuer.certificate) && entries().any(|entry| entry.crl.speaks_of(certificate))) {
             let issuer = certificate.issuer.rfc2253();
             return Status::Unknown(format!("require_crl = true, and no CRL of {issuer:?} is at hand"));
+        }
+        // What was never seen is as old as can be, and may be this issuer's: of those whose CRL is at hand it says nothing.
+        if let Some(missing) = self.missing.as_ref().filter(|_| self.stale == StaleCrl::Deny)
+            && !entries().any(|entry| entry.crl.speaks_of(certificate))
+        {
+            let issuer = certificate.issuer.rfc2253();
+            return Status::Unknown(format!("no CRL of {issuer:?} is at hand, and {missing} was never fetched: it may be its"));
         }
         Status::Clean
     }

@@ -109,6 +109,12 @@ impl RevocationBuilder {
         self.crls.policy(stale, required);
     }
 
+    /// Says where a CRL should be that was never seen. Whose it is, nobody knows: where a stale CRL denies, so does its absence,
+    /// for every issuer of which there is no CRL.
+    pub fn crl_missing(&mut self, place: String) {
+        self.crls.missing(place);
+    }
+
     /// Compiles: CRLs are checked against the configured CAs, and only the newest of each counts. What is
     /// wrong with them is in [`Revocation::crl_problems`].
     pub fn finish(self, allowlist: &Allowlist) -> Revocation {

@@ -206,6 +206,12 @@ impl World {
         self
     }
 
+    /// A CRL that should be somewhere was never seen.
+    pub(super) fn crl_missing(mut self) -> Self {
+        self.revocation.crl_missing("https://crl.example.com/".to_owned());
+        self
+    }
+
     pub(super) fn crl_policy(mut self, stale: StaleCrl, required: bool) -> Self {
         self.revocation.crl_policy(stale, required);
         self

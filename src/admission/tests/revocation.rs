@@ -225,6 +225,25 @@ fn a_crl_has_its_time() {
 }
 
 #[test]
+fn a_crl_that_was_never_seen_may_be_that_of_every_issuer_without_one() {
+    let (known, unknown) = (Ca::root("known"), Ca::root("unknown"));
+    let crl = known.crl(1, NOW - 10, NOW + 50, &[]);
+    let pinned = unknown.leaf("pinned");
+    for (what, stale, missing, expected) in [
+        ("nothing is missing", StaleCrl::Deny, false, "admit other"),
+        ("one is", StaleCrl::Deny, true, "revocation_unknown"),
+        ("one is, and that only warns", StaleCrl::Warn, true, "admit other"),
+    ] {
+        let world = World::default().authority("ci", &[&known]).authority("other", &[&unknown]).pin("pinned", &pinned).crl(&crl);
+        let world = if missing { world.crl_missing() } else { world };
+        let snapshot = world.crl_policy(stale, false).snapshot();
+        assert_eq!(told(&ask(&snapshot, &unknown.leaf("x"), &[])), expected, "{what}");
+        assert_eq!(told(&ask(&snapshot, &known.leaf("x"), &[])), "admit ci", "{what}: its CRL is at hand");
+        assert_eq!(told(&ask(&snapshot, &pinned, &[])), "admit pinned", "{what}: a pin needs no CRL");
+    }
+}
+
+#[test]
 fn a_crl_counts_only_where_the_issuers_key_vouches_for_it() {
     let root = Ca::root("root");
     let twin = Ca::root("root");
