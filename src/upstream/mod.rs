@@ -3,6 +3,7 @@
 
 pub mod body;
 mod connect;
+pub mod fetch;
 mod forward;
 pub mod hop_by_hop;
 mod pool;
@@ -17,6 +18,7 @@ mod tls;
 pub mod tunnel;
 
 pub use body::{Body, BodyError, Sent, Upload, UploadLimits, Watch};
+pub use fetch::{FetchLimits, Url, UrlError};
 pub use forward::{Answer, Error, remove_forbidden_trailers};
 pub use pool::{LocalExecutor, Pool, Pools};
 pub use settings::{Endpoint, EndpointAddress, EndpointError, Protocol, Settings, Tls};

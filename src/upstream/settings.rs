@@ -179,7 +179,7 @@ impl fmt::Display for EndpointError {
 
 impl std::error::Error for EndpointError {}
 
-fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), EndpointError> {
+pub(super) fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), EndpointError> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, tail) = rest.split_once(']').ok_or(EndpointError::BadHost)?;
