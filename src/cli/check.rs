@@ -9,22 +9,31 @@ use serde::Serialize;
 use super::{Exit, Failure, Output, load};
 use crate::admission::Revocation;
 use crate::clock::{self, Date};
-use crate::config::{self, Loaded, Problem};
+use crate::config::{Loaded, Loader, Problem};
 use crate::explain::written;
 use crate::pki::{Certificate, files};
 use crate::routing::HostPattern;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exits with 0 when `run` would start, with 3 when there are problems.")]
+#[command(after_help = "Exits with 0 when `run` would start with all that it names, with 3 when there are problems, with 4 when \
+                        nothing is wrong but a CRL's URL that did not answer and of which no copy is kept.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     config: load::Config,
+    /// Fetch no CRL: take what the state directory keeps
+    #[arg(long)]
+    offline: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failure> {
-    let path = &arguments.config.path;
-    let (report, exit) = match config::load(path) {
-        Ok(loaded) => (Report { ok: true, problems: loaded.warnings.clone(), summary: Some(Summary::of(&loaded)) }, Exit::Done),
+    let loader = Loader::new(&arguments.config.path, false);
+    let mut loader = if arguments.offline { loader } else { loader.fetching() };
+    let (report, exit) = match loader.start() {
+        Ok(loaded) => {
+            let ok = arguments.offline || loaded.missing.is_empty();
+            let report = Report { ok, problems: loaded.warnings.clone(), summary: Some(Summary::of(&loaded)) };
+            (report, if ok { Exit::Done } else { Exit::Network })
+        }
         Err(problems) => (Report { ok: false, problems, summary: None }, Exit::Local),
     };
     output.answer(&report, &report);
@@ -51,6 +60,8 @@ struct Summary {
     upstreams: Vec<Upstream>,
     revoked: Vec<Revoked>,
     crls: Vec<Crl>,
+    /// URLs whose CRL was never seen.
+    crls_missing: Vec<String>,
     expiries: Vec<Expiry>,
     policy_hash: String,
 }
@@ -149,6 +160,7 @@ impl Summary {
                     next_update: crl.next_update.map(|time| Date::of(time).to_string()),
                 })
                 .collect(),
+            crls_missing: loaded.missing.iter().map(ToString::to_string).collect(),
             expiries: expiries(loaded),
             policy_hash: loaded.status.hash.clone(),
         }
@@ -212,7 +224,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.problems.iter().try_for_each(|problem| writeln!(f, "{problem}\n"))?;
         match &self.summary {
-            Some(summary) => summary.fmt(f),
+            Some(summary) => {
+                summary.fmt(f)?;
+                f.write_str(match self.ok {
+                    true => "good: `run` would start",
+                    false => "not all of it is there: `run` would start without the CRLs that could not be fetched",
+                })
+            }
             None => {
                 write!(f, "{} found: `run` would not start, and a reload would keep what it has", count(self.problems.len(), "problem"))
             }
@@ -244,6 +262,9 @@ impl fmt::Display for Summary {
             let until = next_update.as_deref().unwrap_or("for ever");
             writeln!(f, "CRL {written}: {issuer}, {}, until {until}", count(*entries, "entry"))?;
         }
+        for url in &self.crls_missing {
+            writeln!(f, "CRL {url}: not there")?;
+        }
         for Revoked { id, written, hits } in &self.revoked {
             let mut line = format!("revoked {id} ({written}): ");
             match hits.as_slice() {
@@ -256,7 +277,7 @@ impl fmt::Display for Summary {
             let left = if *days < 0 { "ended".to_owned() } else { format!("{days} days left") };
             writeln!(f, "{kind} {name}: until {not_after}, {left}")?;
         }
-        write!(f, "good: `run` would start")
+        Ok(())
     }
 }
 

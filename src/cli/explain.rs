@@ -1,17 +1,20 @@
 //! `portcullis explain`: replays a decision offline, from the files, by the same call as the handshake's.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Uri};
 use rustls_pki_types::UnixTime;
+use serde::Serialize;
 
 use super::{Exit, Failure, Output, input, load};
 use crate::admission::{Candidate, ClientAddress};
 use crate::clock;
-use crate::explain::{Question, Request};
+use crate::config::Loaded;
+use crate::explain::{Question, Report, Request};
 use crate::pki::files;
+use crate::store::is_url;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exits with 0 when the client would be admitted, with 1 when it would be denied.")]
@@ -50,21 +53,42 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
             Candidate::presented(&found.into_iter().map(|located| located.value.der).collect::<Vec<_>>())
         }
     };
-    let rules = arguments.config.load()?.rules;
+    let loaded = arguments.config.load()?;
+    let (rules, notes) = (&loaded.rules, notes(&loaded));
     let question = Question {
         candidate,
         address: arguments.client_ip.map_or(ClientAddress::Unknown, |ip| ClientAddress::Settled(ip.to_canonical())),
         request: arguments.route.map(|(method, uri)| Request { method, uri, origin: arguments.origin, upgrade: arguments.upgrade }),
         at: UnixTime::since_unix_epoch(Duration::from_secs(arguments.at.unwrap_or_else(|| clock::wall().as_secs()))),
     };
-    let report = question.ask(&rules);
+    let report = question.ask(rules);
     let hint = if report.code == Some("client_ip_denied") && arguments.client_ip.is_none() {
         "\nno --client-ip was given: whoever is bound to addresses is denied"
     } else {
         ""
     };
-    output.answer(&report, format_args!("{report}{hint}"));
+    let text = format!("{report}{hint}{}", notes.iter().map(|note| format!("\n{note}")).collect::<String>());
+    output.answer(&Answer { report: &report, notes }, text);
     Ok(if report.admits() { Exit::Done } else { Exit::Refused })
+}
+
+/// The report, and what else it depends on.
+#[derive(Debug, Serialize)]
+struct Answer<'r> {
+    #[serde(flatten)]
+    report: &'r Report,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+}
+
+/// Says of each CRL's URL that nothing was fetched from there for this answer.
+fn notes(loaded: &Loaded) -> Vec<String> {
+    let urls = loaded.status.sources.iter().map(|source| &*source.name).filter(|name| is_url(Path::new(name)));
+    let note = |url: &str| match loaded.missing.iter().any(|missing| **missing == *url) {
+        true => format!("{url}: no copy of it is kept, and nothing was fetched for this answer"),
+        false => format!("{url}: as last kept in the state directory; nothing was fetched for this answer"),
+    };
+    urls.map(note).collect()
 }
 
 /// Reads `POST https://host/path`; a URL alone is a GET.

@@ -138,6 +138,9 @@ impl Compiler<'_> {
         }
         found.files.iter().for_each(|ids| builder.include(ids));
         builder.crl_policy(self.plan.stale, self.plan.file.revocation.require_crl);
+        if let Some(missing) = found.unfetched.first() {
+            builder.crl_missing(missing.file.to_string());
+        }
         for (crl, written) in &found.crls {
             if let Err(refusal) = builder.crl(Arc::clone(crl), written.clone()) {
                 self.problems.push(Problem::in_file(&written.file, written.line, refusal.to_string()));

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use rustls_pki_types::UnixTime;
 use toml::de::DeTable;
 
+use super::crls::CrlEntry;
 use super::error::{At, Document, Problem, Span};
 use super::reader::{Reader, Table};
 use super::{cross_check, people, sections};
@@ -212,7 +213,7 @@ pub struct UpstreamTls {
 pub struct RevocationEntry {
     pub ids: Vec<At<String>>,
     pub files: Vec<At<String>>,
-    pub crls: Vec<At<String>>,
+    pub crls: Vec<At<CrlEntry>>,
     /// `crl_stale = "deny"`
     pub stale_denies: bool,
     pub require_crl: bool,

@@ -15,7 +15,7 @@ use crate::admission::{Authority, Credential, Pin, Provenance};
 use crate::clock;
 use crate::metrics::CertificateExpiry;
 use crate::pki::{Certificate, Fingerprint, files};
-use crate::store::{Allowlists, Cache, Found, Good, ListSpec, Look, Restrictions, Revoked, Round, SourceError, listing};
+use crate::store::{Allowlists, Cache, Found, Good, ListSpec, Look, Restrictions, Revoked, Round, SourceError, Wanted, listing};
 use crate::tls::KeyPair;
 
 /// The last good content of everything that a configuration names.
@@ -46,11 +46,13 @@ pub struct Gathered {
     pub problems: Vec<Problem>,
     /// What restricts, and was never known: nothing may be put in force without it.
     pub unknown: Vec<Problem>,
+    /// The same of what is fetched: put in force without it at a start only.
+    pub unfetched: Vec<Problem>,
     pub warnings: Vec<Problem>,
     pub sources: Vec<SourceStatus>,
     pub expiries: Vec<CertificateExpiry>,
     /// Changes exactly when any content does.
-    identity: Vec<u8>,
+    pub(super) identity: Vec<u8>,
 }
 
 /// One source, for the status page.
@@ -72,7 +74,15 @@ pub struct Gathering<'g, 's> {
 
 impl Sources {
     /// Reads everything that a plan names. `revoked`: what the configuration itself says of revocation.
-    pub fn gather(&mut self, plan: &Plan, revoked: &Revoked, round: &mut Round<'_>, now: Instant) -> Gathered {
+    /// `fetches`: hears what is to be fetched before that is looked at.
+    pub fn gather(
+        &mut self,
+        plan: &Plan,
+        revoked: &Revoked,
+        round: &mut Round<'_>,
+        now: Instant,
+        fetches: impl FnOnce(Vec<Wanted>, &Restrictions),
+    ) -> Gathered {
         let mut gathering = Gathering { plan, sources: self, round, found: Gathered::default() };
         for principal in 0..plan.principals.len() {
             gathering.principal(principal);
@@ -87,6 +97,7 @@ impl Sources {
         for upstream in 0..plan.file.upstreams.len() {
             gathering.upstream(upstream);
         }
+        fetches(gathering.fetches(), &gathering.sources.restrictions);
         gathering.restrictions(revoked, now);
         gathering.found
     }
@@ -291,16 +302,8 @@ impl Gathering<'_, '_> {
             ..crate::upstream::Tls::default()
         };
         if let Some(ca) = &entry.ca {
-            let path = plan.file.resolve(&ca.value);
-            let (good, error) = self.sources.bundles.get(self.round, &[&path], "upstream", MAX_FILE, |readings| {
-                let found = files::certificates(&readings[0].bytes, None).map_err(|error| (0, error))?;
-                Ok(found.into_iter().map(|located| (Arc::new(located.value), located.line)).collect())
-            });
-            match self.settle(&path, ca.span, good, error) {
-                Some(good) => {
-                    self.expires("upstream_ca", &path.display().to_string(), good.value.iter().map(|(ca, _)| ca.not_after).min());
-                    tls.ca = good.value.iter().map(|(ca, _)| CertificateDer::clone(&ca.der)).collect();
-                }
+            match self.server_anchors(ca, "upstream_ca") {
+                Some(anchors) => tls.ca = anchors,
                 None => whole = false,
             }
         }
@@ -314,36 +317,16 @@ impl Gathering<'_, '_> {
         self.found.upstream_tls.push(whole.then_some(tls));
     }
 
-    fn restrictions(&mut self, revoked: &Revoked, now: Instant) {
-        let found = self.sources.restrictions.look(self.round, revoked, now);
-        let span = |error: &SourceError| {
-            let named = self.plan.file.revocation.files.iter().chain(&self.plan.file.revocation.crls);
-            named.into_iter().find(|at| *error.file == *self.plan.file.resolve(&at.value).display().to_string()).map(|at| at.span)
-        };
-        for (errors, known) in [(&found.errors, true), (&found.unknown, false)] {
-            for error in errors {
-                let problem = match span(error).filter(|_| error.line == 0 && !known) {
-                    Some(span) => self.plan.file.problem(span, error.to_string()),
-                    None => from_source(error),
-                };
-                if known { self.found.problems.push(problem) } else { self.found.unknown.push(problem) }
-            }
-        }
-        for (path, last_good) in &found.sources {
-            let name = path.display().to_string();
-            let error =
-                found.errors.iter().chain(&found.unknown).find(|error| Path::new(&*error.file).starts_with(path)).map(ToString::to_string);
-            self.found.sources.push(SourceStatus { name, last_good: *last_good, error });
-        }
-        for (crl, written) in &found.crls {
-            self.found.expiries.extend(crl.next_update.map(|end| CertificateExpiry {
-                kind: "crl",
-                name: written.file.to_string(),
-                not_after: end,
-            }));
-        }
-        self.found.identity.extend_from_slice(found.hash.as_ref().map_or(&[0; 32][..], |hash| hash.as_bytes()));
-        self.found.restrictions = found;
+    /// Reads what servers that we call are verified by.
+    pub(super) fn server_anchors(&mut self, ca: &At<String>, kind: &'static str) -> Option<Vec<CertificateDer<'static>>> {
+        let path = self.plan.file.resolve(&ca.value);
+        let (good, error) = self.sources.bundles.get(self.round, &[&path], "upstream", MAX_FILE, |readings| {
+            let found = files::certificates(&readings[0].bytes, None).map_err(|error| (0, error))?;
+            Ok(found.into_iter().map(|located| (Arc::new(located.value), located.line)).collect())
+        });
+        let good = self.settle(&path, ca.span, good, error)?;
+        self.expires(kind, &path.display().to_string(), good.value.iter().map(|(ca, _)| ca.not_after).min());
+        Some(good.value.iter().map(|(ca, _)| CertificateDer::clone(&ca.der)).collect())
     }
 
     /// Notes what is wrong with a unit, and returns what it may be used for.
@@ -385,19 +368,6 @@ impl Gathering<'_, '_> {
 /// Tells a source's error as a problem of its file.
 pub fn from_source(error: &SourceError) -> Problem {
     Problem::in_file(&error.file, error.line, error.why.clone())
-}
-
-/// Returns the revoked ids that stand in the configuration file itself, and the files it names.
-pub fn revoked(path: &Path, good: &Good<Plan>) -> Revoked {
-    let plan = &good.value;
-    Revoked {
-        file: path.to_owned(),
-        hash: Some(good.hash),
-        replaced: good.stamps.first().map(|stamp| (stamp.device, stamp.inode)),
-        ids: plan.revoked.clone(),
-        files: plan.revocation_files.clone(),
-        crls: plan.crls.clone(),
-    }
 }
 
 fn ended(not_after: u64) -> Option<String> {

@@ -1,21 +1,26 @@
 //! Looks at the configuration and all it names, as often as asked: what is good is compiled, what is not keeps its last good
 //! content, and the rest says why. `cli` looks once; `reload` goes on looking.
 
+mod kept;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::kept::await_first;
 use super::compile::{Compiled, compile};
 use super::error::{Document, Problem, Severity};
 use super::file::ConfigFile;
-use super::gather::{Gathered, SourceStatus, Sources, from_source, revoked};
+use super::gather::{Gathered, SourceStatus, Sources, from_source};
 use super::plan::Plan;
+use super::restricted::revoked;
+use crate::admission::StaleCrl;
 use crate::listener::{BindAddress, RuntimeSettings};
 use crate::log;
 use crate::metrics::CertificateExpiry;
 use crate::pki::{FileError, Fingerprint};
 use crate::rules::Rules;
-use crate::store::{Cache, Files, Good, Restrictions, Revoked, Round, SourceError};
+use crate::store::{Cache, Fetched, Good, Revoked, Round, Wanted};
 use crate::tls::ServerOnly;
 
 /// A configuration that is good, and everything about it that is not a rule.
@@ -28,6 +33,8 @@ pub struct Loaded {
     /// What stands in no one's way, and should be known.
     pub warnings: Vec<Problem>,
     pub status: Status,
+    /// URLs whose CRL was never seen.
+    pub missing: Vec<Arc<str>>,
 }
 
 /// What is needed beside the rules to run.
@@ -95,6 +102,10 @@ pub struct Loader {
     /// Whether restrictions are saved: only by the proxy itself.
     saves: bool,
     restored: bool,
+    fetched: Arc<Fetched>,
+    fetches: bool,
+    /// What the configurations of this look want fetched.
+    wanted: Vec<Wanted>,
 }
 
 #[derive(Debug)]
@@ -103,9 +114,10 @@ struct InForce {
     compiled: Compiled,
     identity: Fingerprint,
     settings: Settings,
+    missing: Vec<Arc<str>>,
 }
 
-/// Loads once, as `check` and `explain` do: everything good, or everything that is wrong.
+/// Loads once, as `explain` does: everything good, or everything that is wrong. Asks nobody on the network.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     Loader::new(path, false).start()
 }
@@ -122,6 +134,9 @@ impl Loader {
             in_force: None,
             saves,
             restored: false,
+            fetched: Arc::default(),
+            fetches: false,
+            wanted: Vec::new(),
         }
     }
 
@@ -168,7 +183,8 @@ impl Loader {
 
     fn look_once(&mut self, seen: &Seen) -> Look {
         self.rounds += 1;
-        let mut round = Round::new(&Files, self.rounds);
+        let source = self.source(seen);
+        let mut round = Round::new(&*source, self.rounds);
         (round.reread, round.force) = (seen.reread, seen.force);
         round.renamed = seen.renamed;
         round.removed.clone_from(&seen.removed);
@@ -204,6 +220,7 @@ impl Loader {
             };
             self.sources.end(&round, &config.value);
         }
+        self.fetch_wanted();
         let mut known = Vec::new();
         look.problems.retain(|problem| {
             !known.contains(problem) && {
@@ -259,14 +276,24 @@ impl Loader {
         let mut problems = self.restore(plan, &mut unread);
         let now = Instant::now();
         let revoked: Revoked = revoked(&self.path, config);
-        let gathered = self.sources.gather(plan, &revoked, round, now);
+        let starting = self.in_force.is_none();
+        let (waits, all) = (starting && self.fetches, !self.saves);
+        let (fetched, wanted) = (&self.fetched, &mut self.wanted);
+        let gathered = self.sources.gather(plan, &revoked, round, now, |found, restrictions| {
+            if waits {
+                await_first(fetched, &found, restrictions, all);
+            }
+            wanted.extend(found);
+        });
         problems.extend(gathered.problems.iter().cloned());
         look.again = look.again.into_iter().chain(gathered.restrictions.again).min();
-        let starting = self.in_force.is_none();
-        let is_unknown = !gathered.restrictions.unknown.is_empty();
-        if is_unknown {
-            problems.extend(gathered.unknown.iter().cloned());
-        }
+        problems.extend(gathered.unknown.iter().cloned());
+        let missing: Vec<Arc<str>> = gathered.restrictions.unfetched.iter().map(|error| Arc::clone(&error.file)).collect();
+        // A start cannot wait for ever, and what started so must take other changes; what runs whole can wait.
+        let new = |file: &Arc<str>| self.in_force.as_ref().is_some_and(|in_force| !in_force.missing.contains(file));
+        let is_unknown = !gathered.unknown.is_empty() || missing.iter().any(new);
+        let unfetched: Vec<Problem> = gathered.unfetched.iter().map(|problem| problem.clone().help(without(plan, is_unknown))).collect();
+        problems.extend(unfetched.iter().cloned());
         let identity = Fingerprint::of([*config.hash.as_bytes(), *gathered.identity().as_bytes()].as_flattened());
         if let Some(in_force) = self.in_force.as_ref().filter(|in_force| in_force.identity == identity) {
             problems.extend(in_force.compiled.problems.iter().cloned());
@@ -291,8 +318,8 @@ impl Loader {
         problems.extend(compiled.problems.iter().cloned());
         let kept: Vec<Problem> = self.sources.restrictions.settle(&compiled.superseded).iter().map(from_source).collect();
         // What restricts holds by its last good content, so that a start without its file loses nothing.
-        let tolerated =
-            |problem: &Problem| kept.contains(problem) || gathered.restrictions.errors.iter().any(|error| from_source(error) == *problem);
+        let held = |problem: &Problem| gathered.restrictions.errors.iter().any(|error| from_source(error) == *problem);
+        let tolerated = |problem: &Problem| kept.contains(problem) || unfetched.contains(problem) || held(problem);
         if starting && !problems.iter().all(tolerated) {
             return Err(problems);
         }
@@ -316,35 +343,11 @@ impl Loader {
             monitor_tls: compiled.monitor.as_ref().map(|(_, tls)| tls.clone()),
             warnings: look.warnings.clone(),
             status: look.status.clone(),
+            missing: missing.clone(),
         });
         look.problems.extend(problems);
-        self.in_force = Some(InForce { config: config.clone(), compiled, identity, settings });
+        self.in_force = Some(InForce { config: config.clone(), compiled, identity, settings, missing });
         Ok(())
-    }
-
-    /// Takes up the restrictions last known good, once the configuration says where they are.
-    fn restore(&mut self, plan: &Plan, warnings: &mut Vec<Problem>) -> Vec<Problem> {
-        if std::mem::replace(&mut self.restored, true) {
-            return Vec::new();
-        }
-        let Some(state) = &plan.file.store.path else { return Vec::new() };
-        match Restrictions::restore(state) {
-            Ok(restrictions) => {
-                self.sources.restrictions = restrictions;
-                Vec::new()
-            }
-            // Who only looks may not read it: the proxy's own user does.
-            Err(error) if !self.saves => {
-                warnings.push(from_source(&error).warning());
-                Vec::new()
-            }
-            Err(error) => vec![from_source(&error)],
-        }
-    }
-
-    fn save(&mut self, plan: &Plan) -> Option<SourceError> {
-        let state = plan.file.store.path.as_ref().filter(|_| self.saves)?;
-        self.sources.restrictions.save(state).err()
     }
 }
 
@@ -353,6 +356,16 @@ fn parse(path: &Path, bytes: Vec<u8>, before: Option<&Plan>) -> Result<Plan, Vec
     let directory = path.parent().unwrap_or(Path::new(""));
     let file = ConfigFile::read(Arc::new(document), directory)?;
     Plan::compile(file, before)
+}
+
+/// Says what goes without a CRL that was never fetched.
+fn without(plan: &Plan, is_held_out: bool) -> &'static str {
+    match (is_held_out, plan.file.revocation.require_crl, plan.stale) {
+        (true, ..) => "this configuration is put in force once it is there",
+        (_, true, _) => "until it is there, its issuer's certificates are denied: require_crl = true",
+        (_, _, StaleCrl::Deny) => "until it is there, certificates of every issuer without a CRL are denied: it may be theirs",
+        (_, _, StaleCrl::Warn) => "until it is there, whoever is on it is ADMITTED: crl_stale = \"warn\"",
+    }
 }
 
 fn settings(plan: &Plan) -> Settings {

@@ -1,6 +1,7 @@
 //! What operators write, and what it compiles to.
 
 pub mod compile;
+pub mod crls;
 mod cross_check;
 pub mod error;
 pub mod file;
@@ -9,6 +10,7 @@ pub mod load;
 mod people;
 pub mod plan;
 mod reader;
+mod restricted;
 mod sections;
 mod settings;
 #[cfg(test)]

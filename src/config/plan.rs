@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::listener::{BindAddress, RuntimeSettings};
 use crate::pki::{Certificate, Located, files};
 use crate::routing::{self, AccessRule, HostPattern, Route, Routes, path};
+use crate::store::is_url;
 use crate::store::restrictions::IdEntry;
 use crate::upstream::{self, EndpointAddress};
 
@@ -32,6 +33,7 @@ pub struct Plan {
     /// `[revocation] ids` and every `revoked_ids`.
     pub revoked: Vec<IdEntry>,
     pub revocation_files: Vec<PathBuf>,
+    /// Files, directories and URLs.
     pub crls: Vec<PathBuf>,
     pub stale: StaleCrl,
     pub runtime: RuntimeSettings,
@@ -94,7 +96,7 @@ impl Plan {
             allowlists,
             revoked,
             revocation_files: file.revocation.files.iter().map(path).collect(),
-            crls: file.revocation.crls.iter().map(path).collect(),
+            crls: file.revocation.crls.iter().map(|entry| entry.value.path(&file)).collect(),
             stale: if file.revocation.stale_denies { StaleCrl::Deny } else { StaleCrl::Warn },
             runtime: runtime(&file),
             monitor: file.monitor.as_ref().map(|monitor| resolved(&file, &monitor.address.value)),
@@ -143,7 +145,8 @@ impl Plan {
         for tls in file.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()) {
             paths.extend([&tls.ca, &tls.client_cert, &tls.client_key].into_iter().flatten().map(|path| file.resolve(&path.value)));
         }
-        paths.extend(self.revocation_files.iter().chain(&self.crls).cloned());
+        paths.extend(self.revocation_files.iter().chain(&self.crls).filter(|path| !is_url(path)).cloned());
+        paths.extend(file.revocation.crls.iter().filter_map(|entry| Some(file.resolve(&entry.value.url()?.ca.as_ref()?.value))));
         paths
     }
 

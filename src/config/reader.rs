@@ -39,6 +39,13 @@ pub(super) struct Table<'r> {
     asked: RefCell<Vec<&'static str>>,
 }
 
+/// An entry of a list that takes both.
+#[derive(Debug)]
+pub(super) enum Mixed<'r> {
+    Table(Table<'r>),
+    Text(At<String>),
+}
+
 /// What one word of a fixed set means, or why it is refused.
 pub(super) type Words<T> = [(&'static str, Result<T, &'static str>)];
 
@@ -284,6 +291,21 @@ impl<'r> Table<'r> {
             Some(self.child(name.clone(), span, table))
         };
         array.iter().filter_map(entry).collect()
+    }
+
+    /// Reads a list whose entries are texts or tables.
+    pub(super) fn mixed(&self, key: &'static str) -> Option<Vec<Mixed<'r>>> {
+        let expected = "a list of texts or tables";
+        let (_, array) = self.array(key, expected)?;
+        let entry = |value: &'r Spanned<DeValue<'r>>| {
+            let (span, value) = (value.span().into(), value.get_ref());
+            if let Some(text) = value.as_str() {
+                return Some(Mixed::Text(At { value: text.to_owned(), span }));
+            }
+            let table = self.expect(key, span, value.as_table(), expected, value)?;
+            Some(Mixed::Table(self.child(format!("[[{}]]", self.path(key)), span, table)))
+        };
+        Some(array.iter().filter_map(entry).collect())
     }
 
     /// Reads one table, or a list of them.

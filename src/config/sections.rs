@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 use rustls_pki_types::ServerName;
 
+use super::crls;
 use super::error::At;
 use super::file::{
     CertificateFiles, Limits, Listener, Monitor, RevocationEntry, RouteEntry, RuleEntry, Store, TrustEntry, UpstreamEntry, UpstreamTls,
@@ -202,17 +203,14 @@ pub(super) fn revocation(table: &Table<'_>) -> RevocationEntry {
     let ids = table.list("ids", value::printable);
     let files = table.list("files", value::printable);
     files.iter().flat_map(|files| &files.value).for_each(|file| table.names_file(&file.value, file.span));
-    let crls = table.list("crls", |text| match text.contains("://") {
-        true => Err(format!("`{text}`: fetching CRLs {LATER}; fetch it with a timer of your own, and give the file")),
-        false => value::printable(text),
-    });
+    let crls = crls::read(table);
     let crl_stale = table.word("crl_stale", &[("deny", Ok(true)), ("warn", Ok(false))]);
     let require_crl = table.flag("require_crl").unwrap_or(false);
     table.finish();
     RevocationEntry {
         ids: ids.map(|list| list.value).unwrap_or_default(),
         files: files.map(|list| list.value).unwrap_or_default(),
-        crls: crls.map(|list| list.value).unwrap_or_default(),
+        crls,
         stale_denies: crl_stale.is_none_or(|word| word.value),
         require_crl,
     }

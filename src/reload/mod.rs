@@ -46,6 +46,7 @@ pub struct Report {
 
 enum Message {
     Ask { force: bool, answer: Option<Sender<Report>> },
+    Fetched,
     Heard(notify::Event),
     Stop,
 }
@@ -62,6 +63,8 @@ pub fn start(
     let heard = asks.clone();
     // The thread may be gone before its watcher is.
     let watch = Watch::new(move |event| drop(heard.send(Message::Heard(event))));
+    let fetched = asks.clone();
+    loader.on_fetch(move || drop(fetched.send(Message::Fetched)));
     let report = Report {
         generation: loaded.rules.generation,
         status: loaded.status.clone(),
@@ -182,6 +185,7 @@ impl<F: FnMut(Install)> Thread<F> {
                 cause.asked = true;
                 cause.answers.extend(answer);
             }
+            Message::Fetched => {}
             Message::Heard(event) => match watch::change(&event, &self.interests) {
                 Some(Change::Any) => {}
                 Some(Change::Removed(name)) => drop(cause.seen.removed.insert(name)),

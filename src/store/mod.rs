@@ -2,6 +2,8 @@
 
 pub mod allowlist;
 pub mod cache;
+pub mod fetched;
+mod fetcher;
 pub mod file;
 pub mod ledger;
 pub mod listing;
@@ -12,6 +14,7 @@ pub mod source;
 
 pub use allowlist::{Allowlists, ListSpec, Look};
 pub use cache::{Cache, Good, Round, SourceError};
+pub use fetched::{Fetched, Wanted, is_url};
 pub use file::Files;
 pub use restrictions::{Found, IdEntry, Restrictions, Revoked};
 pub use source::{ReadError, Reading, Source, Stamp};

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::allowlist::has_ending;
 use super::cache::{Cache, Round, SourceError};
+use super::fetched::is_url;
 use super::persisted::{self, State};
 use super::revocation_files::{crls, ids};
-use super::source::ReadError;
+use super::source::{ReadError, Stamp};
 use crate::admission::{PrincipalName, Provenance, RevokedId, RevokedIds};
 use crate::pki::{Crl, Fingerprint};
 
@@ -26,7 +27,7 @@ pub struct Revoked {
     pub ids: Vec<IdEntry>,
     /// Files of ids.
     pub files: Vec<PathBuf>,
-    /// Files of CRLs, or directories of them.
+    /// Files of CRLs, directories of them, or URLs.
     pub crls: Vec<PathBuf>,
 }
 
@@ -50,6 +51,8 @@ pub struct Restrictions {
     /// By file.
     held: BTreeMap<PathBuf, Held>,
     crls: Vec<HeldCrl>,
+    /// URLs that nothing has come from since the start: what is in force of them is what was kept.
+    awaited: Vec<PathBuf>,
     saved: Option<Fingerprint>,
     looked: bool,
 }
@@ -65,6 +68,8 @@ pub struct Found {
     pub errors: Vec<SourceError>,
     /// Sources of which nothing is known, now or from before: a start without them would lose a restriction.
     pub unknown: Vec<SourceError>,
+    /// URLs of which nothing is known: fetched later, maybe, and nobody can wait for that.
+    pub unfetched: Vec<SourceError>,
     /// When to look again although nothing may have changed.
     pub again: Option<Instant>,
     /// Each source, with the time its content was last read and found good.
@@ -168,7 +173,8 @@ impl Restrictions {
     /// before may have come from one place.
     pub fn settle(&mut self, superseded: &[Fingerprint]) -> Vec<SourceError> {
         self.crls.retain(|held| !(held.kept && superseded.contains(&Fingerprint::of(&held.crl.der))));
-        let kept = self.crls.iter().filter(|held| held.kept);
+        // What was kept of a URL is as good as anything until something else comes from there; whether it does was said.
+        let kept = self.crls.iter().filter(|held| held.kept && !self.awaited.contains(&held.entry));
         kept.map(|held| {
             let why = format!(
                 "the CRL of {} is not there any more, or went back in number or time: the one of before stays in force",
@@ -177,6 +183,11 @@ impl Restrictions {
             SourceError::new(&held.file, 0, why)
         })
         .collect()
+    }
+
+    /// Tells whether a CRL of this file, directory or URL is in force.
+    pub fn knows_crls_of(&self, entry: &Path) -> bool {
+        self.crls.iter().any(|held| held.entry == entry)
     }
 
     fn look_at_file(&mut self, round: &mut Round<'_>, path: &Path, now: Instant, found: &mut Found) {
@@ -260,6 +271,7 @@ impl Restrictions {
 
     fn look_at_crls(&mut self, round: &mut Round<'_>, entries: &[&Path], found: &mut Found) {
         let mut current: Vec<HeldCrl> = Vec::new();
+        self.awaited.clear();
         for entry in entries {
             let (paths, error) = match crl_paths(round, entry) {
                 Ok(paths) => (paths, None),
@@ -272,7 +284,9 @@ impl Restrictions {
                     self.crl_files.get(round, &[&path], "", MAX_CRL, |readings| crls(&readings[0].bytes).map_err(|error| (0, error)));
                 errors.extend(error);
                 let Some(good) = good else { continue };
-                last_good = last_good.max(Some(good.read));
+                // Of what is fetched the stamp tells the age: it lies here meanwhile, and no look makes it newer.
+                let read = good.stamps.first().filter(|_| is_url(entry)).map_or(good.read, Stamp::modified);
+                last_good = last_good.max(Some(read));
                 current.extend(good.value.iter().map(|(crl, line)| HeldCrl {
                     crl: Arc::clone(crl),
                     file: path.clone(),
@@ -285,10 +299,15 @@ impl Restrictions {
             if errors.is_empty() && !known {
                 errors.push(SourceError::new(entry, 0, "holds no CRL"));
             }
-            if known {
-                found.errors.extend(errors)
-            } else {
-                found.unknown.extend(errors)
+            if is_url(entry) && last_good.is_none() {
+                self.awaited.push(entry.to_path_buf());
+            }
+            match (known, is_url(entry)) {
+                // The first fetch of this start is under way, and what was kept holds until then.
+                (true, true) if matches!(round.source.stamp(entry), Err(ReadError::NotYetFetched)) => {}
+                (true, _) => found.errors.extend(errors),
+                (false, true) => found.unfetched.extend(errors),
+                (false, false) => found.unknown.extend(errors),
             }
             found.sources.push((entry.to_path_buf(), last_good));
         }
@@ -404,4 +423,4 @@ const UNCHANGED: Duration = Duration::from_secs(5);
 /// The same where another file stands there, and nobody saw how it came: one made in place would still be growing.
 const STILL: Duration = Duration::from_millis(50);
 const MAX_IDS: u64 = 64 << 20;
-const MAX_CRL: u64 = 64 << 20;
+pub(super) const MAX_CRL: u64 = 64 << 20;

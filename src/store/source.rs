@@ -1,9 +1,10 @@
-//! What supplies content, whoever keeps it: units, each read whole or not at all. Files today; a cluster or a key-value
-//! store is another implementation, and nothing downstream of it changes.
+//! What supplies content, whoever keeps it: units, each read whole or not at all. Files and what is fetched today; a cluster or a
+//! key-value store is another implementation, and nothing downstream of it changes.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Supplies units by their paths.
 pub trait Source: Send {
@@ -40,6 +41,13 @@ pub struct Reading {
     pub exposed: bool,
 }
 
+impl Stamp {
+    /// Returns when it was last modified, since the epoch.
+    pub fn modified(&self) -> Duration {
+        Duration::new(u64::try_from(self.modified.0).unwrap_or(0), u32::try_from(self.modified.1).unwrap_or(0))
+    }
+}
+
 /// Why a unit could not be read.
 #[derive(Debug)]
 pub enum ReadError {
@@ -50,6 +58,10 @@ pub enum ReadError {
     NotADirectory,
     /// A directory, FIFO, device or socket: with its kind.
     NotAFile(&'static str),
+    /// Of a URL, with why.
+    NotFetched(String),
+    /// Of a URL: no fetch has ended yet.
+    NotYetFetched,
     TooLarge {
         limit: u64,
     },
@@ -73,6 +85,8 @@ impl fmt::Display for ReadError {
             Self::Missing => f.write_str("is not there"),
             Self::NotADirectory => f.write_str("is not a directory"),
             Self::NotAFile(kind) => write!(f, "is {kind}, not a regular file"),
+            Self::NotFetched(why) => write!(f, "cannot be fetched: {why}"),
+            Self::NotYetFetched => f.write_str("has not been fetched yet"),
             Self::TooLarge { limit } => write!(f, "has more than {limit} bytes"),
         }
     }
@@ -82,7 +96,8 @@ impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Changing | Self::Missing | Self::NotADirectory | Self::NotAFile(_) | Self::TooLarge { .. } => None,
+            Self::Changing | Self::Missing | Self::NotADirectory | Self::NotAFile(_) => None,
+            Self::NotFetched(_) | Self::NotYetFetched | Self::TooLarge { .. } => None,
         }
     }
 }

@@ -7,6 +7,7 @@ mod agreement;
 mod attacks;
 mod commands;
 mod explain;
+mod fetched;
 mod http2;
 mod identity;
 mod lifetimes;

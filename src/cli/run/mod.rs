@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::monitor::{Monitor, Policy, Shown, Source, View};
 use crate::reload::{self, Install, Reloader};
 use crate::rules::InForce;
+use crate::store::is_url;
 use operational::OperationalLog;
 
 #[derive(Debug, clap::Args)]
@@ -53,14 +54,14 @@ pub(super) struct Proxy {
 impl Proxy {
     /// Loads, listens, and is ready; `level` is that of the operational log.
     pub(super) fn start(config: &Path, level: &str) -> Result<Self, Failure> {
-        let mut loader = Loader::new(config, true);
+        let mut loader = Loader::new(config, true).fetching();
         let loaded = loader.start().map_err(refused)?;
         let settings = &loaded.settings;
         let metrics = Metrics::new(settings.runtime.workers());
         metrics.tell_names(settings.monitor_names);
         let operational = OperationalLog::start(&metrics, level)?;
         for warning in &loaded.warnings {
-            tracing::warn!(at = warning.place(), "{}", warning.message);
+            tracing::warn!(at = warning.place(), help = warning.help, "{}", warning.message);
         }
         // The generator's first byte takes 40 ms to gather entropy: not at the first client's expense.
         rand::fill(&mut [0]).map_err(|_| Failure::local("the system gives no randomness"))?;
@@ -193,12 +194,15 @@ fn installer(running: &Arc<Running>, logs: &Logs, shown: &Shown, settings: &Sett
 }
 
 /// Tells the monitor where the rules in force came from. What is wrong with a file of an allowlist directory would tell a
-/// principal's name: only where `names` allows it.
+/// principal's name: only where `names` allows it. A CRL's URL tells nobody's.
 fn policy(status: Status, names: bool) -> Policy {
-    let source = |source: SourceStatus| Source {
-        name: source.name,
-        last_good: source.last_good.map(|time| time.as_secs()),
-        error: source.error.map(|error| if names { error } else { "the log says what is wrong with it".to_owned() }),
+    let source = |source: SourceStatus| {
+        let tells = names || is_url(Path::new(&source.name));
+        Source {
+            name: source.name,
+            last_good: source.last_good.map(|time| time.as_secs()),
+            error: source.error.map(|error| if tells { error } else { "the log says what is wrong with it".to_owned() }),
+        }
     };
     Policy { hash: status.hash, entries: status.entries as u64, sources: status.sources.into_iter().map(source).collect() }
 }

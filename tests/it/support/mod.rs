@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod crl_server;
 pub mod flow;
 pub mod proxy;
 pub mod raw;
