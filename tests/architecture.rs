@@ -48,6 +48,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("pkcs5", &["pki"]),
     ("prometheus", &["metrics"]),
     ("rcgen", &["cli/quickstart", "pki/generate"]),
+    ("rpassword", &["cli/input"]),
     ("rustix", &["listener", "store"]),
     ("rustls", &["tls", "upstream", "cli/mod"]),
     ("rustls_native_certs", &["upstream"]),
@@ -59,7 +60,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["cli/run"]),
     ("webpki", &["pki", "admission/chain", "tls/verifier"]),
     ("x509_parser", &["pki"]),
-    ("zeroize", &["pki"]),
+    ("zeroize", &["pki", "cli"]),
     ("zip", &["pki/generate"]),
 ];
 

@@ -1,5 +1,7 @@
-//! `portcullis cert inspect`: what a certificate is, to us. Names for it that `revoked_ids` take, and what an
+//! `portcullis cert new`, in `new.rs`, and `cert inspect`: what a certificate is, to us. Names for it that `revoked_ids` take, and what an
 //! allowlist can do with it.
+
+mod new;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,12 +12,15 @@ use super::input;
 use super::{Exit, Failure, Output};
 use crate::clock::{self, Date};
 use crate::pki::certificate::KeyKind;
-use crate::pki::{Certificate, San, files};
+use crate::pki::files::{self, Role};
+use crate::pki::{Certificate, San};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Show what a certificate file holds, and the ids to list or revoke it by
     Inspect(Inspect),
+    /// Make a client its key and certificate: PFX, PEM and key, and say how to list it
+    New(new::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -29,15 +34,17 @@ pub(super) struct Inspect {
 pub(super) fn run(command: &Command, output: &Output) -> Result<Exit, Failure> {
     match command {
         Command::Inspect(arguments) => inspect(arguments, output),
+        Command::New(arguments) => new::run(arguments, output),
     }
 }
 
 fn inspect(arguments: &Inspect, output: &Output) -> Result<Exit, Failure> {
     let bytes = input::read(&arguments.file)?;
     let password = arguments.password.read()?;
-    let found = files::certificates(&bytes, password.as_deref()).map_err(|error| input::file_error(&arguments.file, &error))?;
+    let password = password.as_ref().map(|password| password.as_str());
+    let found = files::roles(&bytes, password).map_err(|error| input::file_error(&arguments.file, &error))?;
     let now = clock::wall().as_secs();
-    let reports: Vec<_> = found.iter().map(|located| Report::of(&located.value, located.line, now)).collect();
+    let reports: Vec<_> = found.iter().map(|(located, role)| Report::of(&located.value, *role, located.line, now)).collect();
     let text = reports.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n");
     output.answer(&reports, text);
     Ok(Exit::Done)
@@ -70,7 +77,7 @@ struct Report {
 }
 
 impl Report {
-    fn of(certificate: &Certificate, line: u32, now: u64) -> Self {
+    fn of(certificate: &Certificate, role: Role, line: u32, now: u64) -> Self {
         let ca = certificate.basic_constraints.is_some_and(|constraints| constraints.ca);
         Self {
             line,
@@ -99,7 +106,7 @@ impl Report {
             }),
             revocation_ids: revocation_ids(certificate),
             material: material(certificate, ca),
-            notes: notes(certificate, ca),
+            notes: notes(certificate, role, ca),
         }
     }
 }
@@ -150,8 +157,11 @@ fn material(certificate: &Certificate, ca: bool) -> &'static str {
     }
 }
 
-fn notes(certificate: &Certificate, ca: bool) -> Vec<String> {
+fn notes(certificate: &Certificate, role: Role, ca: bool) -> Vec<String> {
     let mut notes = Vec::new();
+    if role == Role::Issuer {
+        notes.push("it signed another certificate of this PFX: where the PFX is listed, this one is no pin".to_owned());
+    }
     if certificate.extended_key_usage.as_ref().is_some_and(|usage| !usage.client_auth && !usage.any) {
         notes.push(
             "the extended key usage lacks clientAuth: refused as a client's certificate, unless the pin has allow_any_eku".to_owned(),

@@ -48,7 +48,7 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
         None => None,
         Some(path) => {
             let bytes = input::read(path)?;
-            let found = files::certificates(&bytes, arguments.password.read()?.as_deref());
+            let found = files::certificates(&bytes, arguments.password.read()?.as_ref().map(|password| password.as_str()));
             let found = found.map_err(|error| input::file_error(path, &error))?;
             Candidate::presented(&found.into_iter().map(|located| located.value.der).collect::<Vec<_>>())
         }

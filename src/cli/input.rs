@@ -1,26 +1,53 @@
 //! What commands read: certificate files of bounded size, passwords, times.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use super::Failure;
 use crate::clock::Date;
 use crate::pki::FileError;
 
-/// How a PFX's password is given: never as an argument, which any other process can read.
+/// How a password is given: never as an argument, which any other process can read.
 #[derive(Debug, clap::Args)]
 pub(super) struct Password {
-    /// File whose first line is the PFX's password; `-` is standard input. Else PORTCULLIS_PASSWORD
+    /// File whose first line is the password; `-` asks for it, or reads standard input if that is no terminal. Else PORTCULLIS_PASSWORD
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
 impl Password {
-    pub(super) fn read(&self) -> Result<Option<String>, Failure> {
-        let Some(path) = &self.password_file else { return Ok(std::env::var("PORTCULLIS_PASSWORD").ok()) };
-        let text = String::from_utf8(read(path)?).map_err(|_| Failure::file(path, "not UTF-8"))?;
-        Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
+    /// Reads the password of something that is there.
+    pub(super) fn read(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        self.read_or(|| prompt("Password: "))
     }
+
+    /// Reads the password for something new: who types it types it twice.
+    pub(super) fn read_new(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        self.read_or(|| {
+            let password = prompt("New password: ")?;
+            match prompt("Once more: ")? == password {
+                true => Ok(password),
+                false => Err(Failure::usage("the two passwords differ")),
+            }
+        })
+    }
+
+    fn read_or(&self, ask: impl FnOnce() -> Result<Zeroizing<String>, Failure>) -> Result<Option<Zeroizing<String>>, Failure> {
+        let Some(path) = &self.password_file else { return Ok(std::env::var("PORTCULLIS_PASSWORD").ok().map(Zeroizing::new)) };
+        if path == Path::new("-") && std::io::stdin().is_terminal() {
+            return ask().map(Some);
+        }
+        let bytes = Zeroizing::new(read(path)?);
+        let text = std::str::from_utf8(&bytes).map_err(|_| Failure::file(path, "not UTF-8"))?;
+        Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
+    }
+}
+
+/// Asks at the terminal, without echo.
+fn prompt(words: &str) -> Result<Zeroizing<String>, Failure> {
+    rpassword::prompt_password(words).map(Zeroizing::new).map_err(|error| Failure::local(format_args!("the terminal: {error}")))
 }
 
 /// Reads a file whole; `-` is standard input.

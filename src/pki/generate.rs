@@ -23,7 +23,7 @@ pub struct Options<'a> {
     /// How long it is to be valid.
     pub days: u32,
     pub key: NewKey,
-    /// Encrypts the key and the PFX. `None`: a plain key, and a PFX under the empty password.
+    /// Encrypts the key and the PFX. `None` or empty: a plain key, and a PFX under the empty password.
     pub password: Option<&'a str>,
     pub now: UnixTime,
 }
@@ -85,7 +85,8 @@ impl Default for Options<'_> {
 /// Makes a client certificate with this common name: self-issued, no CA, for clients, valid since five minutes ago.
 pub fn generate(name: &str, options: &Options<'_>) -> Result<Generated, GenerateError> {
     check_name(name)?;
-    check_password(options.password.unwrap_or_default())?;
+    let password = options.password.unwrap_or_default();
+    check_password(password)?;
     if !(1..=MAX_DAYS).contains(&options.days) {
         return Err(GenerateError::Days(options.days));
     }
@@ -97,14 +98,14 @@ pub fn generate(name: &str, options: &Options<'_>) -> Result<Generated, Generate
     let signed = params(name, options)?.self_signed(&key).map_err(failed)?;
     let certificate = Certificate::parse(CertificateDer::from(signed.der().to_vec())).map_err(failed)?;
     let pkcs8 = Zeroizing::new(key.serialize_der());
-    let key_pem = match options.password {
-        Some(password) => Zeroizing::new(pem::encode("ENCRYPTED PRIVATE KEY", &encrypted(&pkcs8, password)?)),
-        None => Zeroizing::new(pem::encode("PRIVATE KEY", &pkcs8)),
-    };
+    let key_pem = Zeroizing::new(match password {
+        "" => pem::encode("PRIVATE KEY", &pkcs8),
+        password => pem::encode("ENCRYPTED PRIVATE KEY", &encrypted(&pkcs8, password)?),
+    });
     let stem = file_stem(name);
     // A BMPString, as friendly names are, has no room for the rest of Unicode.
     let friendly_name = if is_bmp(name) { name } else { &stem };
-    let pfx = pfx::write(friendly_name, &certificate, &pkcs8, options.password.unwrap_or_default(), ITERATIONS).map_err(failed)?;
+    let pfx = pfx::write(friendly_name, &certificate, &pkcs8, password, ITERATIONS).map_err(failed)?;
     Ok(Generated {
         crt_pem: pem::encode("CERTIFICATE", &certificate.der),
         key: PrivateKey::new(PrivatePkcs8KeyDer::from(pkcs8.to_vec()).into()),

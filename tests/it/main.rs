@@ -5,6 +5,7 @@
 mod addresses;
 mod agreement;
 mod attacks;
+mod certificates;
 mod commands;
 mod explain;
 mod fetched;
