@@ -76,8 +76,14 @@ fn route() -> RouteScope {
 const ADDRESS: ClientAddress = ClientAddress::Settled(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
 fn request(route: &RouteScope) -> Scope<'_> {
-    let request =
-        RequestScope { surface: Surface::Proxy, route: Some(route), access: Access::Read, origin: Origin::Absent, unsafe_method: false };
+    let request = RequestScope {
+        surface: Surface::Proxy,
+        route: Some(route),
+        access: Access::Read,
+        clearance: None,
+        origin: Origin::Absent,
+        unsafe_method: false,
+    };
     Scope { address: ADDRESS, request: Some(request) }
 }
 

@@ -50,6 +50,24 @@ impl Terms {
         Err(steps.failed("origin", why, Denial::OriginDenied))
     }
 
+    /// Judges a call of ours: the page that it was sent from, and the rank. A page of another origin may change nothing here,
+    /// whatever the principal's `cors_origins` say: those are for what is behind us.
+    pub(super) fn check_call(&self, request: &RequestScope<'_>, steps: &mut Steps) -> Result<(), Denial> {
+        if request.unsafe_method && !matches!(request.origin, Origin::Absent | Origin::Same) {
+            return Err(steps.failed("origin", "sent by a page of another origin, and this changes something here", Denial::OriginDenied));
+        }
+        let Some(needed) = request.clearance else {
+            steps.passed("clearance", "whoever is admitted may call this");
+            return Ok(());
+        };
+        let finding = format!("{}, {} needed", self.clearance.name(), needed.name());
+        if !self.clearance.reaches(needed) {
+            return Err(steps.failed("clearance", finding, Denial::ClearanceTooLow));
+        }
+        steps.passed("clearance", finding);
+        Ok(())
+    }
+
     /// Tells whether some request of the principal on this route could be permitted.
     pub fn may_reach(&self, route: &RouteScope) -> bool {
         self.enabled
@@ -125,8 +143,14 @@ mod tests {
             gateway_ips: vec!["10.20.0.5/32".parse().unwrap()],
             ..Terms::default()
         };
-        let request =
-            RequestScope { surface: Surface::Proxy, route: None, access: Access::Read, origin: Origin::Absent, unsafe_method: false };
+        let request = RequestScope {
+            surface: Surface::Proxy,
+            route: None,
+            access: Access::Read,
+            clearance: None,
+            origin: Origin::Absent,
+            unsafe_method: false,
+        };
         let at = |ip: &str| ClientAddress::Settled(ip.parse().unwrap());
         for (address, request, admitted) in [
             (at("10.20.0.5"), None, true),

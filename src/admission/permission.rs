@@ -58,6 +58,17 @@ pub struct Permission {
 }
 
 impl Clearance {
+    /// Tells whether this rank may do what asks for another. A node manages nothing, whatever is asked.
+    pub fn reaches(self, needed: Self) -> bool {
+        let rank = |clearance: Self| match clearance {
+            Self::Node => None,
+            Self::User => Some(0),
+            Self::Operator => Some(1),
+            Self::Admin => Some(2),
+        };
+        rank(self).zip(rank(needed)).is_some_and(|(has, needed)| has >= needed)
+    }
+
     /// Only admins skip the permissions of routes.
     pub fn skips_permissions(self) -> bool {
         self == Self::Admin

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::permission::Access;
+use super::permission::{Access, Clearance};
 
 /// The listener or route that the question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct RequestScope<'a> {
     pub route: Option<&'a RouteScope>,
     /// What the method and the route's rules ask for.
     pub access: Access,
+    /// The rank that a call of ours asks for; `None`: whoever is admitted may call. Requests to an upstream ask for none.
+    pub clearance: Option<Clearance>,
     /// From which page the request was sent.
     pub origin: Origin<'a>,
     /// The method may change something, or the request upgrades: cross-site rules apply.
@@ -62,6 +64,11 @@ pub enum Surface {
 }
 
 impl Surface {
+    /// Tells whether requests go to an upstream: there routes and permissions rule, elsewhere clearance does.
+    pub fn is_proxied(self) -> bool {
+        self == Self::Proxy
+    }
+
     /// Returns the name that configuration and logs use.
     pub fn name(self) -> &'static str {
         match self {

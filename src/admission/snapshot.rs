@@ -109,6 +109,10 @@ impl Question<'_> {
         let identifier = self.identifier(&principal, &basis, leaf)?;
         principal.terms.check(self.scope, self.now, &mut self.horizon, &mut self.steps)?;
         let access = match (self.scope.request, route) {
+            (Some(request), _) if !request.surface.is_proxied() => {
+                principal.terms.check_call(&request, &mut self.steps)?;
+                None
+            }
             (Some(request), Some(route)) => Some(self.access(&principal, &basis, leaf, &request, route)?),
             _ => None,
         };

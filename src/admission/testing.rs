@@ -244,8 +244,14 @@ pub(super) fn candidate(leaf: &Certificate, along: &[&Ca]) -> Candidate {
 
 /// A read of the route from a settled address.
 pub(super) fn request(route: &RouteScope) -> Scope<'_> {
-    let request =
-        RequestScope { surface: Surface::Proxy, route: Some(route), access: Access::Read, origin: Origin::Absent, unsafe_method: false };
+    let request = RequestScope {
+        surface: Surface::Proxy,
+        route: Some(route),
+        access: Access::Read,
+        clearance: None,
+        origin: Origin::Absent,
+        unsafe_method: false,
+    };
     Scope { address: ClientAddress::Settled("192.0.2.7".parse().unwrap()), request: Some(request) }
 }
 

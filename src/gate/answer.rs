@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::Grant;
-use crate::admission::{Access, ClientAddress, Decision, Origin, RequestScope, RouteScope, Scope, Surface};
+use crate::admission::{Access, Clearance, ClientAddress, Decision, Origin, RequestScope, RouteScope, Scope, Surface};
 
 /// While an answer holds: under one snapshot, and from the second it was given to the second time may change it.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,7 @@ struct RequestQuestion {
     surface: Surface,
     route: Option<RouteScope>,
     access: Access,
+    clearance: Option<Clearance>,
     origin: KeptOrigin,
     unsafe_method: bool,
 }
@@ -79,6 +80,7 @@ impl Question {
             surface: request.surface,
             route: request.route.cloned(),
             access: request.access,
+            clearance: request.clearance,
             origin: match request.origin {
                 Origin::Absent => KeptOrigin::Absent,
                 Origin::CrossSite => KeptOrigin::CrossSite,
@@ -95,6 +97,7 @@ impl Question {
             surface: request.surface,
             route: request.route.as_ref(),
             access: request.access,
+            clearance: request.clearance,
             origin: match &request.origin {
                 KeptOrigin::Absent => Origin::Absent,
                 KeptOrigin::CrossSite => Origin::CrossSite,

@@ -155,8 +155,14 @@ fn route(auth: RouteAuth) -> RouteScope {
 }
 
 fn asks(route: &RouteScope, access: Access) -> Scope<'_> {
-    let request =
-        RequestScope { surface: Surface::Proxy, route: Some(route), access, origin: Origin::Absent, unsafe_method: access > Access::Read };
+    let request = RequestScope {
+        surface: Surface::Proxy,
+        route: Some(route),
+        access,
+        clearance: None,
+        origin: Origin::Absent,
+        unsafe_method: access > Access::Read,
+    };
     Scope { address: PEER, request: Some(request) }
 }
 

@@ -32,6 +32,7 @@ impl<'a> Asked<'a> {
             surface: Surface::Proxy,
             route: self.route.map(|route| &route.scope),
             access: self.access(method, upgrade),
+            clearance: None,
             origin: cross_site::classify(headers, scheme, &self.authority),
             unsafe_method: !is_safe(method, upgrade),
         }

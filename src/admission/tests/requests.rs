@@ -193,3 +193,54 @@ fn capitals_do_not_slip_past_a_deny() {
         assert_eq!(told(&ask(&snapshot, &leaf, &[])), if denied { "not_permitted" } else { "admit ci" }, "{attribute} {glob}");
     }
 }
+
+#[test]
+fn a_call_asks_for_a_clearance_and_not_for_permissions() {
+    for (has, needed, expected) in [
+        (Clearance::User, None, "admit alice"),
+        (Clearance::User, Some(Clearance::User), "admit alice"),
+        (Clearance::User, Some(Clearance::Operator), "clearance_too_low"),
+        (Clearance::User, Some(Clearance::Admin), "clearance_too_low"),
+        (Clearance::Operator, Some(Clearance::User), "admit alice"),
+        (Clearance::Operator, Some(Clearance::Operator), "admit alice"),
+        (Clearance::Operator, Some(Clearance::Admin), "clearance_too_low"),
+        (Clearance::Admin, Some(Clearance::Operator), "admit alice"),
+        (Clearance::Admin, Some(Clearance::Admin), "admit alice"),
+        // A gateway manages nothing, not even what a user may.
+        (Clearance::Node, None, "admit alice"),
+        (Clearance::Node, Some(Clearance::User), "clearance_too_low"),
+        (Clearance::Admin, Some(Clearance::Node), "clearance_too_low"),
+    ] {
+        let (snapshot, leaf) = pinned(Terms { clearance: has, permissions: vec![], ..terms() });
+        let call = call(Origin::Absent, needed);
+        let decision = snapshot.decide(Some(&candidate(&leaf, &[])), &call, at(NOW));
+        assert_eq!(told(&decision), expected, "{has:?} {needed:?}");
+        assert!(decision.steps.iter().any(|step| step.rule == "clearance"), "{:?}", decision.steps);
+        let nobody = snapshot.decide(None, &call, at(NOW));
+        assert_eq!(told(&nobody), "no_credential");
+    }
+}
+
+#[test]
+fn a_page_of_another_origin_calls_nothing_that_changes_something() {
+    let terms = Terms { clearance: Clearance::Admin, cors_origins: vec!["https://shop.example".parse().unwrap()], ..terms() };
+    let (snapshot, leaf) = pinned(terms);
+    for (origin, unsafe_method, expected) in [
+        (Origin::Absent, true, "admit alice"),
+        (Origin::Same, true, "admit alice"),
+        (Origin::CrossSite, true, "origin_denied"),
+        (Origin::Other("null"), true, "origin_denied"),
+        (Origin::Other("https://shop.example"), true, "origin_denied"),
+        (Origin::Other("https://evil.example"), false, "admit alice"),
+    ] {
+        let mut scope = call(origin, Some(Clearance::Admin));
+        scope.request = scope.request.map(|request| RequestScope { unsafe_method, ..request });
+        assert_eq!(told(&snapshot.decide(Some(&candidate(&leaf, &[])), &scope, at(NOW))), expected, "{origin:?} {unsafe_method}");
+    }
+}
+
+/// A call on the admin surface.
+fn call(origin: Origin<'_>, clearance: Option<Clearance>) -> Scope<'_> {
+    let request = RequestScope { surface: Surface::Admin, route: None, access: Access::Write, clearance, origin, unsafe_method: true };
+    Scope { address: ClientAddress::Settled("192.0.2.7".parse().unwrap()), request: Some(request) }
+}
