@@ -154,7 +154,7 @@ fn standings(criterion: &mut Criterion) {
         group.bench_function(format!("held with a stream, {count} pins"), |bencher| {
             bencher.iter(|| {
                 let grant = standing.check(black_box(&request(&route)));
-                (grant, standing.hold(&request(&route), &target))
+                (grant, standing.hold(&request(&route), Some(&target)))
             });
         });
     }

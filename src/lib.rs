@@ -82,5 +82,8 @@ pub mod monitor;
 /// Watch, read whole, compile, install; or keep what we have and say why.
 pub mod reload;
 
+/// The operator API, on listeners that serve `admin` and on the local socket.
+pub mod admin;
+
 /// One file per subcommand.
 pub mod cli;

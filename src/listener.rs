@@ -22,6 +22,7 @@ use crate::limits::Load;
 use crate::log::Logs;
 use crate::metrics::Metrics;
 use crate::pki::Fingerprint;
+use crate::request::service::Service;
 use crate::rules::{InForce, Rules};
 pub(crate) use socket::Listening;
 use worker::{Installed, WorkerHandle};
@@ -77,7 +78,7 @@ pub struct Running {
 }
 
 /// Binds every listener, starts the workers and the acceptor thread. Call it once, from a thread that will not run a
-/// worker, with metrics made for as many workers as [`RuntimeSettings::workers`] says.
+/// worker, with metrics made for as many workers as [`RuntimeSettings::workers`] says. `service` answers what is ours to answer.
 pub fn start(
     rules: Arc<InForce>,
     settings: RuntimeSettings,
@@ -85,6 +86,7 @@ pub fn start(
     metrics: Arc<Metrics>,
     logs: &Logs,
     drain: Drain,
+    service: Option<&Arc<dyn Service>>,
 ) -> Result<Running, ListenError> {
     let workers = settings.workers();
     metrics.generation.set(rules.rules().generation as f64);
@@ -97,8 +99,16 @@ pub fn start(
     let listening = settings.binds.iter().map(Listening::bind).collect::<Result<Vec<_>, _>>()?;
     let bound = listening.iter().map(Listening::bound).collect();
     let load = Load::new(workers, room);
+    let shared = worker::Shared {
+        rules: Arc::clone(&rules),
+        clock,
+        metrics: Arc::clone(&metrics),
+        logs: logs.clone(),
+        drain: drain.clone(),
+        service: service.cloned(),
+    };
     let (handles, mut threads): (Vec<_>, Vec<_>) = (0..workers)
-        .map(|index| WorkerHandle::start(index, Arc::clone(&rules), clock.clone(), Arc::clone(&metrics), logs.clone(), drain.clone()))
+        .map(|index| WorkerHandle::start(index, shared.clone()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(ListenError::Thread)?
         .into_iter()

@@ -3,10 +3,12 @@
 //! whether a route exists, and nothing is forwarded that was not judged.
 
 pub mod asked;
+mod call;
 mod carried;
 mod current;
 mod onward;
 mod record;
+pub mod service;
 mod ways;
 
 use std::cell::RefCell;
@@ -30,14 +32,16 @@ use crate::log::AccessLog;
 use crate::metrics::{Counter, Metrics};
 use crate::routing::cross_site::{self, Preflight};
 use crate::routing::path::normalise;
-use crate::routing::{Authority, Route};
-use crate::rules::Rules;
+use crate::routing::{self, Authority, Route};
+use crate::rules::{Rules, Serves};
 use crate::ticker::Ticker;
 use crate::upstream::{Body, Pools};
 use asked::Asked;
+use call::OurCall;
 use carried::Offer;
 use current::Current;
 use record::{Ids, Record};
+use service::Service;
 pub use ways::Ways;
 
 /// What one worker's requests share. `install` is called on the worker's own thread.
@@ -51,6 +55,8 @@ pub struct Worker {
     pools: Rc<Pools>,
     current: RefCell<Rc<Current>>,
     ids: Ids,
+    /// Answers what is ours to answer; `None`: nothing is.
+    service: Option<Arc<dyn Service>>,
 }
 
 /// What one connection's requests share.
@@ -71,6 +77,8 @@ pub struct Context {
     pub identity: identity::Remembered,
     /// Whose requests were counted last.
     pub counted: RefCell<Option<(PrincipalId, Arc<Counter>)>>,
+    /// What its listener serves, by the rules that the latest request found; kept where a reload took the listener away.
+    pub serves: RefCell<(u64, Arc<Serves>)>,
 }
 
 impl Worker {
@@ -82,16 +90,37 @@ impl Worker {
         ticker: Rc<Ticker>,
         principals: Arc<Principals>,
         rules: Arc<Rules>,
+        service: Option<Arc<dyn Service>>,
     ) -> Rc<Self> {
         let pools = Pools::new(Rc::clone(&ticker));
         let current = RefCell::new(Rc::new(Current::new(rules, &pools, &metrics)));
-        Rc::new(Self { gate, log, ticker, metrics, principals, pools, current, ids: Ids::new() })
+        Rc::new(Self { gate, log, ticker, metrics, principals, pools, current, ids: Ids::new(), service })
     }
 
     /// Uses other rules from the next request on. Pools of unchanged upstreams keep their connections.
     pub fn install(&self, rules: Arc<Rules>) {
         self.pools.keep(&rules.upstreams);
         self.current.replace(Rc::new(Current::new(rules, &self.pools, &self.metrics)));
+    }
+}
+
+impl Context {
+    /// Returns what the listener serves if the host is ours to answer, by the rules of now. A connection is for the surface that
+    /// its SNI names: what was opened for an upstream's host calls nothing of ours, nor the other way round.
+    fn ours(&self, rules: &Rules, host: &str) -> Result<Option<Arc<Serves>>, Failure> {
+        let mut serves = self.serves.borrow_mut();
+        if serves.0 != rules.generation {
+            let now = rules.listener(&self.listener).map(|listener| Arc::clone(&listener.serves));
+            *serves = (rules.generation, now.unwrap_or_else(|| Arc::clone(&serves.1)));
+        }
+        let (serves, sni) = (&serves.1, self.sni.as_deref().map(|sni| sni.trim_end_matches('.')));
+        let is_ours = serves.is_ours(host);
+        if let Some(sni) = sni.filter(|sni| !sni.eq_ignore_ascii_case(host))
+            && (serves.is_ours(&sni.to_ascii_lowercase()) != is_ours || (is_ours && !routing::covers(&self.names, host)))
+        {
+            return Err(Failure::Misdirected);
+        }
+        Ok(is_ours.then(|| Arc::clone(serves)))
     }
 }
 
@@ -151,6 +180,10 @@ async fn answer(
     let uri = head.uri.clone();
     let asked = Asked::of(&current.rules.routes, Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
     let host = asked.authority.to_header_value();
+    if let Some(serves) = context.ours(&current.rules, &asked.authority.host)? {
+        let call = OurCall { context, current, serves: &serves, asked: &asked };
+        return Box::pin(call.answer(&head, incoming, lifeline, record)).await;
+    }
     let route = asked.route.map(|route| &**route);
     if current.rules.routes.misdirected(context.sni.as_deref(), &asked.authority.host, &context.names, route) {
         return Err(Failure::Misdirected);
@@ -176,9 +209,9 @@ async fn answer(
         path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
     };
-    let hold = context.standing.hold(&scope, &held).on(lifeline);
+    let hold = context.standing.hold(&scope, Some(&held)).on(lifeline);
     // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.
-    let other = (!incoming.is_end_stream() || upgrades).then(|| context.standing.hold(&scope, &held));
+    let other = (!incoming.is_end_stream() || upgrades).then(|| context.standing.hold(&scope, Some(&held)));
     record.entered = enter(context, current, &grant)?;
 
     let Some(handles) = handles else { return no_route(&head) };

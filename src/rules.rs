@@ -34,9 +34,36 @@ pub struct ListenerRules {
     pub name: Arc<str>,
     /// Certificates, sessions, and whether a denial is an alert or an answer.
     pub tls: Arc<Acceptor>,
-    pub surfaces: Vec<Surface>,
+    pub serves: Arc<Serves>,
     /// `proxy_protocol = "require"`.
     pub proxy_protocol: bool,
+}
+
+/// What a listener serves, and under which names: what is ours to answer never reaches an upstream, nor the other way round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serves {
+    pub surfaces: Vec<Surface>,
+    /// The hosts of our own surfaces, where a listener serves an upstream's as well: lower case, no port.
+    pub control_hosts: Vec<Box<str>>,
+}
+
+impl Serves {
+    /// Tells whether requests for a host are ours to answer.
+    pub fn is_ours(&self, host: &str) -> bool {
+        let is_proxy = self.surfaces.iter().any(|surface| surface.is_proxied());
+        !is_proxy || (!self.control_hosts.is_empty() && self.control_hosts.iter().any(|ours| **ours == *host))
+    }
+
+    /// Returns the surfaces that are ours to answer.
+    pub fn ours(&self) -> impl Iterator<Item = Surface> {
+        self.surfaces.iter().copied().filter(|surface| !surface.is_proxied())
+    }
+}
+
+impl Default for Serves {
+    fn default() -> Self {
+        Self { surfaces: vec![Surface::Proxy], control_hosts: Vec::new() }
+    }
 }
 
 impl Rules {

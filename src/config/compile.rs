@@ -13,7 +13,7 @@ use crate::admission::{
     Allowlist, AllowlistBuilder, Authority, Conflict, Credential, PrincipalName, Provenance, Revocation, RevocationBuilder, Snapshot,
 };
 use crate::pki::Fingerprint;
-use crate::rules::{ListenerRules, Rules};
+use crate::rules::{ListenerRules, Rules, Serves};
 use crate::store::allowlist;
 use crate::tls::acceptor::{Acceptor, Settings, SettingsError, TrustId};
 use crate::tls::{Credentials, KeyPair, ServerOnly};
@@ -202,8 +202,12 @@ impl Compiler<'_> {
         let previous = self.before.and_then(|before| before.rules.listener(&name));
         match Acceptor::new(settings, TrustId(snapshot.trust_id()), previous.map(|previous| &*previous.tls)) {
             Ok(tls) => {
-                let (surfaces, proxy_protocol) = (listener.serve.clone(), listener.proxy_protocol);
-                Some((ListenerRules { name, tls: Arc::new(tls), surfaces, proxy_protocol }, key_pairs))
+                let serves = Serves {
+                    surfaces: listener.serve.clone(),
+                    control_hosts: listener.control_hosts.iter().map(|host| host.value.as_str().into()).collect(),
+                };
+                let serves = Arc::new(serves);
+                Some((ListenerRules { name, tls: Arc::new(tls), serves, proxy_protocol: listener.proxy_protocol }, key_pairs))
             }
             Err(error) => {
                 let named = |name: &str| listener.groups.iter().chain(&listener.ciphers).find(|at| at.value == name).map(|at| at.span);

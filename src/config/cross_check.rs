@@ -26,10 +26,36 @@ pub(super) fn check(file: &ConfigFile, reader: &Reader<'_>) {
             known(reader, "route", route, &routes);
         }
     }
+    check_control_hosts(file, reader);
     if file.trust.proxy_from.is_empty() {
         for listener in file.listeners.iter().filter(|listener| listener.proxy_protocol) {
             let help = "list the load balancers in [trust] proxy_from: who may speak PROXY has to be said".to_owned();
             reader.error(listener.name.span, "`proxy_protocol = \"require\"`, and nobody may speak PROXY", Some(help));
+        }
+    }
+}
+
+/// What is ours to answer and what is an upstream's must differ by something: by listener, or by host.
+fn check_control_hosts(file: &ConfigFile, reader: &Reader<'_>) {
+    for listener in &file.listeners {
+        let proxied = listener.serve.iter().any(|surface| surface.is_proxied());
+        let ours = listener.serve.iter().find(|surface| !surface.is_proxied());
+        match (ours, listener.control_hosts.first()) {
+            (Some(ours), None) if proxied => {
+                let message =
+                    format!("listener `{}` serves \"{}\" beside \"proxy\", and nothing tells them apart", listener.name.value, ours.name());
+                let help = "add control_hosts = [\"admin.example.com\"], or a listener of its own".to_owned();
+                reader.error(listener.name.span, message, Some(help));
+            }
+            (Some(_), Some(host)) if !proxied => {
+                let help = "leave it out: every host is ours where \"proxy\" is not served".to_owned();
+                reader.error(host.span, "`control_hosts` stands on a listener that serves no \"proxy\"", Some(help));
+            }
+            (None, Some(host)) => {
+                let help = "add \"admin\" to `serve`, or leave it out".to_owned();
+                reader.error(host.span, "`control_hosts` stands on a listener that serves only \"proxy\"", Some(help));
+            }
+            _ => {}
         }
     }
 }

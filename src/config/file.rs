@@ -53,6 +53,8 @@ pub struct Listener {
     pub address: At<BindAddress>,
     pub client_auth: ClientAuth,
     pub serve: Vec<Surface>,
+    /// The hosts of our own surfaces, where `proxy` is served beside them.
+    pub control_hosts: Vec<At<String>>,
     pub certificates: Vec<At<CertificateFiles>>,
     pub min_tls_13: bool,
     pub groups: Vec<At<String>>,

@@ -32,6 +32,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Listener> {
             Some("leave it out for [\"proxy\"]".to_owned()),
         );
     }
+    let control_hosts = table.list("control_hosts", exact_host);
     let certificates: Vec<_> = table.tables("certificates").iter().map(certificate_files).collect();
     if !table.has("certificates") {
         table.missing("certificates", Some("add certificates = [{ cert = \"…\", key = \"…\" }]".to_owned()));
@@ -54,6 +55,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Listener> {
         address: address?,
         client_auth: client_auth.map_or(ClientAuth::Require, |word| word.value),
         serve: serve.map_or_else(|| vec![Surface::Proxy], |serve| serve.value.into_iter().map(|surface| surface.value).collect()),
+        control_hosts: control_hosts.map(|list| list.value).unwrap_or_default(),
         certificates: certificates.into_iter().collect::<Option<_>>()?,
         min_tls_13: min_tls.is_some_and(|word| word.value),
         groups: groups.map(|list| list.value).unwrap_or_default(),
@@ -312,6 +314,17 @@ fn host(text: &str) -> Result<String, String> {
     Ok(lower)
 }
 
+/// Reads a host as the authority of a request names it: an IPv6 address in brackets.
+fn exact_host(text: &str) -> Result<String, String> {
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>() {
+        return Ok(format!("[{address}]"));
+    }
+    match host(text) {
+        Ok(host) if !host.starts_with('*') => Ok(host),
+        Ok(_) | Err(_) => Err(format!("`{text}` is no host: write a name without port and without `*`")),
+    }
+}
+
 fn rooted(text: &str) -> Result<String, String> {
     if text.starts_with('/') { Ok(text.to_owned()) } else { Err(format!("`{text}` does not start with `/`")) }
 }
@@ -347,7 +360,7 @@ pub(super) const ACCESS: &Words<Access> = &[("read", Ok(Access::Read)), ("write"
 
 /// What a listener may serve.
 pub(super) const SURFACES: &Words<Surface> =
-    &[("proxy", Ok(Surface::Proxy)), ("admin", Err(LATER)), ("challenge", Err(LATER)), ("console", Err(LATER))];
+    &[("proxy", Ok(Surface::Proxy)), ("admin", Ok(Surface::Admin)), ("challenge", Err(LATER)), ("console", Err(LATER))];
 
 /// What a principal may use: all of them, also those that nobody serves yet.
 pub(super) const USABLE: &Words<Surface> = &[

@@ -26,7 +26,8 @@ pub(super) struct Holds {
 /// What a standing knows of one hold.
 pub(super) struct Held {
     pub(super) answer: Rc<Answer>,
-    pub(super) target: Target,
+    /// `None`: rules lead it nowhere else.
+    pub(super) target: Option<Target>,
     /// Whose request it is: the same certificate under another name is another client.
     pub(super) principal: Option<Arc<Principal>>,
     pub(super) lapsed: Option<Lapse>,

@@ -117,14 +117,14 @@ impl Standing {
     }
 
     /// Stands for an open request in `scope` until dropped; to be taken right after `check` admitted it. Other rules
-    /// judge it anew, as the request for `target` that it was.
-    pub fn hold(self: &Rc<Self>, scope: &Scope<'_>, target: &Target) -> Hold {
+    /// judge it anew, as the request for `target` that it was; `None`: no route leads it anywhere, it is ours to answer.
+    pub fn hold(self: &Rc<Self>, scope: &Scope<'_>, target: Option<&Target>) -> Hold {
         let answer = self.answer(scope);
         let (principal, lapsed) = match &answer.judged.borrow().outcome {
             Ok(grant) => (principal_of(grant).cloned(), None),
             Err(decision) => (None, Some(Lapse::Denied(refusal(decision)))),
         };
-        let held = Held { answer, target: target.clone(), principal, lapsed, cuts: None, waker: None, lifeline: None };
+        let held = Held { answer, target: target.cloned(), principal, lapsed, cuts: None, waker: None, lifeline: None };
         Hold::new(self, held)
     }
 

@@ -214,8 +214,8 @@ fn a_denied_scope_cuts_its_stream_and_not_the_connection() {
     let standing = world.open(&alice).unwrap();
     let route = route(RouteAuth::Required);
     let (reading, writing) = (
-        standing.hold(&asks(&route, Access::Read), &target(Access::Read)),
-        standing.hold(&asks(&route, Access::Write), &target(Access::Write)),
+        standing.hold(&asks(&route, Access::Read), Some(&target(Access::Read))),
+        standing.hold(&asks(&route, Access::Write), Some(&target(Access::Write))),
     );
     assert_eq!(standing.holds_open(), 2);
     world.install(&[("alice", &alice, may(Access::Read))]);
@@ -233,7 +233,7 @@ fn a_hold_lapses_with_its_connection() {
     let mut world = World::with(&[("alice", &alice, may(Access::Write))]);
     let standing = world.open(&alice).unwrap();
     let route = route(RouteAuth::Required);
-    let hold = standing.hold(&asks(&route, Access::Read), &target(Access::Read));
+    let hold = standing.hold(&asks(&route, Access::Read), Some(&target(Access::Read)));
     let woken = Arc::new(Woken::default());
     assert!(hold.poll_lapsed(&mut Context::from_waker(&Waker::from(Arc::clone(&woken)))).is_pending());
     world.install(&[]);
@@ -247,7 +247,7 @@ fn a_certificate_that_went_to_another_principal_cuts_the_streams_of_the_first() 
     let mut world = World::with(&[("alice", &alice, may(Access::Write))]);
     let standing = world.open(&alice).unwrap();
     let route = route(RouteAuth::Required);
-    let hold = standing.hold(&asks(&route, Access::Read), &target(Access::Read));
+    let hold = standing.hold(&asks(&route, Access::Read), Some(&target(Access::Read)));
     world.install(&[("carol", &alice, may(Access::Write))]);
     assert_eq!(now_or_never(hold.lapsed()), Some(Lapse::Denied(Denial::NotListed)));
     let grant = standing.check(&asks(&route, Access::Read)).unwrap();
@@ -302,7 +302,7 @@ fn a_clock_that_jumps_is_followed_both_ways() {
         let world = World::with(&[("alice", &alice, terms.clone())]);
         let standing = world.open(&alice).unwrap();
         let route = route(RouteAuth::Required);
-        let hold = standing.hold(&asks(&route, Access::Read), &target(Access::Read));
+        let hold = standing.hold(&asks(&route, Access::Read), Some(&target(Access::Read)));
         world.clock.set(moved_to);
         world.gate.tick().finish();
         let expected = denied.then_some(Denial::PrincipalExpired);
@@ -440,7 +440,7 @@ fn an_open_request_is_judged_by_where_the_rules_of_now_lead_it() {
     for (what, ways, expected) in cases {
         let world = World::with(&[("alice", &alice, may(Access::Read))]);
         let standing = world.open(&alice).unwrap();
-        let hold = standing.hold(&asks(&route(RouteAuth::Required), Access::Read), &target(Access::Read));
+        let hold = standing.hold(&asks(&route(RouteAuth::Required), Access::Read), Some(&target(Access::Read)));
         world.lead(ways);
         assert_eq!(now_or_never(hold.lapsed()), expected, "{what}");
         assert_eq!(now_or_never(standing.lapsed()), None, "{what}");
@@ -453,14 +453,14 @@ fn a_route_that_opens_and_closes_under_a_stream_cuts_those_whom_it_denies() {
     let mut world = World::with(&[("alice", &alice, may(Access::Read))]);
     let (somebody, nobody) = (world.open(&alice).unwrap(), world.open_as(None, true).unwrap());
     let open = route(RouteAuth::None);
-    let holds = [&somebody, &nobody].map(|standing| standing.hold(&asks(&open, Access::Read), &target(Access::Read)));
+    let holds = [&somebody, &nobody].map(|standing| standing.hold(&asks(&open, Access::Read), Some(&target(Access::Read))));
     let lapsed = |expected: [Option<Lapse>; 2]| assert_eq!([0, 1].map(|index| now_or_never(holds[index].lapsed())), expected);
     world.lead(Leads::to(RouteAuth::Optional));
     lapsed([None, None]);
     world.lead(Leads::to(RouteAuth::Required));
     lapsed([None, Some(Lapse::Denied(Denial::NoCredential))]);
     // Whose stream it is does not get lost while nobody asks.
-    let hold = somebody.hold(&asks(&route(RouteAuth::Required), Access::Read), &target(Access::Read));
+    let hold = somebody.hold(&asks(&route(RouteAuth::Required), Access::Read), Some(&target(Access::Read)));
     world.lead(Leads::to(RouteAuth::None));
     world.install(&[("carol", &alice, may(Access::Read))]);
     assert_eq!(now_or_never(hold.lapsed()), Some(Lapse::Denied(Denial::NotListed)));
@@ -471,7 +471,7 @@ fn what_is_at_work_does_not_wait_for_the_review() {
     let alice = client("alice");
     let world = World::with(&[("alice", &alice, may(Access::Write))]);
     let standing = world.open(&alice).unwrap();
-    let reading = standing.hold(&asks(&route(RouteAuth::Required), Access::Read), &target(Access::Read));
+    let reading = standing.hold(&asks(&route(RouteAuth::Required), Access::Read), Some(&target(Access::Read)));
     let review = world.gate.install(
         snapshot(2, &[("alice", &alice, may(Access::Write))]),
         Rc::new(Leads { route: None, ..Leads::to(RouteAuth::None) }),
@@ -494,7 +494,7 @@ fn a_review_of_a_hundred_thousand() {
     let world = World::with(&listed);
     let standings: Vec<_> = (0..100_000).map(|index| world.open(&clients[index % 100]).unwrap()).collect();
     let route = route(RouteAuth::Required);
-    let holds: Vec<_> = standings.iter().map(|standing| standing.hold(&asks(&route, Access::Read), &target(Access::Read))).collect();
+    let holds: Vec<_> = standings.iter().map(|standing| standing.hold(&asks(&route, Access::Read), Some(&target(Access::Read)))).collect();
     let install = |leads: Leads| {
         let mut review = world.gate.install(snapshot(2, &listed[1..]), Rc::new(leads), None);
         let (start, mut longest) = (Instant::now(), std::time::Duration::ZERO);

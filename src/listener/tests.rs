@@ -15,9 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::address::Trust;
-use crate::admission::{
-    AllowlistBuilder, Credential, Pin, Principal, PrincipalId, PrincipalName, Provenance, Revocation, Snapshot, Surface, Terms,
-};
+use crate::admission::{AllowlistBuilder, Credential, Pin, Principal, PrincipalId, PrincipalName, Provenance, Revocation, Snapshot, Terms};
 use crate::drain::DrainStarter;
 use crate::limits::Limits;
 use crate::log::{Audit, Destination, Format, Logs, Settings as LogSettings};
@@ -76,7 +74,7 @@ impl World {
         let off = LogSettings { format: Format::Json, destination: Destination::Off };
         let logs = Logs::open(&Audit { access: off, ..Audit::default() }, &Arc::default()).unwrap();
         let settings = RuntimeSettings { workers: 2, binds };
-        world.running = Some(start(in_force, settings, Clock::default(), Arc::clone(&world.metrics), &logs, drained).unwrap());
+        world.running = Some(start(in_force, settings, Clock::default(), Arc::clone(&world.metrics), &logs, drained, None).unwrap());
         world
     }
 
@@ -98,12 +96,8 @@ impl World {
         }
         let snapshot =
             Snapshot { generation: self.generation, allowlist: allowlist.finish(), revocation: Revocation::default(), clock_skew: 0 };
-        let edge = ListenerRules {
-            name: "edge".into(),
-            tls: Arc::clone(&self.tls),
-            surfaces: vec![Surface::Proxy],
-            proxy_protocol: self.proxy_protocol,
-        };
+        let edge =
+            ListenerRules { name: "edge".into(), tls: Arc::clone(&self.tls), serves: Arc::default(), proxy_protocol: self.proxy_protocol };
         Arc::new(Rules {
             generation: self.generation,
             snapshot: Arc::new(snapshot),

@@ -18,7 +18,7 @@ use crate::drain::Drain;
 use crate::gate::{Cuts, Gate, Review};
 use crate::log::Logs;
 use crate::metrics::{self, Metrics};
-use crate::request;
+use crate::request::{self, service::Service};
 use crate::rules::{InForce, Rules};
 use crate::ticker::Ticker;
 
@@ -26,6 +26,17 @@ use crate::ticker::Ticker;
 pub(super) struct WorkerHandle {
     pub(super) sockets: UnboundedSender<Accepted>,
     orders: UnboundedSender<Install>,
+}
+
+/// What every worker has a share of.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) rules: Arc<InForce>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) logs: Logs,
+    pub(super) drain: Drain,
+    pub(super) service: Option<Arc<dyn Service>>,
 }
 
 /// Rules to put in force.
@@ -40,14 +51,7 @@ pub(super) struct Installed;
 
 impl WorkerHandle {
     /// Starts the thread. It ends when the drain is over.
-    pub(super) fn start(
-        index: usize,
-        rules: Arc<InForce>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        logs: Logs,
-        drain: Drain,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
+    pub(super) fn start(index: usize, shared: Shared) -> io::Result<(Self, JoinHandle<()>)> {
         let (sockets, accepted) = unbounded_channel();
         let (orders, installs) = unbounded_channel();
         let (ready, started) = mpsc::channel();
@@ -58,7 +62,7 @@ impl WorkerHandle {
             let _ = ready.send(outcome);
             let Some(runtime) = runtime else { return };
             metrics::set_worker(index);
-            runtime.block_on(work(accepted, installs, &rules, clock, metrics, logs, drain));
+            runtime.block_on(work(accepted, installs, shared));
         })?;
         started.recv().map_err(io::Error::other)??;
         Ok((Self { sockets, orders }, thread))
@@ -70,15 +74,8 @@ impl WorkerHandle {
     }
 }
 
-async fn work(
-    mut accepted: UnboundedReceiver<Accepted>,
-    mut installs: UnboundedReceiver<Install>,
-    in_force: &InForce,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    logs: Logs,
-    mut drain: Drain,
-) {
+async fn work(mut accepted: UnboundedReceiver<Accepted>, mut installs: UnboundedReceiver<Install>, shared: Shared) {
+    let Shared { rules: in_force, clock, metrics, logs, mut drain, service } = shared;
     let rules = in_force.rules();
     let gate = Gate::new(clock, Arc::clone(&metrics), Arc::clone(&rules.snapshot));
     gate.limit_refusals(rules.limits.denial_lines);
@@ -92,6 +89,7 @@ async fn work(
             Rc::clone(&ticker),
             Arc::clone(in_force.principals()),
             Arc::clone(&rules),
+            service,
         ),
         gate: Rc::clone(&gate),
         rules: RefCell::new(rules),

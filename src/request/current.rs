@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::admission::Surface;
 use crate::metrics::{Metrics, RouteMetrics, UpstreamMetrics};
 use crate::routing::Route;
 use crate::rules::Rules;
@@ -16,6 +17,8 @@ pub(super) struct Current {
     routes: HashMap<*const Route, Rc<Handles>>,
     /// For requests that no route matched.
     pub(super) unrouted: Arc<RouteMetrics>,
+    /// For requests that were ours to answer, by surface.
+    ours: HashMap<Surface, Arc<RouteMetrics>>,
 }
 
 /// What belongs to one route.
@@ -39,12 +42,29 @@ impl Current {
             Rc::new(Handles { route: Arc::clone(route), metrics: metrics.route(&route.scope.name), upstream })
         };
         let routes = rules.routes.iter().map(|route| (Arc::as_ptr(route), handles(route))).collect();
-        Self { routes, unrouted: metrics.route(""), rules }
+        let surfaces = rules.listeners.iter().flat_map(|listener| listener.serves.ours());
+        let ours = surfaces.map(|surface| (surface, metrics.route(label(surface)))).collect();
+        Self { routes, unrouted: metrics.route(""), ours, rules }
+    }
+
+    /// Returns what counts the requests for a surface of ours.
+    pub(super) fn ours(&self, surface: Surface) -> &Arc<RouteMetrics> {
+        self.ours.get(&surface).unwrap_or(&self.unrouted)
     }
 
     /// Returns what belongs to a route of these rules.
     pub(super) fn handles(&self, route: &Arc<Route>) -> &Rc<Handles> {
         // INVARIANT: every route that `rules` finds is one that it lists.
         &self.routes[&Arc::as_ptr(route)]
+    }
+}
+
+/// What stands for a route where one of our surfaces answered: no route can have a name with parentheses.
+pub(super) fn label(surface: Surface) -> &'static str {
+    match surface {
+        Surface::Admin => "(admin)",
+        Surface::Challenge => "(challenge)",
+        Surface::Console => "(console)",
+        Surface::Proxy => "",
     }
 }

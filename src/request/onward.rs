@@ -44,7 +44,7 @@ impl Onward<'_> {
             HopError::Named => Failure::Malformed("Connection names a header that every hop needs"),
             HopError::NoToken => Failure::Malformed("Connection names what is no header"),
         })?;
-        self.check_body(headers)?;
+        check_body(headers, self.current.rules.limits.body_bytes)?;
         join_cookies(headers);
         if headers.get_all(header::TRAILER).iter().any(names_ours) {
             headers.remove(header::TRAILER);
@@ -72,19 +72,6 @@ impl Onward<'_> {
         *request.headers_mut() = std::mem::take(headers);
         *request.version_mut() = Version::HTTP_11;
         Ok(request)
-    }
-
-    fn check_body(&self, headers: &mut HeaderMap) -> Result<(), Failure> {
-        // We say 100 ourselves, once somebody wants the body.
-        if headers.get_all(header::EXPECT).iter().any(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-            return Err(Failure::ExpectationFailed);
-        }
-        headers.remove(header::EXPECT);
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        match (length, self.current.rules.limits.body_bytes) {
-            (Some(length), Some(limit)) if length > limit => Err(Failure::BodyTooLarge),
-            _ => Ok(()),
-        }
     }
 
     /// Sends it, and returns the answer: its body still flows, held for as long.
@@ -169,16 +156,35 @@ fn switch(
     Ok(response)
 }
 
+/// Refuses an expectation that we do not meet, and a body that says itself that it is too large.
+pub(super) fn check_body(headers: &mut HeaderMap, limit: Option<u64>) -> Result<(), Failure> {
+    // We say 100 ourselves, once somebody wants the body.
+    if headers.get_all(header::EXPECT).iter().any(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Failure::ExpectationFailed);
+    }
+    headers.remove(header::EXPECT);
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match (length, limit) {
+        (Some(length), Some(limit)) if length > limit => Err(Failure::BodyTooLarge),
+        _ => Ok(()),
+    }
+}
+
+/// Says what a body that did not come whole means for its request.
+pub(super) fn body_failure(error: BodyError) -> Failure {
+    match error {
+        BodyError::TimedOut => Failure::RequestTimeout,
+        BodyError::TooLarge => Failure::BodyTooLarge,
+        BodyError::Malformed => Failure::Malformed("the body's framing is malformed"),
+        // Its own hold says which denial it is before this is heard; whoever went away hears nothing.
+        BodyError::Abandoned | BodyError::Denied | BodyError::Truncated => Failure::Malformed("the body broke off"),
+    }
+}
+
 fn failure_of(error: upstream::Error) -> Failure {
     match error {
         upstream::Error::Broken | upstream::Error::Malformed => Failure::UpstreamFailed,
-        upstream::Error::Client(BodyError::TimedOut) => Failure::RequestTimeout,
-        upstream::Error::Client(BodyError::TooLarge) => Failure::BodyTooLarge,
-        upstream::Error::Client(BodyError::Malformed) => Failure::Malformed("the body's framing is malformed"),
-        // Its own hold says which denial it is before this is heard; whoever went away hears nothing.
-        upstream::Error::Client(BodyError::Abandoned | BodyError::Denied | BodyError::Truncated) => {
-            Failure::Malformed("the body broke off")
-        }
+        upstream::Error::Client(error) => body_failure(error),
         upstream::Error::Overloaded => Failure::Overloaded,
         upstream::Error::Timeout => Failure::UpstreamTimeout,
         upstream::Error::Unavailable => Failure::UpstreamUnavailable,

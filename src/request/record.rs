@@ -14,8 +14,8 @@ use http::{Method, Request, StatusCode, Uri, Version};
 
 use super::Context;
 use super::X_REQUEST_ID;
-use super::current::{Current, Handles};
-use crate::admission::Denial;
+use super::current::{Current, Handles, label};
+use crate::admission::{Denial, Surface};
 use crate::failure::Failure;
 use crate::gate::{Grant, Hold, Lapse};
 use crate::limits::Entered;
@@ -47,6 +47,8 @@ pub(super) struct Record {
     told: bool,
     pub(super) client: Option<IpAddr>,
     pub(super) route: Option<Rc<Handles>>,
+    /// The surface of ours that it is for.
+    surface: Option<Surface>,
     pub(super) entered: Option<Entered>,
     pub(super) hold: Option<Hold>,
     pub(super) sent: Option<Rc<Sent>>,
@@ -78,6 +80,7 @@ impl Record {
             told: false,
             client: context.address.ip(),
             route: None,
+            surface: None,
             entered: None,
             hold: None,
             sent: None,
@@ -86,6 +89,12 @@ impl Record {
             generation: current.rules.generation,
             unrouted: Arc::clone(&current.unrouted),
         }
+    }
+
+    /// The request is ours to answer.
+    pub(super) fn ours(&mut self, current: &Current, surface: Surface) {
+        self.surface = Some(surface);
+        self.unrouted = Arc::clone(current.ours(surface));
     }
 
     /// The request was admitted. Counted by principal.
@@ -214,7 +223,7 @@ impl Record {
             host: self.uri.host().or(text(self.host.as_ref())),
             path: Some(self.uri.path()),
             protocol: Some(protocol(self.version)),
-            route: self.route.as_ref().map(|handles| &*handles.route.scope.name),
+            route: self.route.as_ref().map(|handles| &*handles.route.scope.name).or(self.surface.map(label)),
             upstream: self.upstream_took.and(self.route.as_ref()).map(|handles| &*handles.route.upstream),
             verdict: Some(match (self.denied, admitted) {
                 (true, _) => "deny",

@@ -76,7 +76,7 @@ fn context(upstream: Settings, limits: Limits) -> Rc<Context> {
     let address = ClientAddress::Settled([192, 0, 2, 7].into());
     let asker = Asker { listener: "edge".into(), peer: None, connection: 1 };
     let standing = Standing::open(&gate, None, address, asker, true).unwrap();
-    let worker = Worker::new(gate, Arc::clone(&metrics), Rc::new(log), Ticker::new(), Arc::default(), Arc::new(rules));
+    let worker = Worker::new(gate, Arc::clone(&metrics), Rc::new(log), Ticker::new(), Arc::default(), Arc::new(rules), None);
     Rc::new(Context {
         worker,
         standing,
@@ -89,6 +89,7 @@ fn context(upstream: Settings, limits: Limits) -> Rc<Context> {
         http2: false,
         identity: identity::Remembered::new(metrics),
         counted: Default::default(),
+        serves: Default::default(),
     })
 }
 

@@ -279,8 +279,8 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
 }
 
-/// RFC 6125, 6.4.3: a wildcard covers one label, the leftmost.
-fn covers(names: &[Box<str>], host: &str) -> bool {
+/// Tells whether a certificate's names cover a host. RFC 6125, 6.4.3: a wildcard covers one label, the leftmost.
+pub fn covers(names: &[Box<str>], host: &str) -> bool {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let parent = host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent);
     names.iter().any(|name| match name.strip_prefix("*.") {

@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "one binary: everything is reachable")]
 
 mod addresses;
+mod admin;
 mod agreement;
 mod attacks;
 mod certificates;

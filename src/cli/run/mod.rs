@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::load::{self, refused};
 use super::{Exit, Failure};
+use crate::admin::{Admin, Ready};
 use crate::clock::Clock;
 use crate::config::gather::SourceStatus;
 use crate::config::{Loader, Settings, Status};
@@ -24,6 +25,7 @@ use crate::log::Logs;
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, Policy, Shown, Source, View};
 use crate::reload::{self, Install, Reloader};
+use crate::request::service::Service;
 use crate::rules::InForce;
 use crate::store::is_url;
 use operational::OperationalLog;
@@ -44,7 +46,7 @@ pub(super) struct Proxy {
     runtime: Runtime,
     signals: Signals,
     running: Arc<Running>,
-    reloader: Reloader,
+    reloader: Arc<Reloader>,
     monitor: Option<Monitor>,
     drain: DrainStarter,
     logs: Logs,
@@ -72,11 +74,23 @@ impl Proxy {
         let logs =
             Logs::open(&settings.audit, &metrics.log_lines_dropped).map_err(|error| Failure::local(format_args!("[audit]: {error}")))?;
         let in_force = Arc::new(InForce::new(Arc::clone(&loaded.rules)));
-        let running = listener::start(in_force, settings.runtime.clone(), Clock::default(), Arc::clone(&metrics), &logs, drain.clone());
+        let admin = Admin::new(Arc::clone(&metrics), drain.clone());
+        let service: Arc<dyn Service> = Arc::<Admin>::clone(&admin);
+        let running = listener::start(
+            in_force,
+            settings.runtime.clone(),
+            Clock::default(),
+            Arc::clone(&metrics),
+            &logs,
+            drain.clone(),
+            Some(&service),
+        );
         let running = Arc::new(running.map_err(cannot_listen)?);
         let shown = Shown::new(loaded.monitor_tls.clone());
         let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), installer(&running, &logs, &shown, settings));
         let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
+        let reloader = Arc::new(reloader);
+        admin.ready(Ready { reloader: Arc::clone(&reloader), listeners: running.bound().to_vec() });
         let monitor = settings.monitor.as_ref().map(|address| {
             let names = settings.monitor_names;
             let report = reloader.reporter();

@@ -55,7 +55,7 @@ impl Standing {
     /// Judges an open request as the request that it was; under other rules, where these lead it.
     fn judge_again(&self, held: &mut Held, ways: Option<&dyn Ways>) -> Option<Lapse> {
         let Held { answer, target, principal, .. } = held;
-        let (strayed, moved) = match ways.map(|ways| ways.way(target)) {
+        let (strayed, moved) = match ways.zip(target.as_ref()).map(|(ways, target)| ways.way(target)) {
             Some(way) => (strayed(answer, &way), self.moved(answer, &way)),
             None => (None, None),
         };

@@ -1,0 +1,202 @@
+//! The operator API: what answers on listeners that serve `admin`, and on the local socket. `request` admits the caller and
+//! asks `needs` for the rank that a call takes; handlers judge nobody. `cli/run.rs` makes it once for all workers.
+
+mod error;
+mod needs;
+mod reload;
+mod status;
+mod whoami;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use tower::ServiceExt as _;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::SecurityScheme;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::admission::Surface;
+use crate::clock;
+use crate::drain::Drain;
+use crate::failure::Failure;
+use crate::limits::{Limits, Principals};
+use crate::listener::Bind;
+use crate::metrics::Metrics;
+use crate::reload::Reloader;
+use crate::request::service::{Answer, Call, Caller, Needs, Service};
+pub use error::{Detail, Error, ErrorBody, Input, Refusals, Wanted};
+use needs::Found;
+
+/// Answers every call, on whatever worker it came.
+#[derive(Clone)]
+pub struct Admin {
+    router: Router,
+    shared: Arc<Shared>,
+}
+
+/// What every call may use.
+pub(crate) struct Shared {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) drain: Drain,
+    /// In seconds since the epoch.
+    pub(crate) started: u64,
+    api: OpenApi,
+    calls: Arc<Principals>,
+    ready: OnceLock<Ready>,
+}
+
+/// What there is once the proxy runs: listeners listen a moment before it does.
+pub struct Ready {
+    pub reloader: Arc<Reloader>,
+    pub listeners: Vec<Bind>,
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "Portcullis", description = "Who gets in, and what is known of it. Callers are judged by their certificates, as every client is."),
+    components(schemas(error::ErrorBody)),
+    security(("certificate" = []))
+)]
+struct Document;
+
+impl Admin {
+    /// Makes it; it answers 503 until `ready`.
+    pub fn new(metrics: Arc<Metrics>, drain: Drain) -> Arc<Self> {
+        let (router, api) = routes();
+        let shared = Shared { metrics, drain, started: clock::wall().as_secs(), api, calls: Arc::default(), ready: OnceLock::new() };
+        let shared = Arc::new(shared);
+        Arc::new(Self { router: router.with_state(Arc::clone(&shared)), shared })
+    }
+
+    /// Tells that the proxy runs.
+    pub fn ready(&self, ready: Ready) {
+        // The first call counts; there is no second.
+        let _ = self.shared.ready.set(ready);
+    }
+
+    /// Answers a call whose caller was judged.
+    async fn answer(self, call: Call) -> Response<Bytes> {
+        let Call { mut request, caller } = call;
+        let id = caller.request_id.clone();
+        let answered = match self.check(request.method(), request.uri().path(), request.headers(), request.body()) {
+            Ok(()) => {
+                let entered = caller.principal.as_ref().map(|principal| self.shared.calls.enter(&principal.id, &limits(), Instant::now()));
+                match entered.transpose() {
+                    Ok(entered) => {
+                        request.extensions_mut().insert(caller);
+                        let response = self.router.oneshot(request.map(axum::body::Body::from)).await;
+                        drop(entered);
+                        response.map_err(|never| match never {})
+                    }
+                    Err(_) => Err(Failure::RateLimited.into()),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(response) => error::told(response, &id).await,
+            Err(error) => error.render(&id),
+        }
+    }
+
+    /// Refuses what no handler should see: a method without a row in the table, whatever the router knows, and a body that
+    /// a page of another origin can have sent without being asked for leave (it chooses among three types, and JSON is none).
+    fn check(&self, method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> Result<(), Error> {
+        match needs::find(method, path) {
+            Found::Row(_) => {}
+            Found::OtherMethods(methods) => {
+                let mut error = Error::from(Failure::MethodNotAllowed);
+                error.allow = HeaderValue::try_from(methods).ok();
+                return Err(error);
+            }
+            Found::Nothing => return Err(Failure::NoRoute.into()),
+        }
+        let kind = headers.get(header::CONTENT_TYPE);
+        let is_json = kind.is_some_and(|kind| kind.to_str().is_ok_and(is_json));
+        let says_something = kind.is_some() || !body.is_empty();
+        if !matches!(*method, Method::GET | Method::HEAD) && says_something && !is_json {
+            let message = "the body of a call is JSON, and says so: Content-Type: application/json";
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+        }
+        Ok(())
+    }
+}
+
+impl Service for Admin {
+    fn needs(&self, surface: Surface, method: &Method, path: &str) -> Option<Needs> {
+        if surface != Surface::Admin {
+            return None;
+        }
+        match needs::find(method, path) {
+            Found::Row(clearance) => Some(Needs { clearance, ..Needs::ANY }),
+            Found::OtherMethods(_) => Some(Needs::ANY),
+            Found::Nothing => None,
+        }
+    }
+
+    fn call(&self, call: Call) -> Answer {
+        Box::pin(self.clone().answer(call))
+    }
+}
+
+impl Shared {
+    /// Returns what there is once the proxy runs.
+    pub(crate) fn running(&self) -> Result<&Ready, Error> {
+        self.ready.get().ok_or_else(|| Failure::Overloaded.into())
+    }
+}
+
+/// Every route with its description; `needs` has the same paths (a test compares).
+fn routes() -> (Router<Arc<Shared>>, OpenApi) {
+    let mut document = Document::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    let certificate =
+        SecurityScheme::MutualTls { description: Some("a client certificate".to_owned()), deprecated: None, extensions: None };
+    document.components.get_or_insert_default().add_security_scheme("certificate", certificate);
+    let (router, api) = OpenApiRouter::with_openapi(document)
+        .routes(routes!(whoami::whoami))
+        .routes(routes!(status::status))
+        .routes(routes!(reload::reload))
+        .routes(routes!(openapi))
+        .split_for_parts();
+    // `request` bounds the body, for every call alike.
+    (router.layer(DefaultBodyLimit::disable()), api)
+}
+
+/// This description.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "about", responses((status = 200, description = "OpenAPI 3.1", body = Object), Refusals))]
+async fn openapi(State(shared): State<Arc<Shared>>) -> axum::Json<OpenApi> {
+    axum::Json(shared.api.clone())
+}
+
+/// Handlers take the caller as an argument.
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        // INVARIANT: `answer` put it there.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| Failure::Internal.into())
+    }
+}
+
+/// `application/json`, or what is built on it: `application/merge-patch+json`.
+fn is_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.strip_prefix("application/").is_some_and(|subtype| subtype.ends_with("+json"))
+}
+
+/// How much one principal may call: a program in a loop, not a careful script.
+fn limits() -> Limits {
+    Limits { principal_rate: 500, principal_concurrency: 256, ..Limits::default() }
+}
+
+#[cfg(test)]
+mod tests;

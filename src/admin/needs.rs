@@ -1,0 +1,56 @@
+//! Which calls there are, and the rank that each takes: the table that `request` judges by. A call without a row is none,
+//! whatever the router would answer; a test holds the rows against the OpenAPI document.
+
+use http::Method;
+
+use crate::admission::Clearance;
+
+/// What the table says of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// The path is there, by other methods: these.
+    OtherMethods(String),
+    /// The rank; `None`: whoever is admitted.
+    Row(Option<Clearance>),
+}
+
+/// Finds a call. `{}` in a row stands for one segment.
+pub(super) fn find(method: &Method, path: &str) -> Found {
+    // RFC 9110, 9.3.2: HEAD is GET without the body.
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    let mut others = Vec::new();
+    for (has, _, clearance) in TABLE.iter().filter(|(_, pattern, _)| matches(pattern, path)) {
+        if *has == *method {
+            return Found::Row(*clearance);
+        }
+        others.push(*has);
+    }
+    if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others.join(", ")) }
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    let (mut wanted, mut got) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), got.next()) {
+            (None, None) => return true,
+            (Some("{}"), Some(segment)) if !segment.is_empty() => {}
+            (Some(wanted), Some(segment)) if wanted == segment => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Method, path, rank; by path.
+const TABLE: &[(&str, &str, Option<Clearance>)] = &[
+    ("GET", "/v1/openapi.json", None),
+    ("POST", "/v1/reload", Some(Clearance::Admin)),
+    ("GET", "/v1/status", Some(Clearance::Admin)),
+    ("GET", "/v1/whoami", None),
+];
+
+/// The rows, with `{}` for each parameter.
+#[cfg(test)]
+pub(super) fn rows() -> impl Iterator<Item = (String, String)> {
+    TABLE.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()))
+}

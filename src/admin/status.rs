@@ -1,0 +1,106 @@
+//! `GET /v1/status`: how things stand, for an admin: what is in force, where from, and what is wrong with it now.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Error, Refusals, Shared};
+use crate::clock::{self, Date};
+use crate::config::Problem;
+use crate::config::gather::SourceStatus;
+use crate::reload::Report;
+
+/// How things stand.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    version: &'static str,
+    /// `starting`, `ready` or `draining`.
+    state: &'static str,
+    uptime_seconds: u64,
+    /// The number of the rules in force.
+    generation: u64,
+    /// Changes exactly when any content does.
+    policy_hash: String,
+    /// Principals in force.
+    entries: usize,
+    sources: Vec<Source>,
+    listeners: Vec<Listener>,
+    /// What is wrong now; what is in force is the last good content of it.
+    problems: Vec<Wrong>,
+    warnings: Vec<Wrong>,
+}
+
+/// One supplier of rules.
+#[derive(Debug, Serialize, ToSchema)]
+struct Source {
+    name: String,
+    /// When what is in force of it was last read whole and found good.
+    last_good: Option<String>,
+    /// Why what it holds now is not in force.
+    error: Option<String>,
+}
+
+/// Where we listen.
+#[derive(Debug, Serialize, ToSchema)]
+struct Listener {
+    name: String,
+    address: String,
+    connections: i64,
+}
+
+/// Something wrong, and where.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Wrong {
+    file: String,
+    /// 1-based; 0 where the whole file is meant.
+    line: u32,
+    column: u32,
+    message: String,
+    help: Option<String>,
+}
+
+/// Says how things stand.
+#[utoipa::path(get, path = "/v1/status", tag = "about", responses((status = 200, description = "how things stand", body = Status), Refusals))]
+pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<Status>, Error> {
+    let running = shared.running()?;
+    let Report { generation, status, problems, warnings } = running.reloader.report();
+    let listeners = running.listeners.iter().map(|bind| Listener {
+        name: bind.name.to_string(),
+        address: bind.address.to_string(),
+        connections: shared.metrics.listener(&bind.name).connections.get(),
+    });
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        state: if shared.drain.has_started() { "draining" } else { "ready" },
+        uptime_seconds: clock::wall().as_secs().saturating_sub(shared.started),
+        generation,
+        policy_hash: status.hash,
+        entries: status.entries,
+        sources: status.sources.into_iter().map(Source::of).collect(),
+        listeners: listeners.collect(),
+        problems: problems.iter().map(Wrong::of).collect(),
+        warnings: warnings.iter().map(Wrong::of).collect(),
+    }))
+}
+
+impl Source {
+    fn of(source: SourceStatus) -> Self {
+        let last_good = source.last_good.map(|time| Date::of(time.as_secs()).to_string());
+        Self { name: source.name, last_good, error: source.error }
+    }
+}
+
+impl Wrong {
+    pub(super) fn of(problem: &Problem) -> Self {
+        Self {
+            file: problem.file.to_string(),
+            line: problem.line,
+            column: problem.column,
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The table of calls against the document, and what the library refuses told in our form.
+
+use std::collections::BTreeSet;
+
+use http::Request;
+
+use super::*;
+use crate::drain;
+
+#[test]
+fn the_table_of_calls_and_the_document_have_the_same() {
+    let (_, api) = routes();
+    let document = serde_json::to_value(&api).unwrap();
+    let mut documented = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let pattern: Vec<&str> = path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment }).collect();
+        for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+            documented.insert((method.to_uppercase(), pattern.join("/")));
+        }
+    }
+    assert_eq!(needs::rows().collect::<BTreeSet<_>>(), documented);
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+fn call(method: &str, uri: &str, kind: Option<&str>, body: &str) -> (u16, serde_json::Value) {
+    let (_starter, drain) = drain::channel();
+    let admin = Admin::new(Metrics::new(1), drain);
+    let mut request = Request::builder().method(method).uri(uri);
+    if let Some(kind) = kind {
+        request = request.header("content-type", kind);
+    }
+    let request = request.body(Bytes::from(body.to_owned())).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let response = runtime.block_on(admin.call(Call { request, caller: Caller::local("r-1") }));
+    (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap_or_default())
+}
+
+#[test]
+fn every_refusal_has_the_one_form() {
+    for (method, uri, kind, body, status, code) in [
+        ("GET", "/v1/nothing", None, "", 404, "no_route"),
+        ("GET", "/v1/reload", None, "", 405, "method_not_allowed"),
+        ("OPTIONS", "/v1/whoami", None, "", 405, "method_not_allowed"),
+        ("POST", "/v1/reload", Some("text/plain"), "{}", 415, "unsupported_media_type"),
+        ("POST", "/v1/reload", Some("application/x-www-form-urlencoded"), "", 415, "unsupported_media_type"),
+        ("POST", "/v1/reload", None, "{}", 415, "unsupported_media_type"),
+        ("POST", "/v1/reload?force=perhaps", None, "", 400, "invalid"),
+        ("POST", "/v1/reload?farce=true", Some("application/json"), "{}", 400, "invalid"),
+        ("POST", "/v1/reload", Some("application/merge-patch+json; charset=utf-8"), "{}", 503, "overloaded"),
+        ("GET", "/v1/status", None, "", 503, "overloaded"),
+    ] {
+        let (got, answer) = call(method, uri, kind, body);
+        assert_eq!((got, answer["error"]["code"].as_str()), (status, Some(code)), "{method} {uri} {kind:?}: {answer}");
+        assert_eq!(answer["error"]["request_id"], "r-1");
+        assert!(!answer["error"]["message"].as_str().unwrap().is_empty());
+    }
+    let (_, answer) = call("POST", "/v1/reload?farce=true", None, "");
+    assert!(answer["error"]["details"][0]["why"].as_str().unwrap().contains("farce"), "{answer}");
+}
+
+#[test]
+fn whoever_uses_the_socket_is_told_so() {
+    let (status, answer) = call("GET", "/v1/whoami", None, "");
+    assert_eq!((status, answer["via"].as_str(), answer["clearance"].as_str()), (200, Some("socket"), Some("admin")), "{answer}");
+}

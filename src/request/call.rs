@@ -1,0 +1,144 @@
+//! A request that is ours to answer: the same steps as one that goes on to an upstream, in the same order, and a
+//! service at their end. What is asked of the caller is known before its body is read.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response, Uri};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::asked::Asked;
+use super::current::Current;
+use super::onward::{self, check_body};
+use super::record::Record;
+use super::service::{Call, Caller, Needs, Service};
+use super::{Context, enter, within};
+use crate::admission::{Access, RequestScope, RouteAuth, RouteScope, Scope, Surface};
+use crate::failure::Failure;
+use crate::gate::{Hold, Inquiry, Lifeline};
+use crate::identity;
+use crate::routing::cross_site;
+use crate::rules::Serves;
+use crate::upstream::hop_by_hop::{self, HopError};
+use crate::upstream::{Body, Upload, UploadLimits};
+
+/// A request for one of our own surfaces.
+pub(super) struct OurCall<'a> {
+    pub(super) context: &'a Rc<Context>,
+    pub(super) current: &'a Current,
+    pub(super) serves: &'a Serves,
+    pub(super) asked: &'a Asked<'a>,
+}
+
+impl OurCall<'_> {
+    /// The steps. Their order is the policy, as for every request.
+    pub(super) async fn answer(
+        &self,
+        head: &Parts,
+        incoming: Incoming,
+        lifeline: &Rc<Lifeline>,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Failure> {
+        let (context, service) = (self.context, self.context.worker.service.as_deref());
+        let (surface, needs) = self.needs(service, &head.method);
+        record.ours(self.current, surface);
+        let origin = self.current.rules.trust.request(context.address, &context.standing.gateway_ips(), &head.headers);
+        record.client = origin.address.ip();
+
+        // Nameless: no configured route has this name, so that no reload takes it for one.
+        let endpoint = RouteScope { name: "".into(), auth: needs.map_or(RouteAuth::Required, |needs| needs.auth), csrf: true };
+        let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(&head.method);
+        let request = RequestScope {
+            surface,
+            route: Some(&endpoint),
+            access: if is_safe { Access::Read } else { Access::Write },
+            clearance: needs.and_then(|needs| needs.clearance),
+            origin: cross_site::classify(&head.headers, if context.secure { "https" } else { "http" }, &self.asked.authority),
+            unsafe_method: !is_safe,
+        };
+        let scope = Scope { address: origin.address, request: Some(request) };
+        let inquiry = Inquiry {
+            request_id: record.id(),
+            method: head.method.as_str(),
+            host: &self.asked.authority.host,
+            path: &self.asked.path.text,
+        };
+        let grant = context.standing.check_inquiry(&scope, Some(inquiry))?;
+        record.admitted(&grant);
+        let hold = context.standing.hold(&scope, None).on(lifeline);
+        let upload_hold = (!incoming.is_end_stream()).then(|| context.standing.hold(&scope, None));
+        record.entered = enter(context, self.current, &grant)?;
+
+        let (Some(_), Some(service)) = (needs, service) else { return Err(Failure::NoRoute) };
+        if head.method == Method::CONNECT || head.method == Method::TRACE {
+            return Err(Failure::MethodNotAllowed);
+        }
+        // No name of ours holds either: another reading of the path would be another call.
+        if self.asked.path.has_parameters || self.asked.path.has_encoded_slash {
+            return Err(Failure::Malformed("a path parameter or an encoded slash, and no call has one"));
+        }
+        // The authority is read out of them still.
+        let mut headers = head.headers.clone();
+        hop_by_hop::strip_request(&mut headers, identity::is_ours).map_err(|error| match error {
+            HopError::Named => Failure::Malformed("Connection names a header that every hop needs"),
+            HopError::NoToken => Failure::Malformed("Connection names what is no header"),
+        })?;
+        identity::remove_claimed(&mut headers, Access::Read);
+        let most = self.current.rules.limits.body_bytes.map_or(MAX_BODY, |limit| limit.min(MAX_BODY));
+        check_body(&mut headers, Some(most))?;
+        let body = within(&hold, self.read(incoming, upload_hold, most, record)).await?;
+        let caller = Caller::of(&grant, origin.address.ip(), &context.listener, record.id());
+        let answer = service.call(Call { request: self.request(head, headers, body), caller });
+        let mut answer = within(&hold, async { Ok(answer.await) }).await?;
+        // Whose answer it is hangs on who asked: no cache may keep it for another.
+        answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        answer.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        answer.headers_mut().insert(super::X_REQUEST_ID, record.id_value());
+        record.hold = Some(hold);
+        Ok(answer.map(Body::full))
+    }
+
+    /// Finds the surface that has the path, and what it asks for; where none has it, the first will say so.
+    fn needs(&self, service: Option<&dyn Service>, method: &Method) -> (Surface, Option<Needs>) {
+        let found = service.and_then(|service| {
+            self.serves.ours().find_map(|surface| service.needs(surface, method, &self.asked.path.text).map(|needs| (surface, needs)))
+        });
+        match found {
+            Some((surface, needs)) => (surface, Some(needs)),
+            // INVARIANT: what is ours to answer has a surface of ours; were it not so, the admin's is the strictest.
+            None => (self.serves.ours().next().unwrap_or(Surface::Admin), None),
+        }
+    }
+
+    /// Reads the body whole, no longer than its hold stands.
+    async fn read(&self, incoming: Incoming, hold: Option<Hold>, bytes: u64, record: &mut Record) -> Result<Bytes, Failure> {
+        let limits = UploadLimits { bytes, progress: self.current.rules.limits.body_progress, trailers: |trailers| trailers.clear() };
+        let (mut upload, sent) = Upload::new(incoming, hold, || self.context.worker.ticker.timer(), limits);
+        record.sent = sent;
+        let mut body = BytesMut::new();
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut upload).poll_frame(context)).await {
+            let frame = frame.map_err(onward::body_failure)?;
+            if let Some(data) = frame.data_ref() {
+                body.extend_from_slice(data);
+            }
+        }
+        Ok(body.freeze())
+    }
+
+    fn request(&self, head: &Parts, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
+        let mut request = Request::new(body);
+        let target = head.uri.path_and_query().map(|original| self.asked.path.target(original));
+        *request.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
+        *request.method_mut() = head.method.clone();
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+/// No call needs more; whole bodies are in memory.
+const MAX_BODY: u64 = 16 << 20;

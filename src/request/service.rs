@@ -1,0 +1,137 @@
+//! What answers where a listener serves something else than an upstream: told here as a trait, since `request` may not
+//! name those who implement it. It gets whole bodies of callers that were admitted, and never decides who is.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use rustls_pki_types::CertificateDer;
+
+use crate::admission::{Basis, Clearance, PrincipalId, PrincipalName, RouteAuth, Surface};
+use crate::gate::{Admitted, Grant};
+use crate::pki::Fingerprint;
+
+/// Answers the calls of every worker.
+pub trait Service: Send + Sync {
+    /// Says what a call asks for; `None`: there is no such path, which only an admitted client is told.
+    fn needs(&self, surface: Surface, method: &Method, path: &str) -> Option<Needs>;
+
+    /// Answers. Dropped before it is done where its caller is no longer admitted: what it began elsewhere goes on.
+    fn call(&self, call: Call) -> Answer;
+}
+
+/// An answer to come, whole.
+pub type Answer = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
+
+/// What a call asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// `None`: whoever is admitted may call.
+    pub clearance: Option<Clearance>,
+    pub auth: RouteAuth,
+}
+
+impl Needs {
+    /// Asks for an admitted client of any rank.
+    pub const ANY: Self = Self { clearance: None, auth: RouteAuth::Required };
+
+    /// Asks for a rank.
+    pub const fn of(clearance: Clearance) -> Self {
+        Self { clearance: Some(clearance), auth: RouteAuth::Required }
+    }
+}
+
+/// One call: a request with its body, and who makes it.
+#[derive(Debug)]
+pub struct Call {
+    /// Its path in its normal form; without what the client claimed to be.
+    pub request: Request<Bytes>,
+    pub caller: Caller,
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// `None`: whoever may use the local socket; or nobody in particular, where a call asks for no certificate.
+    pub principal: Option<CallingPrincipal>,
+    /// What was presented and proved.
+    pub leaf: Option<CallingLeaf>,
+    /// The effective client address.
+    pub address: Option<IpAddr>,
+    pub listener: Arc<str>,
+    pub request_id: Box<str>,
+    pub via: Via,
+}
+
+/// The principal that was admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallingPrincipal {
+    pub id: PrincipalId,
+    pub name: PrincipalName,
+    pub clearance: Clearance,
+    /// What proved it: `pin`, `authority`, …
+    pub basis: &'static str,
+}
+
+/// The certificate that was used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallingLeaf {
+    pub fingerprint: Fingerprint,
+    pub der: CertificateDer<'static>,
+}
+
+/// By which way somebody calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// The local socket: our own user, or root.
+    Socket,
+    /// A listener.
+    Tls,
+}
+
+impl Caller {
+    /// Describes whom a grant admits.
+    pub(super) fn of(grant: &Grant, address: Option<IpAddr>, listener: &Arc<str>, request_id: &str) -> Self {
+        let admitted = grant.admitted();
+        Self {
+            principal: admitted.map(|admitted| CallingPrincipal::of(admitted)),
+            leaf: admitted
+                .and_then(|admitted| admitted.candidate.leaf().ok())
+                .map(|leaf| CallingLeaf { fingerprint: leaf.fingerprint, der: leaf.der.clone() }),
+            address,
+            listener: Arc::clone(listener),
+            request_id: request_id.into(),
+            via: Via::Tls,
+        }
+    }
+
+    /// Describes whoever calls over the local socket: its file says who may.
+    pub fn local(request_id: &str) -> Self {
+        Self { principal: None, leaf: None, address: None, listener: "local".into(), request_id: request_id.into(), via: Via::Socket }
+    }
+
+    /// Returns the caller's rank; `None` for nobody in particular.
+    pub fn clearance(&self) -> Option<Clearance> {
+        match self.via {
+            Via::Socket => Some(Clearance::Admin),
+            Via::Tls => self.principal.as_ref().map(|principal| principal.clearance),
+        }
+    }
+}
+
+impl CallingPrincipal {
+    fn of(admitted: &Admitted) -> Self {
+        let principal = &admitted.admission.principal;
+        let basis = match admitted.admission.basis {
+            Basis::Authority { .. } => "authority",
+            Basis::Pin => "pin",
+            Basis::Renewal { .. } => "renewal",
+            Basis::SpkiPin => "spki_pin",
+            Basis::WellKnownAdmin => "well_known_admin",
+        };
+        Self { id: principal.id, name: principal.name.clone(), clearance: principal.terms.clearance, basis }
+    }
+}
