@@ -220,6 +220,7 @@ pub fn remove_forbidden_trailers(trailers: &mut HeaderMap) {
     ] {
         trailers.remove(name);
     }
+    hop_by_hop::remove_respelled(trailers);
 }
 
 impl fmt::Display for Error {

@@ -41,6 +41,7 @@ pub fn strip_request(headers: &mut HeaderMap, is_ours: fn(&[u8]) -> bool) -> Res
         asked.upgrade = upgrade;
     }
     remove_known(headers);
+    remove_respelled(headers);
     Ok(asked)
 }
 
@@ -87,6 +88,27 @@ fn remove_known(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes what frames or routes a message, in a spelling that an upstream folds into the one that counts: CGI and WSGI make
+/// `CONTENT_LENGTH` of `content_length` too, and would read another body than we sent.
+pub(super) fn remove_respelled(headers: &mut HeaderMap) {
+    // Collected first, as the map cannot be changed while it is read; nearly no request has one, and costs nothing.
+    let respelled: Vec<HeaderName> = headers.keys().filter(|name| is_respelled(name.as_str())).cloned().collect();
+    for name in respelled {
+        headers.remove(name);
+    }
+}
+
+fn is_respelled(name: &str) -> bool {
+    let is_folded = |byte: u8| matches!(byte, b'_' | b'.');
+    if !name.bytes().any(is_folded) {
+        return false;
+    }
+    // INVARIANT: header names are in lower case here.
+    let folded: String = name.chars().map(|letter| if matches!(letter, '_' | '.') { '-' } else { letter }).collect();
+    let folded = folded.trim_matches('-');
+    FRAMING.contains(&folded) || HOP_BY_HOP.iter().any(|known| known.as_str() == folded)
+}
+
 fn asks_for_trailers(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TE) && has_token(headers, &header::TE, "trailers")
 }
@@ -106,6 +128,9 @@ static HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
 ];
+
+/// Beside those that concern one hop.
+const FRAMING: [&str; 5] = ["content-length", "expect", "host", "trailer", "upgrade"];
 
 static KEPT: [HeaderName; 12] = [
     header::AUTHORIZATION,
@@ -159,6 +184,33 @@ mod tests {
         let asked = strip_request(&mut fields, is_ours).unwrap();
         assert_eq!((asked.upgrade, asked.trailers), (Some(HeaderValue::from_static("websocket")), true));
         assert_eq!(fields, headers(&[("trailer", "x-sum"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn what_frames_a_message_goes_in_every_spelling_but_its_own() {
+        let respelled = [
+            "content_length",
+            "content.length",
+            "transfer_encoding",
+            "transfer.encoding",
+            "host_",
+            "_host",
+            "connection_",
+            "upgrade.",
+            "te_",
+            "trailer_",
+            "keep_alive",
+            "proxy_connection",
+            "http2_settings",
+            "expect_",
+        ];
+        let mut fields = headers(&[("content-length", "5"), ("host", "a"), ("x_own", "b"), ("content_type", "c"), ("x.host", "d")]);
+        let clean = fields.clone();
+        for name in respelled {
+            fields.append(HeaderName::from_static(name), HeaderValue::from_static("7"));
+        }
+        strip_request(&mut fields, is_ours).unwrap();
+        assert_eq!(fields, clean);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What RFC 9112 calls malformed is answered 400 and never forwarded; upstream answers are judged as strictly.
 
-use crate::support::client::request;
+use crate::support::client::{request, request_with};
 use crate::support::raw::Raw;
 use crate::support::upstream::Reply;
 use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace};
@@ -98,6 +98,26 @@ async fn malformed_requests_are_answered_400_and_never_forwarded() {
         assert!(!upstream.received().iter().any(|request| request.body.windows(8).any(|window| window == b"SMUGGLED")), "{name}");
     }
     assert_eq!(client.get("/").await.expect("the proxy goes on").status, 200);
+}
+
+/// An upstream behind CGI or WSGI reads `content_length` as `Content-Length`: of two, the one that we did not judge.
+#[tokio::test(flavor = "multi_thread")]
+async fn framing_in_a_spelling_that_upstreams_fold_never_reaches_them() {
+    let (upstream, proxy, alice) = start().await;
+    let names = ["Content_Length", "content.length", "Transfer_Encoding", "transfer.encoding", "Host_", "_Host", "Connection_", "TE_"];
+    for client in [Client::new(&proxy, Some(&alice)), Client::http2(&proxy, Some(&alice))] {
+        let mut forged = request_with("POST", "/folded", "body");
+        for name in names {
+            forged.headers_mut().append(http::HeaderName::try_from(name).expect("a name"), "0".parse().expect("a value"));
+        }
+        forged.headers_mut().insert("x_own", "kept".parse().expect("a value"));
+        assert_eq!(client.send(forged).await.expect("served").status, 200);
+        let received = upstream.last();
+        for name in names {
+            assert_eq!(received.header(name), Vec::<String>::new(), "{name}: {}", received.head);
+        }
+        assert_eq!((received.header("x_own"), received.body), (vec!["kept".to_owned()], b"body".to_vec()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
