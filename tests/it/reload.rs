@@ -283,3 +283,24 @@ async fn it_is_the_same_at_any_list_size_a_million_pins_and_one_client() {
     assert_eq!(upstream.last().header("x-portcullis-principal"), ["alice"]);
     assert_eq!(Client::new(&proxy, Some(&mallory)).get("/").await.expect_err("unlisted").alert, Some(Alert::AccessDenied));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_through_a_hard_link_elsewhere_is_seen_by_the_look_of_once_a_second() {
+    let upstream = TestUpstream::start().await;
+    let (alice, bob) = (Leaf::new("alice").self_signed(), Leaf::new("bob").self_signed());
+    let workspace = Workspace::new();
+    workspace.allow("client", &alice);
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let link = elsewhere.path().join("link.pem");
+    std::fs::hard_link(workspace.path("allowlist/client.pem"), &link).expect("the same file system");
+    let proxy = workspace.start(&Workspace::config("require", &upstream.url(), ""));
+    let mut live = Client::new(&proxy, Some(&alice)).connect().await.expect("admitted");
+    live.get("/").await.expect("served");
+    let before = proxy.generation();
+    // In place, where nobody watches.
+    std::fs::write(&link, bob.leaf_pem()).expect("written");
+    proxy.wait_for_generation_after(before);
+    live.closed().await;
+    assert_eq!(Client::new(&proxy, Some(&alice)).get("/").await.expect_err("off the list").alert, Some(Alert::AccessDenied));
+    assert_eq!(Client::new(&proxy, Some(&bob)).get("/").await.expect("on the list").status, 200);
+}
