@@ -11,7 +11,7 @@ use super::error::{At, Problem, Span};
 use super::file::CertificateFiles;
 use super::plan::{Plan, Planned, PlannedAuthority, PlannedPrincipal};
 use super::units::{Bundle, Pair, PinFile, read_bundle, read_pair, read_pins};
-use crate::admission::{Authority, Credential, Pin, Provenance};
+use crate::admission::{Authority, Credential, Pin, PrincipalId, Provenance};
 use crate::clock;
 use crate::metrics::CertificateExpiry;
 use crate::pki::{Certificate, Fingerprint, files};
@@ -245,6 +245,14 @@ impl Gathering<'_, '_> {
         let error = look.errors.first().map(ToString::to_string);
         self.found.sources.push(SourceStatus { name: planned.path.display().to_string(), last_good: look.last_good, error });
         self.found.identity.extend_from_slice(look.hash.as_ref().map_or(&[0; 32][..], |hash| hash.as_bytes()));
+        let names = self.plan.file.monitor.as_ref().is_some_and(|monitor| monitor.names);
+        for end in look.ends.iter() {
+            match &end.principal {
+                None => self.expires("allowlist", &planned.path.display().to_string(), Some(end.not_after)),
+                Some(name) if names => self.expires("pin", name.as_str(), Some(end.not_after)),
+                Some(name) => self.expires("pin", &PrincipalId::derived(name).to_string(), Some(end.not_after)),
+            }
+        }
         self.found.lists.push(look);
     }
 

@@ -108,7 +108,7 @@ pub enum ReloadResult {
 /// One of the certificates whose end is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateExpiry {
-    /// `server`, `anchor`, `pin`, `upstream_client`, `upstream_ca`, `crl`, `crl_ca`.
+    /// `server`, `anchor`, `allowlist`, `pin`, `upstream_client`, `upstream_ca`, `crl`, `crl_ca`.
     pub kind: &'static str,
     /// A file or SNI name; of a pin the principal's id, or its name where `[monitor] names` is on.
     pub name: String,

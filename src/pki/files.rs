@@ -84,6 +84,7 @@ pub fn pins(bytes: &[u8], pfx_password: Option<&str>) -> Result<Vec<Located<Pinn
             let pin = |certificate: &Certificate| PinnedCertificate {
                 fingerprint: certificate.fingerprint,
                 extended_key_usage: certificate.extended_key_usage,
+                not_after: Some(certificate.not_after),
             };
             let members = opened(pfx, pfx_password)?.members();
             Ok(members.iter().map(|certificate| Located { line: 0, value: pin(certificate) }).collect())

@@ -6,6 +6,7 @@ use super::certificate::{Certificate, CertificateError, ExtendedKeyUsage};
 use super::der::{self, Reader, tag};
 use super::extension::{self, EXTENDED_KEY_USAGE};
 use super::fingerprint::Fingerprint;
+use crate::date::Date;
 
 /// A certificate of a file of pins: enough to judge by equality, and to refuse an EKU list without clientAuth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,23 +14,26 @@ pub struct PinnedCertificate {
     pub fingerprint: Fingerprint,
     /// `None`: no EKU extension.
     pub extended_key_usage: Option<ExtendedKeyUsage>,
+    /// Seconds since the epoch, to watch its end; `None` where it is not written as it should be.
+    pub not_after: Option<u64>,
 }
 
 impl PinnedCertificate {
     /// Reads what a pin needs. The shape is checked, names and keys are not: a certificate with an unreadable
     /// one is read here and admits nobody, since [`Certificate::parse`] refuses it when it is presented.
     pub fn read(der: &[u8]) -> Result<Self, CertificateError> {
-        if let Some(extended_key_usage) = shape(der) {
-            return Ok(Self { fingerprint: Fingerprint::of(der), extended_key_usage });
+        if let Some((extended_key_usage, not_after)) = shape(der) {
+            return Ok(Self { fingerprint: Fingerprint::of(der), extended_key_usage, not_after });
         }
         // Not DER, or no certificate at all: the parser says which, and why.
         let parsed = Certificate::parse(CertificateDer::from(der.to_vec()))?;
-        Ok(Self { fingerprint: parsed.fingerprint, extended_key_usage: parsed.extended_key_usage })
+        let (fingerprint, not_after) = (parsed.fingerprint, Some(parsed.not_after));
+        Ok(Self { fingerprint, extended_key_usage: parsed.extended_key_usage, not_after })
     }
 }
 
 /// RFC 5280, 4.1. `None` where the fast way does not suffice.
-fn shape(der: &[u8]) -> Option<Option<ExtendedKeyUsage>> {
+fn shape(der: &[u8]) -> Option<(Option<ExtendedKeyUsage>, Option<u64>)> {
     if der.len() > super::certificate::MAX_BYTES {
         return None;
     }
@@ -39,17 +43,40 @@ fn shape(der: &[u8]) -> Option<Option<ExtendedKeyUsage>> {
     outer.expect(tag::BIT_STRING)?;
     tbs.optional(VERSION);
     tbs.expect(tag::INTEGER)?;
-    // Algorithm, issuer, validity, subject, key.
-    for _ in 0..5 {
-        tbs.expect(tag::SEQUENCE)?;
-    }
+    // Algorithm, issuer; then subject, key.
+    tbs.expect(tag::SEQUENCE)?;
+    tbs.expect(tag::SEQUENCE)?;
+    let not_after = end(tbs.expect(tag::SEQUENCE)?.content);
+    tbs.expect(tag::SEQUENCE)?;
+    tbs.expect(tag::SEQUENCE)?;
     tbs.optional(ISSUER_UID);
     tbs.optional(SUBJECT_UID);
     let found = match tbs.optional(EXTENSIONS) {
         Some(extensions) => purposes(extensions.content)?,
         None => None,
     };
-    (outer.is_empty() && tbs.is_empty()).then_some(found)
+    (outer.is_empty() && tbs.is_empty()).then_some((found, not_after))
+}
+
+/// RFC 5280, 4.1.2.5: the second of two times, UTCTime until 2049 and GeneralizedTime from then on.
+fn end(validity: &[u8]) -> Option<u64> {
+    let (mut reader, mut end) = (Reader::new(validity), None);
+    for _ in 0..2 {
+        end = Some(match reader.optional(UTC_TIME) {
+            Some(time) => (time.content, 2),
+            None => (reader.expect(GENERALIZED_TIME)?.content, 4),
+        });
+    }
+    let (text, year) = end?;
+    let digits = text.strip_suffix(b"Z").filter(|digits| digits.len() == year + 10 && digits.iter().all(u8::is_ascii_digit))?;
+    let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    let two = |at: usize| number(&digits[year + at..year + at + 2]);
+    let year = match (year, number(&digits[..year])) {
+        (2, short) if short < 50 => 2000 + short,
+        (2, short) => 1900 + short,
+        (_, long) => long,
+    };
+    Date { year, month: two(0), day: two(2), hour: two(4), minute: two(6), second: two(8) }.seconds()
 }
 
 fn purposes(extensions: &[u8]) -> Option<Option<ExtendedKeyUsage>> {
@@ -70,6 +97,8 @@ fn purposes(extensions: &[u8]) -> Option<Option<ExtendedKeyUsage>> {
     Some(found)
 }
 
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xa0;
 const ISSUER_UID: u8 = 0x81;
 const SUBJECT_UID: u8 = 0x82;
@@ -86,12 +115,14 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         for purposes in [vec![], vec![ExtendedKeyUsagePurpose::ClientAuth], vec![ExtendedKeyUsagePurpose::ServerAuth]] {
             let mut params = CertificateParams::new(vec!["a.example".into()]).unwrap();
+            params.not_after = if purposes.is_empty() { rcgen::date_time_ymd(2049, 12, 31) } else { rcgen::date_time_ymd(2050, 1, 1) };
             params.extended_key_usages = purposes;
             let der = params.self_signed(&key).unwrap().der().to_vec();
             assert!(shape(&der).is_some(), "the fast way");
             let whole = Certificate::parse(CertificateDer::from(der.clone())).unwrap();
             let pin = PinnedCertificate::read(&der).unwrap();
             assert_eq!((pin.fingerprint, pin.extended_key_usage), (whole.fingerprint, whole.extended_key_usage));
+            assert_eq!(pin.not_after, Some(whole.not_after));
             for cut in 0..der.len() {
                 assert!(PinnedCertificate::read(&der[..cut]).is_err());
             }

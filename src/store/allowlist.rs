@@ -48,6 +48,16 @@ pub struct Look {
     pub last_good: Option<Duration>,
     /// Of what `roster` was read from.
     pub hash: Option<Fingerprint>,
+    pub ends: Arc<[End]>,
+}
+
+/// When certificates of a list end: the first of the whole list, and in a directory the files whose first ends soonest.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// `None`: the list itself.
+    pub principal: Option<PrincipalName>,
+    /// Seconds since the epoch.
+    pub not_after: u64,
 }
 
 type ListKey = (PathBuf, String);
@@ -76,6 +86,7 @@ struct Built {
     terms: Arc<Terms>,
     parts: BTreeMap<PathBuf, Part>,
     warnings: Vec<SourceError>,
+    ends: Arc<[End]>,
 }
 
 /// What a file contributed.
@@ -115,6 +126,7 @@ impl Allowlists {
             look.roster = Some(Arc::clone(&candidate.roster));
             look.warnings.clone_from(&candidate.warnings);
             look.hash = Some(candidate.identity());
+            look.ends = Arc::clone(&candidate.ends);
         }
         look.last_good = list.last_good;
         self.lists.insert(key, list);
@@ -173,10 +185,10 @@ impl Allowlists {
         let Some(good) = good else {
             return Err(look.errors.pop().unwrap_or_else(|| SourceError::new(spec.path, 0, "has not been read")));
         };
-        if let Some((roster, warnings)) = fresh {
+        if let Some((roster, warnings, ends)) = fresh {
             let roster = Arc::new(roster);
             let parts = BTreeMap::from([(spec.path.to_owned(), Part { hash: good.hash, listing: None })]);
-            return Ok(Built { roster, terms: Arc::clone(spec.terms), parts, warnings });
+            return Ok(Built { roster, terms: Arc::clone(spec.terms), parts, warnings, ends });
         }
         let is_the_same = |built: &&Built| built.parts.get(spec.path).is_some_and(|part| part.hash == good.hash);
         match list.in_force.iter().chain(&list.seen).find(is_the_same) {
@@ -191,10 +203,11 @@ impl Allowlists {
             round.unstable |= matches!(error, ReadError::Changing);
             SourceError::new(spec.path, 0, error.to_string())
         })?;
-        let (roster, warnings) = read_file(spec, &reading).map_err(|(_, error)| SourceError::new(spec.path, error.line, error.why))?;
+        let (roster, warnings, ends) =
+            read_file(spec, &reading).map_err(|(_, error)| SourceError::new(spec.path, error.line, error.why))?;
         // What was read may be newer than the cache knows; then the next look sees another hash and reads again.
         let parts = BTreeMap::from([(spec.path.to_owned(), Part { hash: good.hash, listing: None })]);
-        Ok(Built { roster: Arc::new(roster), terms: Arc::clone(spec.terms), parts, warnings })
+        Ok(Built { roster: Arc::new(roster), terms: Arc::clone(spec.terms), parts, warnings, ends })
     }
 
     fn build_directory(&mut self, round: &mut Round<'_>, spec: ListSpec<'_>, list: &List, look: &mut Look) -> Result<Built, SourceError> {
@@ -264,7 +277,18 @@ fn compile_directory(
         let odd = parts.get(&path).and_then(|part| part.listing.as_ref()).map(|listing| listing.warnings.as_slice()).unwrap_or_default();
         warnings.extend(odd.iter().map(|(line, why)| SourceError::new(&path, *line, why.clone())));
     }
-    Built { roster: Arc::new(builder.finish()), terms: Arc::clone(spec.terms), parts, warnings }
+    let ends = ends(spec, &parts);
+    Built { roster: Arc::new(builder.finish()), terms: Arc::clone(spec.terms), parts, warnings, ends }
+}
+
+/// Finds what ends soonest, once for each content: a directory may have a hundred thousand files.
+fn ends(spec: ListSpec<'_>, parts: &BTreeMap<PathBuf, Part>) -> Arc<[End]> {
+    let mut ending: Vec<(u64, &PathBuf)> = parts.iter().filter_map(|(path, part)| Some((part.listing.as_ref()?.ends?, path))).collect();
+    ending.sort_unstable();
+    ending.truncate(MOST_ENDS);
+    let whole = ending.first().map(|(not_after, _)| End { principal: None, not_after: *not_after });
+    let each = ending.iter().map(|(not_after, path)| End { principal: name_of_file(spec.prefix, path).ok(), not_after: *not_after });
+    whole.into_iter().chain(each.filter(|end| end.principal.is_some())).collect()
 }
 
 /// Adds a directory's file: one principal, all its certificates its pins.
@@ -279,7 +303,7 @@ fn add_file(builder: &mut RosterBuilder, spec: ListSpec<'_>, path: &Path, listin
 }
 
 /// Reads a file that is a list of its own: one principal an entry.
-fn read_file(spec: ListSpec<'_>, reading: &Reading) -> Parsed<(Roster, Vec<SourceError>)> {
+fn read_file(spec: ListSpec<'_>, reading: &Reading) -> Parsed<(Roster, Vec<SourceError>, Arc<[End]>)> {
     let refused = |error: FileError| (0, error);
     let listing = match has_ending(spec.path, &["txt"]) {
         true => listing::fingerprints(&reading.bytes, spec.prefix).map_err(refused)?,
@@ -293,7 +317,8 @@ fn read_file(spec: ListSpec<'_>, reading: &Reading) -> Parsed<(Roster, Vec<Sourc
         add_entry(&mut builder, spec.terms, &stem, &file, entry, &listing.entries).map_err(refused)?;
     }
     let warnings = listing.warnings.iter().map(|(line, why)| SourceError::new(spec.path, *line, why.clone())).collect();
-    Ok((builder.finish(), warnings))
+    let ends = listing.ends.map(|not_after| End { principal: None, not_after });
+    Ok((builder.finish(), warnings, ends.into_iter().collect()))
 }
 
 fn add_entry(
@@ -377,6 +402,8 @@ pub(super) fn has_ending(path: &Path, endings: &[&str]) -> bool {
     path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| endings.contains(&ending))
 }
 
+/// As many as a kind has series.
+const MOST_ENDS: usize = 100;
 const CERTIFICATE_ENDINGS: &[&str] = &["pem", "crt", "cer", "der"];
 
 /// A million certificates as PEM are some 700 MB.

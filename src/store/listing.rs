@@ -23,6 +23,8 @@ pub(super) struct Listing {
     pub(super) entries: Vec<Entry>,
     /// Line and words.
     pub(super) warnings: Vec<(u32, String)>,
+    /// When the first of its certificates ends, in seconds since the epoch; of fingerprints nobody knows.
+    pub(super) ends: Option<u64>,
 }
 
 /// Reads a file of certificates. One that cannot be a pin refuses the file, by its line.
@@ -35,6 +37,7 @@ pub(super) fn certificates(bytes: &[u8], allow_any_eku: bool) -> Result<Listing,
     for found in files::certificates(bytes, None)? {
         check_usage(found.value.extended_key_usage.as_ref(), allow_any_eku, found.line)?;
         listing.warnings.extend(validity(&found.value, now).map(|words| (found.line, words)));
+        listing.ends = listing.ends.into_iter().chain([found.value.not_after]).min();
         listing.entries.push(Entry { pin: Pin::from(&found.value), name: None, line: found.line });
     }
     Ok(listing)
@@ -44,11 +47,12 @@ pub(super) fn certificates(bytes: &[u8], allow_any_eku: bool) -> Result<Listing,
 fn many_certificates(bytes: &[u8], allow_any_eku: bool) -> Result<Listing, FileError> {
     let found = files::pins(bytes, None)?;
     let mut entries = Vec::with_capacity(found.len());
+    let ends = found.iter().filter_map(|found| found.value.not_after).min();
     for found in found {
         check_usage(found.value.extended_key_usage.as_ref(), allow_any_eku, found.line)?;
         entries.push(Entry { pin: Pin::from(found.value.fingerprint), name: None, line: found.line });
     }
-    Ok(Listing { entries, warnings: Vec::new() })
+    Ok(Listing { entries, warnings: Vec::new(), ends })
 }
 
 /// Reads a fingerprint a line, with a name behind it if wanted. An empty list has to be meant: a line that says `none`.
@@ -78,7 +82,7 @@ pub(super) fn fingerprints(bytes: &[u8], prefix: &str) -> Result<Listing, FileEr
     match (entries.is_empty(), none) {
         (true, false) => Err(FileError { line: 0, why: "the file is empty; a line with `none` says that nobody is meant".to_owned() }),
         (false, true) => Err(FileError { line: 0, why: "the file says `none` beside fingerprints".to_owned() }),
-        (true, true) | (false, false) => Ok(Listing { entries, warnings: Vec::new() }),
+        (true, true) | (false, false) => Ok(Listing { entries, warnings: Vec::new(), ends: None }),
     }
 }
 

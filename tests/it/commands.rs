@@ -90,6 +90,7 @@ fn check_sums_up_a_good_configuration_and_says_what_each_revoked_id_hits() {
     let said = text(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("alice"), "what the first id hits: {said}");
+    assert!(said.contains("pin alice: until 20") && said.contains("allowlist allowlist/: until 20"), "what ends when: {said}");
     assert!(said.to_lowercase().contains("dead"), "the second hits nothing, and that is said: {said}");
 }
 
