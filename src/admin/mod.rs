@@ -4,6 +4,7 @@
 mod error;
 mod needs;
 mod reload;
+mod socket;
 mod status;
 mod whoami;
 
@@ -34,6 +35,7 @@ use crate::reload::Reloader;
 use crate::request::service::{Answer, Call, Caller, Needs, Service};
 pub use error::{Detail, Error, ErrorBody, Input, Refusals, Wanted};
 use needs::Found;
+pub use socket::{ControlSocket, SocketError, path as socket_path};
 
 /// Answers every call, on whatever worker it came.
 #[derive(Clone)]

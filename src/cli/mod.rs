@@ -8,7 +8,10 @@ mod input;
 mod load;
 mod output;
 mod quickstart;
+mod reload;
+mod remote;
 mod run;
+mod status;
 
 use std::process::ExitCode;
 
@@ -41,8 +44,12 @@ enum Command {
     Explain(Box<explain::Arguments>),
     /// Make certificates and a configuration, run an upstream and the proxy, and print three commands to try
     Quickstart(quickstart::Arguments),
+    /// Have a running proxy read everything again, and say what came of it
+    Reload(reload::Arguments),
     /// Run the proxy
     Run(run::Arguments),
+    /// Say how a running proxy stands
+    Status(status::Arguments),
 }
 
 /// Runs the command that the arguments name.
@@ -58,7 +65,9 @@ pub fn main() -> ExitCode {
         Command::Echo(arguments) => echo::run(&arguments, &output),
         Command::Explain(arguments) => explain::run(*arguments, &output),
         Command::Quickstart(arguments) => quickstart::run(arguments, &output),
+        Command::Reload(arguments) => reload::run(&arguments, &output),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments, &output),
     };
     match result {
         Ok(exit) => exit.into(),

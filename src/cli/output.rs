@@ -69,6 +69,11 @@ impl Failure {
         Self::new(Exit::Network, message)
     }
 
+    /// The answer is no.
+    pub(crate) fn refused(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Refused, message)
+    }
+
     /// The arguments are to blame.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, message)

@@ -122,6 +122,21 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     Loader::new(path, false).start()
 }
 
+/// Finds the state directory that a configuration file names, whatever else is wrong with the file; `None`: it has none.
+pub fn state_directory(path: &Path) -> std::io::Result<Option<PathBuf>> {
+    let bytes = std::fs::read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (root, _) = toml::de::DeTable::parse_recoverable(&text);
+    let store = root.get_ref().get("store").and_then(|store| store.get_ref().as_table());
+    let named = store.and_then(|store| store.get("path")).and_then(|path| path.get_ref().as_str());
+    let directory = path.parent().unwrap_or(Path::new(""));
+    Ok(match named {
+        Some("") => None,
+        Some(named) => Some(directory.join(named)),
+        None => Some(directory.join(super::sections::DEFAULT_STATE)),
+    })
+}
+
 impl Loader {
     /// `saves`: the last good restrictions are kept in the state directory; only the proxy that enforces them does that.
     pub fn new(path: &Path, saves: bool) -> Self {

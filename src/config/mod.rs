@@ -20,4 +20,4 @@ pub mod value;
 
 pub use error::{Problem, Severity};
 pub use file::ConfigFile;
-pub use load::{Loaded, Loader, Look, Seen, Settings, Status, load};
+pub use load::{Loaded, Loader, Look, Seen, Settings, Status, load, state_directory};

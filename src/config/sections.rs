@@ -259,7 +259,7 @@ pub(super) fn audit(table: &Table<'_>, directory: &Path) -> Audit {
 pub(super) fn store(table: &Table<'_>, directory: &Path) -> Store {
     let path = table.text("path");
     table.finish();
-    let path = path.map_or_else(|| "state".to_owned(), |path| path.value);
+    let path = path.map_or_else(|| DEFAULT_STATE.to_owned(), |path| path.value);
     Store { path: if path.is_empty() { None } else { Some(directory.join(path)) } }
 }
 
@@ -359,6 +359,9 @@ const ON_OFF: &Words<bool> = &[("on", Ok(true)), ("off", Ok(false))];
 pub(super) const ACCESS: &Words<Access> = &[("read", Ok(Access::Read)), ("write", Ok(Access::Write)), ("admin", Ok(Access::Admin))];
 
 /// What a listener may serve.
+/// Beside the configuration file.
+pub(super) const DEFAULT_STATE: &str = "state";
+
 pub(super) const SURFACES: &Words<Surface> =
     &[("proxy", Ok(Surface::Proxy)), ("admin", Ok(Surface::Admin)), ("challenge", Err(LATER)), ("console", Err(LATER))];
 

@@ -117,7 +117,8 @@ async fn exchange(url: &Url, tls: &Tls, known: &Validators, limits: FetchLimits)
     }
 }
 
-async fn connect(url: &Url, tls: &Tls) -> Result<TlsStream<TcpStream>, FetchError> {
+/// Opens a verified connection to the server of a URL, with HTTP/1.1 on it.
+pub async fn connect(url: &Url, tls: &Tls) -> Result<TlsStream<TcpStream>, FetchError> {
     // Compiled each time: the system's trust store may have changed since.
     let config = tls::client_config(tls, Protocol::Https).map_err(FetchError::Trust)?;
     let name = tls.server_name.as_deref().unwrap_or(&url.host).to_owned();
@@ -148,11 +149,21 @@ impl Url {
         &self.text
     }
 
+    /// Returns the authority, as `Host` has it.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
+        if self.port == HTTPS { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Returns path and query.
+    pub fn target(&self) -> &PathAndQuery {
+        &self.target
+    }
+
     fn request(&self, known: &Validators) -> Request<Nothing> {
         let mut request = Request::new(Nothing);
         *request.uri_mut() = self.target.clone().into();
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
-        let host = if self.port == HTTPS { host } else { format!("{host}:{}", self.port) };
+        let host = self.authority();
         let headers = request.headers_mut();
         // INVARIANT: `host_and_port` lets only letters, digits and punctuation through.
         headers.extend(HeaderValue::try_from(host).ok().map(|host| (header::HOST, host)));

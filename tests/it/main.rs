@@ -8,6 +8,7 @@ mod agreement;
 mod attacks;
 mod certificates;
 mod commands;
+mod control;
 mod explain;
 mod fetched;
 mod http2;

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::load::{self, refused};
 use super::{Exit, Failure};
-use crate::admin::{Admin, Ready};
+use crate::admin::{Admin, ControlSocket, Ready, SocketError};
 use crate::clock::Clock;
 use crate::config::gather::SourceStatus;
 use crate::config::{Loader, Settings, Status};
@@ -48,6 +48,7 @@ pub(super) struct Proxy {
     running: Arc<Running>,
     reloader: Arc<Reloader>,
     monitor: Option<Monitor>,
+    control: Option<ControlSocket>,
     drain: DrainStarter,
     logs: Logs,
     operational: OperationalLog,
@@ -76,6 +77,7 @@ impl Proxy {
         let in_force = Arc::new(InForce::new(Arc::clone(&loaded.rules)));
         let admin = Admin::new(Arc::clone(&metrics), drain.clone());
         let service: Arc<dyn Service> = Arc::<Admin>::clone(&admin);
+        let control = control(settings, &admin)?;
         let running = listener::start(
             in_force,
             settings.runtime.clone(),
@@ -97,7 +99,7 @@ impl Proxy {
             let view = View { metrics, drain, policy: Box::new(move || policy(report().status, names)), shown };
             Monitor::start(address, view).map_err(cannot_listen)
         });
-        let proxy = Self { runtime, signals, running, reloader, monitor: monitor.transpose()?, drain: starter, logs, operational };
+        let proxy = Self { runtime, signals, running, reloader, monitor: monitor.transpose()?, control, drain: starter, logs, operational };
         proxy.announce();
         Ok(proxy)
     }
@@ -114,7 +116,7 @@ impl Proxy {
 
     /// Waits for signals: HUP reloads, TERM and INT drain, and the second of those ends at once.
     pub(super) fn wait(self) -> Result<Exit, Failure> {
-        let Self { runtime, mut signals, running, reloader, monitor: _, drain, logs, operational } = self;
+        let Self { runtime, mut signals, running, reloader, monitor: _, control, drain, logs, operational } = self;
         runtime.block_on(async {
             while signals.next().await == Order::Reload {
                 reloader.reload();
@@ -140,6 +142,7 @@ impl Proxy {
                 }
             }
             operational.finish();
+            drop(control);
             Ok(Exit::Done)
         })
     }
@@ -153,6 +156,19 @@ impl Proxy {
             monitor.ready(self.bound().to_vec());
         }
         systemd::tell("READY=1");
+    }
+}
+
+/// Opens the control socket. A second process is refused; whatever else is in the way costs no client anything.
+fn control(settings: &Settings, admin: &Arc<Admin>) -> Result<Option<ControlSocket>, Failure> {
+    let Some(state) = &settings.state else { return Ok(None) };
+    match ControlSocket::open(state, Arc::clone(admin)) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error @ SocketError::Taken(_)) => Err(Failure::local(error)),
+        Err(error @ SocketError::Unusable(..)) => {
+            tracing::warn!(%error, "`portcullis reload` and other local commands will not reach this process");
+            Ok(None)
+        }
     }
 }
 

@@ -1,0 +1,195 @@
+//! The local control socket: the operator API for our own user and root, over a unix socket in the state directory. Its file
+//! says who may use it, and the kernel says who does; whoever can read our keys can do as much anyway.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::{Admin, Error};
+use crate::failure::Failure;
+use crate::request::service::{Call, Caller};
+use crate::routing::path::normalise;
+
+/// The socket, while it is there.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    /// Held by the one process that may use the state directory; the kernel lets go of it when that one ends, however.
+    _lock: File,
+}
+
+/// Why there is no socket.
+#[derive(Debug)]
+pub enum SocketError {
+    /// Another process has the state directory.
+    Taken(PathBuf),
+    Unusable(PathBuf, io::Error),
+}
+
+/// Where the socket of a state directory is.
+pub fn path(state: &Path) -> PathBuf {
+    state.join("control.sock")
+}
+
+impl ControlSocket {
+    /// Takes the state directory, and listens on a thread of its own.
+    pub fn open(state: &Path, admin: Arc<Admin>) -> Result<Self, SocketError> {
+        let path = path(state);
+        let lock = lock(state)?;
+        let listening = listen(&path).map_err(|error| SocketError::Unusable(path.clone(), error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| SocketError::Unusable(path.clone(), error))?;
+        let serving = move || {
+            let ended = runtime.block_on(serve(listening, admin));
+            tracing::error!(error = ?ended.err(), "the control socket stopped");
+        };
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(serving);
+        thread.map_err(|error| SocketError::Unusable(path.clone(), error))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Whoever comes next removes it otherwise.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl fmt::Display for SocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken(state) => {
+                let state = state.display();
+                write!(f, "{state}: another process runs with this state directory; stop it, or set [store] path to another one")
+            }
+            Self::Unusable(path, error) => write!(f, "control socket {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for SocketError {}
+
+/// Makes the directory if it is not there, and locks it against a second process.
+fn lock(state: &Path) -> Result<File, SocketError> {
+    let path = state.join("control.lock");
+    let unusable = |error| SocketError::Unusable(path.clone(), error);
+    if !state.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(unusable)?;
+    }
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(unusable)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(SocketError::Taken(state.to_owned())),
+        Err(error) => Err(unusable(error.into())),
+    }
+}
+
+/// Listens under a name of its own until only its owner may connect. What a dead process left is nobody's: we have the lock.
+fn listen(path: &Path) -> io::Result<StdListener> {
+    let draft = path.with_extension("new");
+    for left in [&draft, path] {
+        match fs::remove_file(left) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let listening = StdListener::bind(&draft)?;
+    fs::set_permissions(&draft, Permissions::from_mode(0o600))?;
+    fs::rename(&draft, path)?;
+    listening.set_nonblocking(true)?;
+    Ok(listening)
+}
+
+async fn serve(listening: StdListener, admin: Arc<Admin>) -> io::Result<Infallible> {
+    let listening = UnixListener::from_std(listening)?;
+    let (places, calls) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(AtomicU64::new(0)));
+    loop {
+        let Ok((stream, _)) = listening.accept().await else {
+            // Out of file descriptors, most often: the data plane frees some sooner or later.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        if !is_ours(&stream) {
+            continue;
+        }
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            let (admin, calls) = (Arc::clone(&admin), Arc::clone(&calls));
+            tokio::spawn(async move {
+                let service = service_fn(move |request| {
+                    let (admin, number) = (Arc::clone(&admin), calls.fetch_add(1, Ordering::Relaxed));
+                    async move { Ok::<_, Infallible>(answer(&admin, request, number).await.map(Full::new)) }
+                });
+                let mut builder = hyper::server::conn::http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(IDLE);
+                // How it ends is the caller's business.
+                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// The file's mode says it already; a descriptor that was passed on does not.
+fn is_ours(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == own || peer.uid() == 0 => true,
+        Ok(peer) => {
+            tracing::warn!(uid = peer.uid(), "another user called on the control socket, and was not answered");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, "nobody knows who called on the control socket");
+            false
+        }
+    }
+}
+
+async fn answer(admin: &Arc<Admin>, request: Request<Incoming>, number: u64) -> Response<Bytes> {
+    let id = format!("local-{number}");
+    let (head, body) = request.into_parts();
+    let uri = head.uri.clone();
+    let path = normalise(uri.path()).map_err(Failure::from);
+    let body = Limited::new(body, MAX_BODY).collect().await;
+    let (path, body) = match (path, body) {
+        (Ok(path), Ok(body)) => (path, body.to_bytes()),
+        (Err(failure), _) => return Error::from(failure).render(&id),
+        (_, Err(_)) => return Error::from(Failure::BodyTooLarge).render(&id),
+    };
+    let (method, told) = (head.method.clone(), path.text.to_string());
+    let target = head.uri.path_and_query().map(|original| path.target(original));
+    let target = target.map_or_else(|| Uri::from_static("/"), Uri::from);
+    let mut request = Request::from_parts(head, body);
+    *request.uri_mut() = target;
+    let response = (**admin).clone().answer(Call { request, caller: Caller::local(&id) }).await;
+    tracing::info!(%method, path = told, status = response.status().as_u16(), request_id = id, "called on the control socket");
+    response
+}
+
+const MAX_CONNECTIONS: usize = 64;
+const MAX_BODY: usize = 16 << 20;
+/// Between two calls.
+const IDLE: Duration = Duration::from_secs(60);

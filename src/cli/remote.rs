@@ -1,0 +1,239 @@
+//! The way to a running proxy, for every command that talks to one: its control socket, found by the configuration, or with
+//! `--admin` a listener that serves `admin`, over mutual TLS. JSON in, JSON out; what a refusal says is the failure.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+
+use super::{Failure, input, load};
+use crate::admin;
+use crate::config;
+use crate::pki::{Certificate, files};
+use crate::tls::KeyPair;
+use crate::upstream::fetch::{self, FetchError};
+use crate::upstream::{Tls, Url};
+
+/// Which proxy is meant.
+#[derive(Debug, clap::Args)]
+pub(super) struct Target {
+    #[command(flatten)]
+    config: load::Config,
+    /// A proxy elsewhere, by the URL of a listener that serves `admin`; without it the one of this configuration, on this machine
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// Our certificate, PEM or PFX
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    cert: Option<PathBuf>,
+    /// Its key; without it the key is in the file of the certificate
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// What the proxy's certificate is verified by; without it what the system trusts
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    cacert: Option<PathBuf>,
+    #[command(flatten)]
+    password: input::Password,
+}
+
+/// A proxy that may be called.
+pub(super) struct Remote {
+    way: Way,
+    runtime: Runtime,
+}
+
+enum Way {
+    Local(PathBuf),
+    Tls(Box<(Url, Tls)>),
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+impl Target {
+    /// Finds the way; calls nobody yet.
+    pub(super) fn remote(&self) -> Result<Remote, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local)?;
+        let way = match &self.admin {
+            Some(url) => {
+                Way::Tls(Box::new((url.parse().map_err(|why| Failure::usage(format_args!("--admin {url}: {why}")))?, self.tls()?)))
+            }
+            None => Way::Local(self.socket()?),
+        };
+        Ok(Remote { way, runtime })
+    }
+
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        let path = &self.config.path;
+        // Leniently: a configuration that is broken just now is when a reload's answer is wanted most.
+        match config::state_directory(path).map_err(|error| Failure::file(path, error))? {
+            Some(state) => Ok(admin::socket_path(&state)),
+            None => Err(Failure::usage("[store] path is \"\": there is no control socket; use --admin")),
+        }
+    }
+
+    fn tls(&self) -> Result<Tls, Failure> {
+        let password = self.cert.as_ref().map(|_| self.password.read()).transpose()?.flatten();
+        let password = password.as_ref().map(|password| password.as_str());
+        let ca = match &self.cacert {
+            Some(path) => {
+                let found = files::certificates(&input::read(path)?, None).map_err(|error| input::file_error(path, &error))?;
+                found.into_iter().map(|located| located.value.der).collect()
+            }
+            None => Vec::new(),
+        };
+        let client = self.cert.as_ref().map(|cert| key_pair(cert, self.key.as_deref(), password)).transpose()?;
+        Ok(Tls { ca, client: client.map(|pair| pair.certified), server_name: None })
+    }
+}
+
+/// Reads a certificate and its key: from two files, from one, or from a PFX.
+fn key_pair(cert: &Path, key: Option<&Path>, password: Option<&str>) -> Result<KeyPair, Failure> {
+    let bytes = input::read(cert)?;
+    let (chain, key): (Vec<Certificate>, _) = match key {
+        None if !bytes.starts_with(b"-----") => {
+            files::pfx(&bytes, password.unwrap_or_default()).map_err(|error| input::file_error(cert, &error))?
+        }
+        _ => {
+            let chain = files::chain(&bytes, password).map_err(|error| input::file_error(cert, &error))?;
+            let key_file = key.unwrap_or(cert);
+            let key = files::private_key(&input::read(key_file)?, password).map_err(|error| input::file_error(key_file, &error))?;
+            (chain.into_iter().map(|located| located.value).collect(), key)
+        }
+    };
+    KeyPair::new(&chain, key).map_err(|error| Failure::file(cert, error))
+}
+
+impl Remote {
+    /// Asks; whatever is no success is the failure.
+    pub(super) fn get(&self, target: &str) -> Result<Value, Failure> {
+        self.call(&Method::GET, target, None)
+    }
+
+    /// Calls, with a body or none; whatever is no success is the failure.
+    pub(super) fn call(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let reply = self.send(method, target, body)?;
+        if reply.status.is_success() {
+            return reply.json();
+        }
+        Err(reply.refusal())
+    }
+
+    /// Calls, and returns whatever is answered.
+    pub(super) fn send(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Reply, Failure> {
+        self.runtime.block_on(async {
+            let exchange = self.exchange(request(method, target, body)?);
+            tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(Failure::network("the proxy does not answer")))
+        })
+    }
+
+    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
+        match &self.way {
+            Way::Local(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| unreachable(path, &error))?;
+                request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
+                over(stream, request).await
+            }
+            Way::Tls(way) => {
+                let (url, tls) = &**way;
+                let host = url.authority();
+                let stream = fetch::connect(url, tls).await.map_err(|error| match error {
+                    FetchError::Trust(_) => Failure::local(error),
+                    error => Failure::network(format_args!("{host}: {error}")),
+                })?;
+                request.headers_mut().extend(HeaderValue::try_from(host).ok().map(|host| (header::HOST, host)));
+                over(stream, request).await
+            }
+        }
+    }
+}
+
+fn request(method: &Method, target: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, Failure> {
+    let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+    let mut request = Request::new(Full::new(bytes));
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = target.parse().map_err(|error| Failure::usage(format_args!("{target}: {error}")))?;
+    if body.is_some() {
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    Ok(request)
+}
+
+async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let driver = tokio::spawn(connection);
+    let answered = sender.send_request(request).await;
+    let response = match answered {
+        Ok(response) => response,
+        Err(error) => {
+            // With TLS 1.3 a denial in the handshake is heard here.
+            drop(sender);
+            return Err(driver.await.ok().and_then(Result::err).map_or_else(|| broken(error), broken));
+        }
+    };
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| Failure::network(format_args!("no whole answer: {error}")))?;
+    Ok(Reply { status, body: body.to_bytes() })
+}
+
+impl Reply {
+    /// Reads the body as JSON; an empty one is null.
+    pub(super) fn json(&self) -> Result<Value, Failure> {
+        if self.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&self.body).map_err(|_| Failure::network(format_args!("the answer ({}) is not the proxy's", self.status)))
+    }
+
+    /// Tells what a refusal says.
+    pub(super) fn refusal(&self) -> Failure {
+        let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        let error = &body["error"];
+        let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        let mut message = match error["code"].as_str() {
+            Some(code) => format!("{code}: {}", text("message")),
+            None => format!("the answer is {}", self.status),
+        };
+        for detail in error["details"].as_array().into_iter().flatten() {
+            let (key, why) = (detail["key"].as_str().unwrap_or_default(), detail["why"].as_str().unwrap_or_default());
+            message += &if key.is_empty() { format!("\n  {why}") } else { format!("\n  {key}: {why}") };
+        }
+        match self.status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Failure::network(message),
+            _ => Failure::refused(message),
+        }
+    }
+}
+
+fn unreachable(path: &Path, error: &std::io::Error) -> Failure {
+    let why = match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => "no proxy runs with this configuration".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "only the proxy's own user and root may use it".to_owned(),
+        _ => error.to_string(),
+    };
+    Failure::network(format_args!("{}: {why}", path.display()))
+}
+
+fn broken(error: hyper::Error) -> Failure {
+    match std::error::Error::source(&error) {
+        Some(source) => Failure::network(format_args!("no answer: {error}: {source}")),
+        None => Failure::network(format_args!("no answer: {error}")),
+    }
+}
+
+/// A reload of a million entries takes a few seconds.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+const MAX_ANSWER: usize = 256 << 20;
