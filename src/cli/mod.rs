@@ -5,6 +5,7 @@ mod check;
 mod echo;
 mod explain;
 mod input;
+mod ledger;
 mod load;
 mod output;
 mod quickstart;
@@ -42,6 +43,9 @@ enum Command {
     Echo(echo::Arguments),
     /// Replay a decision from the files: who would be admitted, by which rule, in which file and line
     Explain(Box<explain::Arguments>),
+    /// Read and verify the ledger of changes, offline
+    #[command(subcommand)]
+    Ledger(Box<ledger::Command>),
     /// Make certificates and a configuration, run an upstream and the proxy, and print three commands to try
     Quickstart(quickstart::Arguments),
     /// Have a running proxy read everything again, and say what came of it
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments, &output),
         Command::Echo(arguments) => echo::run(&arguments, &output),
         Command::Explain(arguments) => explain::run(*arguments, &output),
+        Command::Ledger(command) => ledger::run(*command, &output),
         Command::Quickstart(arguments) => quickstart::run(arguments, &output),
         Command::Reload(arguments) => reload::run(&arguments, &output),
         Command::Run(arguments) => run::run(&arguments),

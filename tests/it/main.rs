@@ -13,6 +13,7 @@ mod explain;
 mod fetched;
 mod http2;
 mod identity;
+mod ledger_verifier;
 mod lifetimes;
 mod limits;
 mod live;

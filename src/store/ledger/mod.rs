@@ -22,6 +22,7 @@ mod scan;
 mod snapshot;
 mod tiles;
 mod tree;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use reader::{Entries, Reader};
 pub use receipt::{NotProven, Receipt, verify_receipt};
 pub use snapshot::{Snapshot, State};
 pub use tree::Hash;
+pub use verify::{Report, verify_directory};
 pub use writer::{Appended, Ledger};
 
 /// Where everything stands below the state directory.

@@ -1,0 +1,281 @@
+//! `portcullis ledger`: reads and verifies the ledger offline. Takes no lock and writes nothing, so that it may run
+//! beside the proxy, or on a copy.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::output::print_line;
+use super::{Exit, Failure, Output, input, load};
+use crate::clock::Date;
+use crate::store::ledger::{AccessError, Actor, Entry, Extent, OpenError, Reader, Report, Verifier, verify_directory, verify_receipt};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List what was changed, by whom and why: the newest, or from an index on
+    Log(LogArguments),
+    /// Make the proof that an entry is in the ledger, to be verified offline (C2SP tlog-proof)
+    Receipt(ReceiptArguments),
+    /// Verify every entry, tile and checkpoint of the ledger
+    Verify(Where),
+    /// Verify a receipt offline
+    VerifyReceipt(VerifyReceiptArguments),
+}
+
+/// Which ledger, and whose.
+#[derive(Debug, clap::Args)]
+pub(super) struct Where {
+    #[command(flatten)]
+    config: load::Config,
+    /// The state directory, or a copy of the ledger directory in it; the configuration is not read then
+    #[arg(long, value_name = "DIR", conflicts_with = "path")]
+    state: Option<PathBuf>,
+    /// The verifier to trust (NAME+ID+BASE64, or a file that has it); else `ledger.pub` of the directory itself
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct LogArguments {
+    #[command(flatten)]
+    place: Where,
+    /// The first entry; without it, the newest are listed
+    #[arg(long, value_name = "INDEX")]
+    from: Option<u64>,
+    /// How many entries
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// Only what is as new: 2027-01-31T12:00:00Z, with an offset, or seconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
+    since: Option<u64>,
+    /// Only of this actor: an id, a name, a fingerprint, or a kind (admin, bootstrap, file, socket, system)
+    #[arg(long)]
+    actor: Option<String>,
+    /// Only this action
+    #[arg(long)]
+    action: Option<String>,
+    /// Print the lines as they stand in the ledger
+    #[arg(long)]
+    raw: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReceiptArguments {
+    #[command(flatten)]
+    place: Where,
+    /// The entry
+    index: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct VerifyReceiptArguments {
+    /// The receipt; `-` is standard input
+    receipt: PathBuf,
+    /// The entry's line, as `ledger log --raw` prints it; `-` is standard input
+    entry: PathBuf,
+    /// The ledger's verifier (NAME+ID+BASE64, or a file that has it): what the proof is worth
+    #[arg(long, value_name = "KEY")]
+    key: String,
+}
+
+pub(super) fn run(command: Command, output: &Output) -> Result<Exit, Failure> {
+    match command {
+        Command::Log(arguments) => log(&arguments, *output),
+        Command::Receipt(arguments) => receipt(&arguments, *output),
+        Command::Verify(place) => verify(&place, *output),
+        Command::VerifyReceipt(arguments) => check_receipt(&arguments, *output),
+    }
+}
+
+impl Where {
+    fn directory(&self) -> Result<PathBuf, Failure> {
+        if let Some(state) = &self.state {
+            return Ok(state.clone());
+        }
+        let state = self.config.load()?.settings.state;
+        state.ok_or_else(|| Failure::file(&self.config.path, "`[store] path` is empty: there is no ledger"))
+    }
+
+    fn key(&self) -> Result<Option<Verifier>, Failure> {
+        self.key.as_deref().map(key).transpose()
+    }
+
+    fn reader(&self, extent: Extent) -> Result<Reader, Failure> {
+        Reader::offline(&self.directory()?, self.key()?, extent).map_err(|error| not_open(&error))
+    }
+}
+
+fn log(arguments: &LogArguments, output: Output) -> Result<Exit, Failure> {
+    let reader = arguments.place.reader(Extent::All)?;
+    let mut found: VecDeque<Entry> = VecDeque::new();
+    for entry in reader.entries(arguments.from.unwrap_or(0)) {
+        let entry = entry.map_err(not_read)?;
+        if !arguments.wants(&entry) {
+            continue;
+        }
+        if found.len() == arguments.limit {
+            if arguments.from.is_some() {
+                break;
+            }
+            found.pop_front();
+        }
+        if arguments.limit > 0 {
+            found.push_back(entry);
+        }
+    }
+    if arguments.raw {
+        for entry in &found {
+            print_line(reader.line(entry.index).map_err(not_read)?.unwrap_or_default());
+        }
+    } else {
+        let listed = Listed { size: reader.size(), entries: found };
+        output.answer(&listed, &listed);
+    }
+    Ok(Exit::Done)
+}
+
+impl LogArguments {
+    fn wants(&self, entry: &Entry) -> bool {
+        // RFC 3339 in UTC and of one length orders as text does; entries have a fraction, which is left out.
+        let new = self.since.is_none_or(|since| entry.time.get(..19) >= Date::of(since).to_string().get(..19));
+        new && self.action.as_ref().is_none_or(|action| *action == entry.action)
+            && self.actor.as_ref().is_none_or(|wanted| is(&entry.actor, wanted))
+    }
+}
+
+fn is(actor: &Actor, wanted: &str) -> bool {
+    actor.kind.to_string() == wanted || [&actor.id, &actor.name, &actor.fingerprint].into_iter().flatten().any(|known| known == wanted)
+}
+
+#[derive(Serialize)]
+struct Listed {
+    /// How many entries the ledger has.
+    size: u64,
+    entries: VecDeque<Entry>,
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Entry { index, time, actor, action, object, reason, .. } in &self.entries {
+            let name = actor.name.as_ref().or(actor.id.as_ref()).or(actor.fingerprint.as_ref()).or(actor.via.as_ref());
+            write!(f, "{index} {time} {}", actor.kind)?;
+            name.map_or(Ok(()), |name| write!(f, " {}", printable(name)))?;
+            write!(f, ": {} {}", printable(action), printable(object))?;
+            reason.as_ref().map_or(Ok(()), |reason| write!(f, " ({})", printable(reason)))?;
+            writeln!(f)?;
+        }
+        write!(f, "{} of {} entries", self.entries.len(), self.size)
+    }
+}
+
+/// What others wrote, without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[derive(Serialize)]
+struct Proof {
+    index: u64,
+    /// The line that it proves, without its newline.
+    entry: String,
+    receipt: String,
+}
+
+fn receipt(arguments: &ReceiptArguments, output: Output) -> Result<Exit, Failure> {
+    let reader = arguments.place.reader(Extent::Published)?;
+    let index = arguments.index;
+    let (Some(entry), Some(receipt)) = (reader.line(index).map_err(not_read)?, reader.receipt(index).map_err(not_read)?) else {
+        return Err(Failure::usage(format_args!("there is no entry {index}: the checkpoint has {}, from 0 on", reader.size())));
+    };
+    let proof = Proof { index, entry, receipt };
+    output.answer(&proof, proof.receipt.trim_end());
+    Ok(Exit::Done)
+}
+
+fn verify(place: &Where, output: Output) -> Result<Exit, Failure> {
+    let (directory, key) = (place.directory()?, place.key()?);
+    let trusted = key.is_some();
+    let shown = std::io::stderr().is_terminal();
+    let mut told = 0;
+    let report = verify_directory(&directory, key, |count| {
+        if shown && count - told >= 10_000 {
+            told = count;
+            // A terminal that does not take it is no reason to stop.
+            let _ = write!(std::io::stderr(), "\r{count} entries verified");
+        }
+    });
+    if told > 0 {
+        let _ = writeln!(std::io::stderr());
+    }
+    let report = report.map_err(|error| not_open(&error))?;
+    output.answer(&report, Told { report: &report, trusted });
+    Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Refused })
+}
+
+struct Told<'a> {
+    report: &'a Report,
+    trusted: bool,
+}
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { origin, key, size, root, problems } = self.report;
+        problems.iter().try_for_each(|problem| writeln!(f, "{problem}"))?;
+        let verdict = if problems.is_empty() { "verified" } else { "does not verify" };
+        write!(f, "{origin}: {size} entries, head {root}: {verdict}")?;
+        if self.trusted { Ok(()) } else { write!(f, "\nheld against the key that lies there, {key}; name the one you know with --key") }
+    }
+}
+
+#[derive(Serialize)]
+struct Proven {
+    index: u64,
+    origin: String,
+    size: u64,
+}
+
+fn check_receipt(arguments: &VerifyReceiptArguments, output: Output) -> Result<Exit, Failure> {
+    let text = |path: &Path| String::from_utf8(input::read(path)?).map_err(|_| Failure::file(path, "not UTF-8"));
+    let (receipt, entry) = (text(&arguments.receipt)?, text(&arguments.entry)?);
+    let line = entry.strip_suffix('\n').unwrap_or(&entry);
+    match verify_receipt(&receipt, line.as_bytes(), &key(&arguments.key)?) {
+        Ok((index, checkpoint)) => {
+            let proven = Proven { index, origin: checkpoint.origin, size: checkpoint.size };
+            output.answer(&proven, format_args!("verified: entry {index} of {}, at {} entries", proven.origin, proven.size));
+            Ok(Exit::Done)
+        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Reads a verifier: itself, or a file that has it.
+fn key(text: &str) -> Result<Verifier, Failure> {
+    if let Ok(key) = text.parse() {
+        return Ok(key);
+    }
+    let path = Path::new(text);
+    let content = input::read(path)?;
+    String::from_utf8_lossy(&content).parse().map_err(|error| Failure::file(path, error))
+}
+
+fn not_open(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Damaged { .. } => refused(error),
+        OpenError::Busy { .. } | OpenError::Io { .. } | OpenError::Publish(_) => Failure::local(error),
+    }
+}
+
+fn not_read(error: AccessError) -> Failure {
+    match error {
+        AccessError::Changed { .. } => refused(error),
+        AccessError::Io { .. } => Failure::local(error),
+    }
+}
+
+/// It does not verify.
+fn refused(why: impl fmt::Display) -> Failure {
+    Failure { exit: Exit::Refused, message: why.to_string(), problems: Vec::new() }
+}
