@@ -68,11 +68,15 @@ fn tile(log: &Path, level: &str, number: u64, width: u64) -> Result<Vec<u8>, Str
 /// signed-note and tlog-checkpoint: size and head, if the key signed them.
 fn checkpoint(note: &str, vkey: &str) -> Result<(u64, Hash), String> {
     let mut parts = vkey.trim().splitn(3, '+');
-    let (name, id, key) = (parts.next().unwrap(), parts.next().unwrap(), STANDARD.decode(parts.next().unwrap()).unwrap());
+    let (name, id, key) = (
+        parts.next().expect("as it was written"),
+        parts.next().expect("as it was written"),
+        STANDARD.decode(parts.next().expect("as it was written")).expect("as it was written"),
+    );
     assert_eq!(key[0], 1, "Ed25519");
     let digest = digest(&SHA256, &[name.as_bytes(), b"\n", &key].concat());
     let key_id = &digest.as_ref()[..4];
-    assert_eq!(u32::from_str_radix(id, 16).unwrap().to_be_bytes(), key_id);
+    assert_eq!(u32::from_str_radix(id, 16).expect("as it was written").to_be_bytes(), key_id);
     let (text, signatures) = note.split_once("\n\n").ok_or("no note")?;
     let text = format!("{text}\n");
     let signature = signatures.lines().find_map(|line| line.strip_prefix(&format!("— {name} "))).ok_or("not signed")?;
@@ -83,7 +87,10 @@ fn checkpoint(note: &str, vkey: &str) -> Result<(u64, Hash), String> {
     UnparsedPublicKey::new(&ED25519, &key[1..]).verify(text.as_bytes(), &signature[4..]).map_err(|_| "a wrong signature")?;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], name, "the origin");
-    Ok((lines[1].parse().unwrap(), STANDARD.decode(lines[2]).unwrap().try_into().unwrap()))
+    Ok((
+        lines[1].parse().expect("as it was written"),
+        STANDARD.decode(lines[2]).expect("as it was written").try_into().expect("as it was written"),
+    ))
 }
 
 /// tlog-proof: whether the entry is at the index that the proof says, in a tree that the key signed.
@@ -91,8 +98,9 @@ fn verify_proof(proof: &str, entry: &[u8], vkey: &str) -> Result<u64, String> {
     let (proof, note) = proof.split_once("\n\n").ok_or("no proof")?;
     let mut lines = proof.lines();
     assert_eq!(lines.next(), Some("c2sp.org/tlog-proof@v1"));
-    let index: u64 = lines.next().and_then(|line| line.strip_prefix("index ")).ok_or("no index")?.parse().unwrap();
-    let path: Vec<Hash> = lines.map(|line| STANDARD.decode(line).unwrap().try_into().unwrap()).collect();
+    let index: u64 = lines.next().and_then(|line| line.strip_prefix("index ")).ok_or("no index")?.parse().expect("as it was written");
+    let path: Vec<Hash> =
+        lines.map(|line| STANDARD.decode(line).expect("as it was written").try_into().expect("as it was written")).collect();
     let (size, head) = checkpoint(note, vkey)?;
     if follow(index, size, leaf(entry), &path) == Some(head) { Ok(index) } else { Err("the path leads elsewhere".to_owned()) }
 }
@@ -121,7 +129,7 @@ fn head_of(leaves: &[Hash]) -> Hash {
 
 /// The largest power of two below n.
 fn half(n: u64) -> u64 {
-    (0..63).map(|bit| 1 << bit).take_while(|power| *power < n).last().unwrap()
+    (0..63).map(|bit| 1 << bit).take_while(|power| *power < n).last().expect("as it was written")
 }
 
 fn leaf(entry: &[u8]) -> Hash {
@@ -133,13 +141,13 @@ fn node(left: &Hash, right: &Hash) -> Hash {
 }
 
 fn sha256(bytes: &[u8]) -> Hash {
-    digest(&SHA256, bytes).as_ref().try_into().unwrap()
+    digest(&SHA256, bytes).as_ref().try_into().expect("as it was written")
 }
 
 /// A state directory with a ledger of `names`, and its key's public half.
 fn ledger(names: impl Iterator<Item = String>) -> (tempfile::TempDir, PathBuf, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut ledger = Ledger::open(directory.path(), Some("gate.example/ledger")).unwrap().ledger;
+    let directory = tempfile::tempdir().expect("as it was written");
+    let mut ledger = Ledger::open(directory.path(), Some("gate.example/ledger")).expect("as it was written").ledger;
     append(&mut ledger, names);
     let vkey = ledger.reader().verifier().to_string();
     let log = directory.path().join("ledger");
@@ -157,8 +165,8 @@ fn append(ledger: &mut Ledger, names: impl Iterator<Item = String>) {
         data: serde_json::json!({"b": [1, 2], "a": null}),
         more: false,
     };
-    ledger.append(names.map(change).collect(), Duration::from_secs(1_795_216_330)).unwrap();
-    ledger.publish().unwrap();
+    ledger.append(names.map(change).collect(), Duration::from_secs(1_795_216_330)).expect("as it was written");
+    ledger.publish().expect("as it was written");
 }
 
 fn some(count: usize) -> impl Iterator<Item = String> {
@@ -166,7 +174,7 @@ fn some(count: usize) -> impl Iterator<Item = String> {
 }
 
 fn portcullis(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_portcullis")).arg("ledger").args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_portcullis")).arg("ledger").args(arguments).output().expect("as it was written")
 }
 
 fn said(output: &Output) -> String {
@@ -177,32 +185,38 @@ fn said(output: &Output) -> String {
 fn nothing_is_forgotten_and_a_second_verifier_says_so() {
     for count in [1, 2, 255, 256, 257, 1_000] {
         let (_directory, log, vkey) = ledger(some(count));
-        let published = verify(&log, &vkey).unwrap();
+        let published = verify(&log, &vkey).expect("as it was written");
         assert_eq!(published.entries.len(), count);
         let lines: Vec<u8> = published.entries.iter().flat_map(|entry| [entry.as_slice(), b"\n"].concat()).collect();
-        assert_eq!(fs::read(log.join("entries.jsonl")).unwrap(), lines, "the bundles are the lines");
+        assert_eq!(fs::read(log.join("entries.jsonl")).expect("as it was written"), lines, "the bundles are the lines");
     }
 }
 
 #[test]
 fn receipts_hold_before_a_second_verifier_and_for_no_other_entry() {
     let (directory, log, vkey) = ledger(some(700));
-    let state = directory.path().to_str().unwrap();
-    let published = verify(&log, &vkey).unwrap();
+    let state = directory.path().to_str().expect("as it was written");
+    let published = verify(&log, &vkey).expect("as it was written");
     for index in [0, 1, 255, 256, 511, 512, 698, 699] {
         let output = portcullis(&["receipt", "--state", state, &index.to_string()]);
         assert!(output.status.success(), "{}", said(&output));
-        let receipt = String::from_utf8(output.stdout).unwrap();
+        let receipt = String::from_utf8(output.stdout).expect("as it was written");
         let entry = &published.entries[index];
         assert_eq!(verify_proof(&receipt, entry, &vkey), Ok(index as u64));
         assert!(verify_proof(&receipt, &published.entries[index ^ 1], &vkey).is_err());
 
         let (receipt_file, entry_file) = (directory.path().join("receipt"), directory.path().join("entry"));
-        fs::write(&receipt_file, &receipt).unwrap();
-        fs::write(&entry_file, entry).unwrap();
-        let ours = ["verify-receipt", receipt_file.to_str().unwrap(), entry_file.to_str().unwrap(), "--key", &vkey];
+        fs::write(&receipt_file, &receipt).expect("as it was written");
+        fs::write(&entry_file, entry).expect("as it was written");
+        let ours = [
+            "verify-receipt",
+            receipt_file.to_str().expect("as it was written"),
+            entry_file.to_str().expect("as it was written"),
+            "--key",
+            &vkey,
+        ];
         assert_eq!(portcullis(&ours).status.code(), Some(0));
-        fs::write(&entry_file, &published.entries[index ^ 1]).unwrap();
+        fs::write(&entry_file, &published.entries[index ^ 1]).expect("as it was written");
         assert_eq!(portcullis(&ours).status.code(), Some(1));
     }
     assert_eq!(portcullis(&["receipt", "--state", state, "700"]).status.code(), Some(2));
@@ -212,9 +226,10 @@ fn receipts_hold_before_a_second_verifier_and_for_no_other_entry() {
 fn a_ledger_that_was_tampered_with_is_refused_by_both_verifiers_and_the_start() {
     let (directory, log, vkey) = ledger(some(300));
     let entries = log.join("entries.jsonl");
-    let (lines, note) = (fs::read_to_string(&entries).unwrap(), fs::read_to_string(log.join("checkpoint")).unwrap());
-    let bundle = fs::read(log.join("tile/entries/000")).unwrap();
-    let state = directory.path().to_str().unwrap();
+    let (lines, note) =
+        (fs::read_to_string(&entries).expect("as it was written"), fs::read_to_string(log.join("checkpoint")).expect("as it was written"));
+    let bundle = fs::read(log.join("tile/entries/000")).expect("as it was written");
+    let state = directory.path().to_str().expect("as it was written");
     let good = portcullis(&["verify", "--state", state, "--key", &vkey]);
     assert_eq!(good.status.code(), Some(0), "{}", said(&good));
 
@@ -222,26 +237,26 @@ fn a_ledger_that_was_tampered_with_is_refused_by_both_verifiers_and_the_start() 
     for (what, changed, expected) in [
         ("one byte", lines.replacen("p-17\"", "p-71\"", 1), "entries.jsonl:18: is not what"),
         ("one entry dropped", dropped, "entries.jsonl"),
-        ("the last entry dropped", lines[..lines.trim_end().rfind('\n').unwrap() + 1].to_owned(), "entries are gone"),
+        ("the last entry dropped", lines[..lines.trim_end().rfind('\n').expect("as it was written") + 1].to_owned(), "entries are gone"),
     ] {
-        fs::write(&entries, &changed).unwrap();
+        fs::write(&entries, &changed).expect("as it was written");
         let output = portcullis(&["verify", "--state", state]);
         assert_eq!(output.status.code(), Some(1), "{what}: {}", said(&output));
         assert!(said(&output).contains(expected), "{what}: {}", said(&output));
         assert!(Ledger::open(directory.path(), None).is_err(), "{what}");
     }
-    fs::write(&entries, &lines).unwrap();
+    fs::write(&entries, &lines).expect("as it was written");
 
     let mut changed = bundle.clone();
     changed[100] ^= 1;
-    fs::write(log.join("tile/entries/000"), &changed).unwrap();
+    fs::write(log.join("tile/entries/000"), &changed).expect("as it was written");
     assert!(verify(&log, &vkey).is_err());
     let output = portcullis(&["verify", "--state", state]);
     assert!(output.status.code() == Some(1) && said(&output).contains("tile/entries/000: does not agree"), "{}", said(&output));
-    fs::write(log.join("tile/entries/000"), &bundle).unwrap();
+    fs::write(log.join("tile/entries/000"), &bundle).expect("as it was written");
 
     // Another size, unsigned.
-    fs::write(log.join("checkpoint"), note.replace("\n300\n", "\n299\n")).unwrap();
+    fs::write(log.join("checkpoint"), note.replace("\n300\n", "\n299\n")).expect("as it was written");
     assert!(verify(&log, &vkey).is_err());
     assert_eq!(portcullis(&["verify", "--state", state]).status.code(), Some(1));
 }
@@ -249,31 +264,31 @@ fn a_ledger_that_was_tampered_with_is_refused_by_both_verifiers_and_the_start() 
 #[test]
 fn a_rewritten_history_is_refused_though_its_own_key_signed_it() {
     let (directory, log, vkey) = ledger(some(20));
-    let before = verify(&log, &vkey).unwrap();
-    let seen = fs::read(directory.path().join("checkpoint.seen")).unwrap();
+    let before = verify(&log, &vkey).expect("as it was written");
+    let seen = fs::read(directory.path().join("checkpoint.seen")).expect("as it was written");
     // Whoever has the key writes another history, as long and longer.
-    let forged = tempfile::tempdir().unwrap();
-    fs::copy(directory.path().join("ledger.key"), forged.path().join("ledger.key")).unwrap();
-    let mut ledger = Ledger::open(forged.path(), None).unwrap().ledger;
+    let forged = tempfile::tempdir().expect("as it was written");
+    fs::copy(directory.path().join("ledger.key"), forged.path().join("ledger.key")).expect("as it was written");
+    let mut ledger = Ledger::open(forged.path(), None).expect("as it was written").ledger;
     append(&mut ledger, some(30).map(|name| name.replace("p-7", "p-x")));
     drop(ledger);
     let after = verify(&forged.path().join("ledger"), &vkey).expect("in itself it is good");
     // RFC 6962, 2.1.2: consistency is that the head of the old size is still the head of those entries.
     let leaves: Vec<Hash> = after.entries[..before.entries.len()].iter().map(|entry| leaf(entry)).collect();
     assert_ne!(head_of(&leaves), before.head);
-    fs::write(forged.path().join("checkpoint.seen"), seen).unwrap();
+    fs::write(forged.path().join("checkpoint.seen"), seen).expect("as it was written");
     let error = Ledger::open(forged.path(), None).unwrap_err().to_string();
     assert!(error.contains("checkpoint.seen has signed: history was rewritten"), "{error}");
-    assert_eq!(portcullis(&["verify", "--state", forged.path().to_str().unwrap()]).status.code(), Some(1));
+    assert_eq!(portcullis(&["verify", "--state", forged.path().to_str().expect("as it was written")]).status.code(), Some(1));
 }
 
 #[test]
 fn the_log_is_listed_filtered_and_raw_beside_the_one_that_writes() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("as it was written");
     // Held open throughout: reading takes no lock.
-    let mut ledger = Ledger::open(directory.path(), None).unwrap().ledger;
+    let mut ledger = Ledger::open(directory.path(), None).expect("as it was written").ledger;
     append(&mut ledger, some(5).chain(["evil\u{1b}[2J".to_owned()]));
-    let state = directory.path().to_str().unwrap();
+    let state = directory.path().to_str().expect("as it was written");
     let list = |more: &[&str]| said(&portcullis(&[&["log", "--state", state], more].concat()));
     let all = list(&[]);
     assert!(all.starts_with("0 2026-11-20T23:12:10.000Z admin ops/alice: principal-added p-0 ("), "{all}");
@@ -282,9 +297,9 @@ fn the_log_is_listed_filtered_and_raw_beside_the_one_that_writes() {
     assert!(list(&["--from", "1", "--limit", "2"]).ends_with("2 of 6 entries\n"));
     assert!(list(&["--actor", "ops/bob"]).starts_with("0 of 6") && list(&["--actor", "admin"]).contains("6 of 6"));
     assert!(list(&["--action", "other"]).starts_with("0 of 6") && list(&["--since", "2026-11-20T23:12:11Z"]).starts_with("0 of 6"));
-    let lines = fs::read_to_string(directory.path().join("ledger/entries.jsonl")).unwrap();
+    let lines = fs::read_to_string(directory.path().join("ledger/entries.jsonl")).expect("as it was written");
     assert_eq!(list(&["--raw"]), lines);
-    let json: serde_json::Value = serde_json::from_str(&list(&["--json", "--from", "5"])).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&list(&["--json", "--from", "5"])).expect("as it was written");
     assert_eq!((json["size"].as_u64(), json["entries"][0]["object"].as_str()), (Some(6), Some("evil\u{1b}[2J")));
     assert_eq!(portcullis(&["log", "--state", "/nonexistent"]).status.code(), Some(3));
 }

@@ -101,7 +101,7 @@ impl Tree {
                 }
                 let hashes = &mut self.levels[level];
                 hashes.push(full);
-                if hashes.len() as u64 % WIDTH != 0 {
+                if !(hashes.len() as u64).is_multiple_of(WIDTH) {
                     break;
                 }
                 full = merkle(&hashes[hashes.len() - WIDTH as usize..]);
@@ -121,7 +121,7 @@ impl Tree {
     /// Returns what a complete block hashes to; of the block under way, what it hashes to so far.
     pub(super) fn block_hash(&self, number: u64) -> Option<Hash> {
         let complete = self.level(1).get(usize::try_from(number).ok()?).copied();
-        complete.or_else(|| (number == self.size / WIDTH && self.size % WIDTH > 0).then(|| merkle(self.level(0))))
+        complete.or_else(|| (number == self.size / WIDTH && !self.size.is_multiple_of(WIDTH)).then(|| merkle(self.level(0))))
     }
 
     /// Returns the hashes of a level that stand in memory: of level 0, the leaves of the block under way.
@@ -161,7 +161,7 @@ impl Tree {
         if count == 1 {
             return self.leaf(low, block);
         }
-        if count >= WIDTH && count.is_power_of_two() && low % count == 0 {
+        if count >= WIDTH && count.is_power_of_two() && low.is_multiple_of(count) {
             let level = count.trailing_zeros() / 8;
             let span = WIDTH.pow(level);
             let hashes = self.level(level as usize).get(usize::try_from(low / span).ok()?..usize::try_from(high / span).ok()?)?;

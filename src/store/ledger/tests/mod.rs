@@ -212,3 +212,21 @@ fn checkpoints_are_told_to_whoever_listens() {
     ledger.publish().unwrap();
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [ledger.reader().checkpoint()]);
 }
+
+#[test]
+fn the_worked_example_of_the_docs_is_what_is_written() {
+    let disk = Memory::default();
+    let key = super::note::Signer::new("example.com/ledger", [7; 32]).unwrap();
+    disk.put("state/ledger.key", key.to_secret().as_bytes());
+    let mut ledger = open(&disk).ledger;
+    let appended = ledger.append(vec![change("p-a"), change("p-b"), change("p-c")], NOW).unwrap();
+    let reader = ledger.reader();
+    let mut example = format!("key       {}\n", reader.verifier());
+    for index in 0..3 {
+        example +=
+            &format!("\nentry {index}   {}\nleaf {index}    {}\n", reader.line(index).unwrap().unwrap(), appended[index as usize].leaf);
+    }
+    example += &format!("\nreceipt of entry 1, which ends with the checkpoint:\n\n{}", reader.receipt(1).unwrap().unwrap());
+    let docs = include_str!("../../../../docs/ledger.md");
+    assert!(docs.contains(&format!("```text\n{example}```\n")), "docs/ledger.md lacks:\n{example}");
+}
