@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
 
-pub use crate::date::Date;
+pub use crate::date::{Date, rfc3339};
 
 /// Tells the wall clock's time, or a time that a unit test moves.
 #[derive(Clone, Debug, Default)]

@@ -34,7 +34,7 @@ const NARROWER: &[(&str, &[&str])] = &[("admission", &["date", "pki"]), ("routin
 const CRATES: &[(&str, &[&str])] = &[
     ("arc_swap", &["rules"]),
     ("axum", &["admin"]),
-    ("aws_lc_rs", &["pki", "upstream", "request", "store/ledger", "cli"]),
+    ("aws_lc_rs", &["pki", "upstream", "request", "store/ledger", "reload/commit", "cli"]),
     ("base64", &["pki", "admission", "identity", "upstream", "store", "cli"]),
     ("clap", &["cli"]),
     ("hashbrown", &["admission"]),
@@ -50,6 +50,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     ("rcgen", &["cli/quickstart", "pki/generate"]),
     ("rpassword", &["cli/input"]),
+    ("rpds", &["store"]),
     ("rustix", &["listener", "store", "admin"]),
     ("rustls", &["tls", "upstream", "cli/mod"]),
     ("rustls_native_certs", &["upstream"]),

@@ -201,6 +201,15 @@ impl Allowlist {
         self.rosters.iter().try_for_each(|roster| roster.check(principal, credentials))
     }
 
+    /// Counts the principals of files and the configuration that another allowlist does not have, and returns the first names.
+    pub fn static_names_since(&self, before: &Self, most: usize) -> (u64, Vec<String>) {
+        let stood = |roster: &&Arc<Roster>| !before.rosters.iter().any(|known| Arc::ptr_eq(known, roster));
+        let names = self.rosters.iter().filter(stood).flat_map(|roster| (0..roster.len()).map(|owner| roster.name(owner)));
+        let mut new = names.filter(|name| before.rosters.iter().all(|roster| roster.find_name(name).is_none()));
+        let first: Vec<String> = new.by_ref().take(most).map(str::to_owned).collect();
+        (first.len() as u64 + new.count() as u64, first)
+    }
+
     /// Returns the certificates of all authorities, each once.
     pub fn anchors(&self) -> impl Iterator<Item = &Arc<Certificate>> {
         self.trust.certificates()
@@ -226,6 +235,21 @@ impl Allowlist {
     /// Tells whether exactly this certificate is listed: as a pin, or as a well-known admin's.
     pub fn pins(&self, fingerprint: &Fingerprint) -> bool {
         self.find_admin(fingerprint).is_some() || self.find_pin(fingerprint).is_some()
+    }
+
+    /// Finds whose pin this is.
+    pub fn owner_of_pin(&self, fingerprint: &Fingerprint) -> Option<Arc<Principal>> {
+        self.find_pin(fingerprint).map(|found| found.principal)
+    }
+
+    /// Finds whose SPKI pin this is.
+    pub fn owner_of_spki_pin(&self, pin: &SpkiPin) -> Option<Arc<Principal>> {
+        self.find_spki_pin(pin).map(|found| found.principal)
+    }
+
+    /// Somebody has the clearance of an admin, whatever the conditions.
+    pub fn has_admin(&self) -> bool {
+        !self.admins.is_empty() || self.all_rosters().any(|roster| roster.has_clearance(Clearance::Admin))
     }
 
     pub(super) fn find_admin(&self, fingerprint: &Fingerprint) -> Option<&Arc<Principal>> {

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use rustls_pki_types::UnixTime;
 
 use super::decision::{Denial, Horizon, Steps};
@@ -116,6 +117,19 @@ impl Terms {
     fn is_gateway(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.gateway_ips.iter().any(|network| network.contains(&ip))
+    }
+}
+
+/// Reads a network; a bare address is a network of one. `10.1.2.3/8` is refused: it says two things.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(ip.to_canonical()));
+    }
+    let net: IpNet = text.parse().map_err(|_| format!("`{text}` is no network: write it like \"192.0.2.0/24\" or \"2001:db8::/32\""))?;
+    if net.addr() == net.network() {
+        Ok(net)
+    } else {
+        Err(format!("`{text}` has bits beyond its prefix: did you mean \"{}\"?", net.trunc()))
     }
 }
 

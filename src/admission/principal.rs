@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ipnet::IpNet;
 use rustls_pki_types::UnixTime;
@@ -81,7 +81,25 @@ pub struct NotAnId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAName;
 
+impl Provenance {
+    /// Says that an entry of the ledger wrote it.
+    pub fn ledger(index: u64) -> Self {
+        static LEDGER: LazyLock<Arc<str>> = LazyLock::new(|| LEDGER_ENTRY.into());
+        Self { file: Arc::clone(&LEDGER), line: u32::try_from(index).unwrap_or(u32::MAX) }
+    }
+
+    /// The ledger wrote it, not a file.
+    pub fn is_ledger(&self) -> bool {
+        *self.file == *LEDGER_ENTRY
+    }
+}
+
 impl PrincipalId {
+    /// Makes an id of random bytes, five bits of each.
+    pub fn from_random(bytes: &[u8; 12]) -> Self {
+        Self(bytes.map(|byte| ALPHABET[usize::from(byte & 31)]))
+    }
+
     /// Derives the id of a static principal from its name; the same name, in any case, has the same id.
     pub fn derived(name: &PrincipalName) -> Self {
         Self::derived_from(&name.0)
@@ -187,10 +205,11 @@ impl fmt::Display for Identifier {
     }
 }
 
-/// `file:line`, as editors jump to.
+/// `file:line`, as editors jump to; or `ledger entry 17`.
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
+            line if self.is_ledger() => write!(f, "{LEDGER_ENTRY} {line}"),
             0 => f.write_str(&self.file),
             line => write!(f, "{}:{line}", self.file),
         }
@@ -222,6 +241,8 @@ fn is_name(text: &str) -> bool {
 /// RFC 4648's base32, lower case: 5 bits a character, 60 in all.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const LONGEST_NAME: usize = 255;
+/// No path reads like this.
+const LEDGER_ENTRY: &str = "ledger entry";
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 
 use super::authority::Authority;
 use super::credential::{Credential, Pin, name_hash, prefix};
+use super::permission::Clearance;
 use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
 use crate::pki::{Fingerprint, SpkiPin};
 
@@ -151,6 +152,11 @@ impl Roster {
     }
 
     /// Returns the terms that name origins.
+    /// Somebody has this clearance.
+    pub(super) fn has_clearance(&self, clearance: Clearance) -> bool {
+        self.all_terms.iter().any(|terms| terms.clearance == clearance)
+    }
+
     pub(super) fn cors(&self) -> &[Arc<Terms>] {
         &self.cors
     }
@@ -236,7 +242,7 @@ impl Roster {
 
 impl Conflict {
     /// The same, with the other one first.
-    pub(super) fn reversed(self) -> Self {
+    pub fn reversed(self) -> Self {
         Self { first: self.second, second: self.first, ..self }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::clock::Date;
+use crate::clock::rfc3339;
 use crate::pki::FileError;
 
 /// How a password is given: never as an argument, which any other process can read.
@@ -82,37 +82,7 @@ fn parse_time(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().ok();
     }
-    let text = text.as_bytes();
-    let number = |from: usize, to: usize| -> Option<u64> {
-        let digits = text.get(from..to)?;
-        digits.iter().all(u8::is_ascii_digit).then(|| digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
-    };
-    let separators = [(4, b"-" as &[u8]), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":")];
-    if !separators.iter().all(|(at, allowed)| text.get(*at).is_some_and(|byte| allowed.contains(byte))) {
-        return None;
-    }
-    let date = Date {
-        year: number(0, 4)?,
-        month: number(5, 7)?,
-        day: number(8, 10)?,
-        hour: number(11, 13)?,
-        minute: number(14, 16)?,
-        second: number(17, 19)?,
-    };
-    let local = date.seconds()?;
-    // RFC 3339, 5.6: the fraction is below our grain, the offset is not optional.
-    let rest = match text.get(19) {
-        Some(b'.') => 20 + text[20..].iter().take_while(|byte| byte.is_ascii_digit()).count(),
-        _ => 19,
-    };
-    match text.get(rest)? {
-        b'Z' | b'z' if text.len() == rest + 1 => Some(local),
-        sign @ (b'+' | b'-') if text.len() == rest + 6 && text[rest + 3] == b':' => {
-            let offset = number(rest + 1, rest + 3)? * 3_600 + number(rest + 4, rest + 6)? * 60;
-            if *sign == b'+' { local.checked_sub(offset) } else { Some(local + offset) }
-        }
-        _ => None,
-    }
+    rfc3339(text)
 }
 
 /// No list that a person inspects is longer; a device file is.

@@ -14,7 +14,8 @@ use crate::admission::{
 };
 use crate::pki::Fingerprint;
 use crate::rules::{ListenerRules, Rules, Serves};
-use crate::store::allowlist;
+use crate::store::managed::{Disabled, ManagedRoster};
+use crate::store::{Look, allowlist};
 use crate::tls::acceptor::{Acceptor, Settings, SettingsError, TrustId};
 use crate::tls::{Credentials, KeyPair, ServerOnly};
 use crate::upstream::{UpstreamError, Upstreams};
@@ -31,16 +32,26 @@ pub struct Compiled {
     pub taken: Vec<(PathBuf, String)>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// The managed principals, without those that cannot stand beside a static one.
+    pub managed: ManagedRoster,
     /// CRLs that a newer one has taken the place of, by the SHA-256 of their DER.
     pub superseded: Vec<Fingerprint>,
 }
 
-/// Compiles. `before`: what is in force, whose sessions, pools and last good key pairs are taken over.
-pub fn compile(plan: &Plan, gathered: &Gathered, generation: u64, before: Option<&Compiled>) -> Result<Compiled, Vec<Problem>> {
+/// Compiles. `managed`: the principals of the ledger; where it is a change, each was compared with the static ones. `before`: what is in
+/// force, whose sessions, pools and last good key pairs are taken over.
+pub fn compile(
+    plan: &Plan,
+    gathered: &Gathered,
+    managed: &ManagedRoster,
+    generation: u64,
+    before: Option<&Compiled>,
+) -> Result<Compiled, Vec<Problem>> {
     let mut compiler =
         Compiler { plan, gathered, before, fatal: Vec::new(), problems: Vec::new(), warnings: Vec::new(), taken: Vec::new() };
-    let allowlist = compiler.allowlist();
-    let revocation = compiler.revocation(&allowlist);
+    let (allowlist, managed) = compiler.allowlist(managed);
+    compiler.tell_disabled(&managed);
+    let revocation = compiler.revocation(&allowlist, &managed);
     let superseded = revocation.superseded_crls().to_vec();
     let snapshot = Snapshot { generation, allowlist, revocation, clock_skew: plan.file.limits.clock_skew.as_secs() };
     let mut key_pairs = Vec::new();
@@ -68,7 +79,7 @@ pub fn compile(plan: &Plan, gathered: &Gathered, generation: u64, before: Option
         listeners,
     };
     let Compiler { problems, warnings, taken, .. } = compiler;
-    Ok(Compiled { rules: Arc::new(rules), key_pairs, monitor, taken, problems, warnings, superseded })
+    Ok(Compiled { rules: Arc::new(rules), key_pairs, monitor, taken, problems, warnings, managed, superseded })
 }
 
 struct Compiler<'c> {
@@ -83,7 +94,21 @@ struct Compiler<'c> {
 }
 
 impl Compiler<'_> {
-    fn allowlist(&mut self) -> Allowlist {
+    /// At the start a static principal wins over a managed one, which admits nobody until they stand in each other's way no more.
+    fn allowlist(&mut self, managed: &ManagedRoster) -> (Allowlist, ManagedRoster) {
+        let mut managed = managed.clone();
+        let allowlist = self.beside(&mut managed);
+        match managed.mended(&allowlist) {
+            Some(mended) => {
+                (self.problems, self.taken) = (Vec::new(), Vec::new());
+                managed = mended;
+                (self.beside(&mut managed), managed)
+            }
+            None => (allowlist, managed),
+        }
+    }
+
+    fn beside(&mut self, managed: &mut ManagedRoster) -> Allowlist {
         let mut builder = match self.before {
             Some(before) => AllowlistBuilder::after(&before.rules.snapshot.allowlist),
             None => AllowlistBuilder::default(),
@@ -96,13 +121,40 @@ impl Compiler<'_> {
         }
         let admins: Vec<_> = self.plan.file.admin_fingerprints.iter().map(|at| at.value).collect();
         builder.well_known_admins(&admins);
-        self.include_lists(&mut builder);
+        let starting = self.before.is_none();
+        self.include_lists(&mut builder, |look| starting || look.is_unchanged());
+        if starting {
+            *managed = managed.without(builder.conflicts(&managed.layer));
+        }
+        if let Err(conflict) = builder.layer(&managed.layer) {
+            // It stood before, or was compared with all that did: what is new is in the configuration.
+            let is_ours = conflict.second.is_ledger();
+            self.fatal.push(self.conflict(&if is_ours { conflict.reversed() } else { conflict }));
+        }
+        self.include_lists(&mut builder, |look| !(starting || look.is_unchanged()));
         builder.finish()
     }
 
+    fn tell_disabled(&mut self, managed: &ManagedRoster) {
+        for (id, why) in &managed.disabled {
+            let Some(kept) = managed.state.principal(&id.to_string()) else { continue };
+            let why = match why {
+                Disabled::Conflict(conflict) => allowlist::describe(&conflict.clone().reversed()).why,
+                Disabled::Invalid(wrong) => wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            };
+            let message = format!("the managed principal {} admits nobody: {why}", kept.document.name);
+            self.warn_of_ledger(kept.index, message);
+        }
+    }
+
+    fn warn_of_ledger(&mut self, index: u64, message: String) {
+        let written = Provenance::ledger(index);
+        self.warnings.push(Problem::in_file(&written.file, written.line, message).warning());
+    }
+
     /// Includes the lists: first those that stay as they were, so that of two that claim the same the newcomer is refused.
-    fn include_lists(&mut self, builder: &mut AllowlistBuilder) {
-        let mut order: Vec<usize> = (0..self.gathered.lists.len()).collect();
+    fn include_lists(&mut self, builder: &mut AllowlistBuilder, which: impl Fn(&Look) -> bool) {
+        let mut order: Vec<usize> = (0..self.gathered.lists.len()).filter(|at| which(&self.gathered.lists[*at])).collect();
         order.sort_by_key(|at| !self.gathered.lists[*at].is_unchanged());
         for at in order {
             let (look, list) = (&self.gathered.lists[at], &self.plan.allowlists[at]);
@@ -123,7 +175,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn revocation(&mut self, allowlist: &Allowlist) -> Revocation {
+    fn revocation(&mut self, allowlist: &Allowlist, managed: &ManagedRoster) -> Revocation {
         let mut builder = match self.before {
             Some(before) => RevocationBuilder::after(&before.rules.snapshot.revocation),
             None => RevocationBuilder::default(),
@@ -137,6 +189,12 @@ impl Compiler<'_> {
             }
         }
         found.files.iter().for_each(|ids| builder.include(ids));
+        for (id, written, principal) in managed.state.revoked_ids() {
+            match principal.as_ref().map(|name| (name, managed.authorities(name))) {
+                Some((name, authorities)) => builder.principal_id(id, written, name, &authorities),
+                None => builder.id(id, written),
+            }
+        }
         builder.crl_policy(self.plan.stale, self.plan.file.revocation.require_crl);
         if let Some(missing) = found.unfetched.first() {
             builder.crl_missing(missing.file.to_string());
@@ -146,13 +204,20 @@ impl Compiler<'_> {
                 self.problems.push(Problem::in_file(&written.file, written.line, refusal.to_string()));
             }
         }
+        for (name, kept) in managed.state.crls() {
+            if let Err(refusal) = builder.crl(Arc::clone(&kept.crl), Provenance::ledger(kept.index)) {
+                self.warn_of_ledger(kept.index, format!("the CRL {name}: {refusal}"));
+            }
+        }
         let revocation = builder.finish(allowlist);
         for problem in revocation.crl_problems() {
             let at = |message: String| Problem::in_file(&problem.written.file, problem.written.line, message);
             match &problem.kind {
                 CrlProblemKind::Forged => {
                     let message = format!("the CA {} did not sign this CRL: it says nothing", problem.issuer);
-                    self.problems.push(at(message));
+                    // What was recorded stops no start.
+                    let found = if problem.written.is_ledger() { &mut self.warnings } else { &mut self.problems };
+                    found.push(at(message));
                 }
                 CrlProblemKind::Superseded(newer) => {
                     self.warnings.push(at(format!("an older CRL of {}: the one in {newer} counts", problem.issuer)).warning());

@@ -2,6 +2,9 @@
 //! content, and the rest says why. `cli` looks once; `reload` goes on looking.
 
 mod kept;
+mod managed;
+
+pub use managed::Prepared;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use crate::log;
 use crate::metrics::CertificateExpiry;
 use crate::pki::{FileError, Fingerprint};
 use crate::rules::Rules;
+use crate::store::managed::{ManagedRoster, State};
 use crate::store::{Cache, Fetched, Good, Revoked, Round, Wanted};
 use crate::tls::ServerOnly;
 
@@ -106,12 +110,17 @@ pub struct Loader {
     fetches: bool,
     /// What the configurations of this look want fetched.
     wanted: Vec<Wanted>,
+    /// Until something is in force: the managed principals to start with.
+    managed: ManagedRoster,
 }
 
 #[derive(Debug)]
 struct InForce {
     config: Good<Plan>,
     compiled: Compiled,
+    /// What it was compiled from.
+    gathered: Gathered,
+    /// Tells the files' content from another, not what the ledger says.
     identity: Fingerprint,
     settings: Settings,
     missing: Vec<Arc<str>>,
@@ -152,6 +161,7 @@ impl Loader {
             fetched: Arc::default(),
             fetches: false,
             wanted: Vec::new(),
+            managed: ManagedRoster::default(),
         }
     }
 
@@ -315,13 +325,14 @@ impl Loader {
             let mut kept = self.sources.restrictions.settle(&in_force.compiled.superseded);
             problems.extend(kept.drain(..).map(|error| from_source(&error)));
             look.warnings = warnings(&gathered, &in_force.compiled);
-            look.status = status(self.in_force.as_ref().map(|in_force| &in_force.compiled), identity, gathered);
+            look.status = status(self.in_force.as_ref().map(|in_force| &in_force.compiled), identity, &gathered);
             look.problems.extend(problems);
             return Ok(());
         }
         let generation = self.in_force.as_ref().map_or(1, |in_force| in_force.compiled.rules.generation + 1);
         let before = self.in_force.as_ref().map(|in_force| &in_force.compiled);
-        let compiled = match compile(plan, &gathered, generation, before) {
+        let managed = before.map_or(&self.managed, |before| &before.managed);
+        let compiled = match compile(plan, &gathered, managed, generation, before) {
             Ok(compiled) if !is_unknown => compiled,
             // A restriction that was never known would be lost: not by this configuration.
             Ok(_) => return Err(problems),
@@ -350,7 +361,7 @@ impl Loader {
         if let Some(error) = self.save(plan) {
             problems.push(from_source(&error));
         }
-        look.status = status(Some(&compiled), identity, gathered);
+        look.status = status(Some(&compiled), identity, &gathered);
         let settings = settings(plan);
         look.loaded = Some(Loaded {
             rules: Arc::clone(&compiled.rules),
@@ -361,7 +372,8 @@ impl Loader {
             missing: missing.clone(),
         });
         look.problems.extend(problems);
-        self.in_force = Some(InForce { config: config.clone(), compiled, identity, settings, missing });
+        let gathered = settled(gathered, plan, &compiled);
+        self.in_force = Some(InForce { config: config.clone(), compiled, gathered, identity, settings, missing });
         Ok(())
     }
 }
@@ -404,12 +416,32 @@ fn warnings(gathered: &Gathered, compiled: &Compiled) -> Vec<Problem> {
     warnings
 }
 
-fn status(compiled: Option<&Compiled>, identity: Fingerprint, gathered: Gathered) -> Status {
+/// Leaves of each list what is in force of it: to compile again is to change nothing.
+fn settled(mut gathered: Gathered, plan: &Plan, compiled: &Compiled) -> Gathered {
+    for (at, look) in gathered.lists.iter_mut().enumerate() {
+        let (path, prefix) = (&plan.allowlists[at].path, &plan.file.allowlists[at].prefix);
+        match compiled.taken.iter().any(|(taken, with)| taken == path && with == prefix) {
+            true => look.before = look.roster.clone(),
+            false => look.roster = look.before.clone(),
+        }
+    }
+    gathered
+}
+
+/// Files first: while nothing was ever managed, theirs is the whole of it.
+fn policy_hash(identity: Fingerprint, state: &State) -> String {
+    match state.hash() {
+        none if none == [0; 32] => identity.to_string(),
+        managed => Fingerprint::of([*identity.as_bytes(), managed].as_flattened()).to_string(),
+    }
+}
+
+fn status(compiled: Option<&Compiled>, identity: Fingerprint, gathered: &Gathered) -> Status {
     Status {
-        hash: identity.to_string(),
+        hash: compiled.map_or_else(|| identity.to_string(), |compiled| policy_hash(identity, &compiled.managed.state)),
         entries: compiled.map_or(0, |compiled| compiled.rules.snapshot.allowlist.len()),
-        sources: gathered.sources,
-        expiries: gathered.expiries,
+        sources: gathered.sources.clone(),
+        expiries: gathered.expiries.clone(),
     }
 }
 

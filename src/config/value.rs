@@ -1,12 +1,11 @@
 //! Small notations inside values: durations, sizes, times, CIDRs, names. Each says what it expected.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use rustls_pki_types::UnixTime;
 use toml::value::{Datetime, Offset};
 
+pub use crate::admission::conditions::network;
 use crate::listener::BindAddress;
 
 /// Reads `10s`, `500ms`, `5m`, `2h`, `1d`; one number, one unit.
@@ -55,19 +54,6 @@ pub fn time(datetime: &Datetime) -> Result<UnixTime, String> {
     let at = days_since_epoch(date.year, date.month, date.day) * 86_400 + seconds - offset;
     let at = u64::try_from(at).map_err(|_| format!("`{datetime}` lies before 1970"))?;
     Ok(UnixTime::since_unix_epoch(Duration::from_secs(at)))
-}
-
-/// Reads a network; a bare address is a network of one. `10.1.2.3/8` is refused: it says two things.
-pub fn network(text: &str) -> Result<IpNet, String> {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(ip.to_canonical()));
-    }
-    let net: IpNet = text.parse().map_err(|_| format!("`{text}` is no network: write it like \"192.0.2.0/24\" or \"2001:db8::/32\""))?;
-    if net.addr() == net.network() {
-        Ok(net)
-    } else {
-        Err(format!("`{text}` has bits beyond its prefix: did you mean \"{}\"?", net.trunc()))
-    }
 }
 
 /// Reads where to listen: `IP:PORT`, `unix:PATH`, `systemd:NAME`.

@@ -1,10 +1,13 @@
 //! Watch, read whole, compile, install; or keep what we have and say why. One thread, off the workers: it sleeps until a
 //! directory tells of a change, a second has passed, or somebody asks.
 
+mod commit;
+pub mod control;
+pub mod journal;
 mod watch;
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,13 +17,16 @@ use crate::log;
 use crate::metrics::{Metrics, ReloadResult};
 use crate::rules::Rules;
 use crate::tls::ServerOnly;
+use commit::Unrecorded;
+use control::Pending;
+pub use control::{ChangeError, Control, Mutation, Recorded, View};
+use journal::Journal;
 use watch::{Change, Interests, Watch};
 
 /// The thread that reloads. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Reloader {
-    asks: Sender<Message>,
-    report: Arc<Mutex<Report>>,
+    control: Control,
 }
 
 /// Rules to be put in force, and what goes with them.
@@ -42,14 +48,20 @@ pub struct Report {
     /// What is wrong now; empty while everything in force is what the files say.
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// How many changes are in force that the ledger could not take yet.
+    pub unrecorded: usize,
 }
 
 enum Message {
-    Ask { force: bool, answer: Option<Sender<Report>> },
+    Ask { force: bool, answer: Option<Answer> },
+    Change(Pending),
     Fetched,
     Heard(notify::Event),
     Stop,
 }
+
+/// Whoever asked for a reload hears how things stand then.
+type Answer = Box<dyn FnOnce(Report) + Send>;
 
 /// Starts to watch. `loader` has loaded once, `loaded` is what came of it and is in force already. `install` puts rules in force and
 /// returns when they are.
@@ -57,6 +69,7 @@ pub fn start(
     loader: Loader,
     loaded: &Loaded,
     metrics: Arc<Metrics>,
+    journal: Option<Box<dyn Journal>>,
     install: impl FnMut(Install) + Send + 'static,
 ) -> io::Result<Reloader> {
     let (asks, messages) = mpsc::channel();
@@ -70,9 +83,14 @@ pub fn start(
         status: loaded.status.clone(),
         problems: Vec::new(),
         warnings: loaded.warnings.clone(),
+        unrecorded: 0,
     };
     let mut thread = Thread {
+        view: Arc::new(Mutex::new(Arc::new(View { state: Arc::clone(loader.managed()), rules: Arc::clone(&loaded.rules), report }))),
         loader,
+        journal,
+        unrecorded: Unrecorded::default(),
+        unpublished: false,
         watch,
         interests: Interests::new(),
         messages,
@@ -80,7 +98,6 @@ pub fn start(
         install,
         started_with: loaded.settings.clone(),
         said_unchangeable: None,
-        report: Arc::new(Mutex::new(report)),
         unstable_since: None,
         again: None,
     };
@@ -88,39 +105,42 @@ pub fn start(
     // A start is a reload that succeeded.
     thread.metrics.reloaded(ReloadResult::Success, clock::wall().as_secs_f64());
     thread.arm();
-    let report = Arc::clone(&thread.report);
+    let control = Control { asks, view: Arc::clone(&thread.view), ledger: thread.journal.as_ref().and_then(|journal| journal.reader()) };
     std::thread::Builder::new().name("reload".to_owned()).spawn(move || thread.run())?;
-    Ok(Reloader { asks, report })
+    Ok(Reloader { control })
 }
 
 impl Reloader {
     /// Asks for everything to be read again, as SIGHUP does; does not wait.
     pub fn reload(&self) {
-        let _ = self.asks.send(Message::Ask { force: false, answer: None });
+        let _ = self.control.asks.send(Message::Ask { force: false, answer: None });
     }
 
     /// Has everything read again, `force`: past `max_shrink` too, and says how things stand then. `None` once the thread has ended.
     pub fn reload_now(&self, force: bool) -> Option<Report> {
-        let (answer, answered) = mpsc::channel();
-        self.asks.send(Message::Ask { force, answer: Some(answer) }).ok()?;
-        answered.recv().ok()
+        self.control.reload_now(force)
     }
 
     /// Says how things stand.
     pub fn report(&self) -> Report {
-        lock(&self.report).clone()
+        self.control.view().report.clone()
+    }
+
+    /// Returns the handle by which managed principals are changed.
+    pub fn control(&self) -> &Control {
+        &self.control
     }
 
     /// Returns a way to say how things stand that can be kept.
     pub fn reporter(&self) -> impl Fn() -> Report + Send + Sync + 'static {
-        let report = Arc::clone(&self.report);
-        move || lock(&report).clone()
+        let control = self.control.clone();
+        move || control.view().report.clone()
     }
 }
 
 impl Drop for Reloader {
     fn drop(&mut self) {
-        let _ = self.asks.send(Message::Stop);
+        let _ = self.control.asks.send(Message::Stop);
     }
 }
 
@@ -134,7 +154,11 @@ struct Thread<F> {
     started_with: Settings,
     /// What needs a restart, as it was said last.
     said_unchangeable: Option<Settings>,
-    report: Arc<Mutex<Report>>,
+    view: Arc<Mutex<Arc<View>>>,
+    journal: Option<Box<dyn Journal>>,
+    unrecorded: Unrecorded,
+    /// Checkpoint and tiles are behind the entries, and that was said.
+    unpublished: bool,
     /// Since when something changes whenever it is read.
     unstable_since: Option<Instant>,
     again: Option<Instant>,
@@ -146,7 +170,10 @@ struct Cause {
     seen: Seen,
     /// Somebody asked: counted even if nothing changed.
     asked: bool,
-    answers: Vec<Sender<Report>>,
+    answers: Vec<Answer>,
+    changes: Vec<Pending>,
+    /// Something was heard of files, or may have been missed.
+    look: bool,
     stop: bool,
 }
 
@@ -162,17 +189,28 @@ impl<F: FnMut(Install)> Thread<F> {
                         continue;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => cause.look = true,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let noticed = Instant::now();
             self.gather(noticed, &mut cause);
+            let changes = std::mem::take(&mut cause.changes);
+            if !changes.is_empty() {
+                self.change(noticed, changes);
+            }
             if cause.stop {
                 return;
             }
-            self.look(noticed, cause);
-            // A list so long that a look takes its time is looked at less often: events tell sooner anyway.
-            poll = Instant::now() + POLL.max(noticed.elapsed() * 20);
+            if cause.look {
+                let began = Instant::now();
+                // Changes that took something away, and that the ledger could not take.
+                if self.record().is_ok() {
+                    self.make_public();
+                }
+                self.look(noticed, cause);
+                // A list so long that a look takes its time is looked at less often: events tell sooner anyway.
+                poll = Instant::now() + POLL.max(began.elapsed() * 20);
+            }
         }
     }
 
@@ -182,52 +220,71 @@ impl<F: FnMut(Install)> Thread<F> {
             Message::Ask { force, answer } => {
                 cause.seen.force |= force;
                 cause.seen.reread = true;
-                cause.asked = true;
+                (cause.asked, cause.look) = (true, true);
                 cause.answers.extend(answer);
             }
-            Message::Fetched => {}
-            Message::Heard(event) => match watch::change(&event, &self.interests) {
-                Some(Change::Any) => {}
-                Some(Change::Removed(name)) => drop(cause.seen.removed.insert(name)),
-                Some(Change::Renamed) => cause.seen.renamed = true,
-                None => return false,
-            },
+            Message::Fetched => cause.look = true,
+            Message::Change(pending) => cause.changes.push(pending),
+            Message::Heard(event) => {
+                match watch::change(&event, &self.interests) {
+                    Some(Change::Any) => {}
+                    Some(Change::Removed(name)) => drop(cause.seen.removed.insert(name)),
+                    Some(Change::Renamed) => cause.seen.renamed = true,
+                    None => return false,
+                }
+                cause.look = true;
+            }
             Message::Stop => cause.stop = true,
         }
         true
     }
 
-    /// Takes in what follows at once: one rename is three events.
+    /// Takes in what follows at once: one rename is three events. Changes wait for nothing, and are made together with those that came
+    /// while the ones before them were recorded.
     fn gather(&self, noticed: Instant, cause: &mut Cause) {
-        while noticed.elapsed() < BURST
-            && let Ok(message) = self.messages.recv_timeout(QUIET)
-        {
+        while noticed.elapsed() < BURST && cause.changes.len() < MOST_CHANGES {
+            let message = match cause.changes.is_empty() && cause.look {
+                true => self.messages.recv_timeout(QUIET).ok(),
+                false => self.messages.try_recv().ok(),
+            };
+            let Some(message) = message else { return };
             self.take(message, cause);
         }
     }
 
     fn look(&mut self, noticed: Instant, cause: Cause) {
+        let before = (self.loader.rules().cloned(), self.loader.policy_hash(self.loader.managed()));
         let look = self.loader.look(&cause.seen);
         self.again = look.again;
         let waits = self.waits(&look);
         if let Some(loaded) = &look.loaded {
-            (self.install)(Install {
-                rules: Arc::clone(&loaded.rules),
-                seen: noticed,
-                audit: loaded.settings.audit.clone(),
-                monitor_tls: loaded.monitor_tls.clone(),
-            });
+            self.install(noticed, loaded);
+            self.record_files(before, loaded);
         }
         if !waits {
             self.tell(&look, noticed, cause.asked);
         }
         self.publish(&look.status);
         self.arm();
-        let report = lock(&self.report).clone();
+        let report = lock(&self.view).report.clone();
         for answer in cause.answers {
-            // Whoever asked may have gone.
-            let _ = answer.send(report.clone());
+            answer(report.clone());
         }
+    }
+
+    fn install(&mut self, noticed: Instant, loaded: &Loaded) {
+        (self.install)(Install {
+            rules: Arc::clone(&loaded.rules),
+            seen: noticed,
+            audit: loaded.settings.audit.clone(),
+            monitor_tls: loaded.monitor_tls.clone(),
+        });
+    }
+
+    /// Shows what is in force, and how things stand.
+    fn show(&self, report: Report) {
+        let Some(rules) = self.loader.rules().cloned() else { return };
+        *lock(&self.view) = Arc::new(View { state: Arc::clone(self.loader.managed()), rules, report });
     }
 
     /// A file that changes while it is read is nothing to talk about until it has done so for a while.
@@ -247,17 +304,14 @@ impl<F: FnMut(Install)> Thread<F> {
 
     /// Counts, logs, and keeps for the status page.
     fn tell(&mut self, look: &Look, noticed: Instant, asked: bool) {
-        let before = {
-            let mut report = lock(&self.report);
-            let before = std::mem::take(&mut *report);
-            *report = Report {
-                generation: look.loaded.as_ref().map_or(before.generation, |loaded| loaded.rules.generation),
-                status: look.status.clone(),
-                problems: look.problems.clone(),
-                warnings: look.warnings.clone(),
-            };
-            before
-        };
+        let before = lock(&self.view).report.clone();
+        self.show(Report {
+            generation: look.loaded.as_ref().map_or(before.generation, |loaded| loaded.rules.generation),
+            status: look.status.clone(),
+            problems: look.problems.clone(),
+            warnings: look.warnings.clone(),
+            unrecorded: self.unrecorded(),
+        });
         let worse = look.problems.iter().any(|problem| !before.problems.contains(problem));
         let mended = !before.problems.is_empty() && look.problems.is_empty();
         let result = match (&look.loaded, look.problems.is_empty()) {
@@ -338,9 +392,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const POLL: Duration = Duration::from_secs(1);
 /// A burst of events is one change.
 const BURST: Duration = Duration::from_millis(10);
+/// How many changes are made together at most.
+const MOST_CHANGES: usize = 1024;
 const QUIET: Duration = Duration::from_millis(1);
 /// How long a file may keep changing before that is an error.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+#[cfg(test)]
+mod managed_tests;
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ fn world(list: &str, make: impl FnOnce(&Path)) -> World {
     let metrics = Metrics::new(1);
     let (install, installed) = mpsc::channel();
     let install = move |rules| drop(install.send(rules));
-    let reloader = start(loader, &loaded, Arc::clone(&metrics), install).expect("starts");
+    let reloader = start(loader, &loaded, Arc::clone(&metrics), None, install).expect("starts");
     World { directory, reloader, installed, metrics }
 }
 

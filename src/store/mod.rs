@@ -7,6 +7,7 @@ mod fetcher;
 pub mod file;
 pub mod ledger;
 pub mod listing;
+pub mod managed;
 mod persisted;
 pub mod restrictions;
 mod revocation_files;

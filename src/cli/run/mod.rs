@@ -89,7 +89,7 @@ impl Proxy {
         );
         let running = Arc::new(running.map_err(cannot_listen)?);
         let shown = Shown::new(loaded.monitor_tls.clone());
-        let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), installer(&running, &logs, &shown, settings));
+        let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), None, installer(&running, &logs, &shown, settings));
         let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
         let reloader = Arc::new(reloader);
         admin.ready(Ready { reloader: Arc::clone(&reloader), listeners: running.bound().to_vec() });

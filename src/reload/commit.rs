@@ -1,0 +1,371 @@
+//! Changes to managed principals, made together: each planned on the state that those before it made, then compiled, recorded and put in
+//! force at once. What only takes away is in force before it is recorded; what may let somebody in is recorded before it is in force.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use aws_lc_rs::rand;
+use tokio::sync::oneshot;
+
+use super::control::{ChangeError, Mutation, Pending, Recorded};
+use super::{Install, Report, Thread, lock};
+use crate::admission::{Allowlist, Conflict, PrincipalId, Snapshot};
+use crate::clock::{self, Date};
+use crate::config::{Loaded, Prepared, Problem, Status};
+use crate::rules::Rules;
+use crate::store::ledger::{Actor, ActorKind, Appended, NewEntry};
+use crate::store::managed::{Change, FilesReloaded, Invalid, Refusal, Stamp, State};
+
+/// A mutation that was planned, with the state that it makes.
+struct Planned {
+    answer: oneshot::Sender<Result<Recorded, ChangeError>>,
+    changes: Vec<Change>,
+    actor: Actor,
+    reason: Option<String>,
+    state: Arc<State>,
+    tightens: bool,
+}
+
+/// Changes in force that could not be recorded yet.
+#[derive(Debug, Default)]
+pub(super) struct Unrecorded {
+    entries: Vec<NewEntry>,
+    said: bool,
+}
+
+impl<F: FnMut(Install)> Thread<F> {
+    /// Makes changes, in the order in which they came.
+    pub(super) fn change(&mut self, noticed: Instant, pending: Vec<Pending>) {
+        let mut waiting: VecDeque<Pending> = pending.into();
+        if self.journal.is_none() {
+            waiting.drain(..).for_each(|pending| drop(pending.answer.send(Err(ChangeError::NoLedger))));
+        }
+        while !waiting.is_empty() {
+            let run = self.plan(&mut waiting);
+            match run.first().map(|planned| planned.tightens) {
+                None => {}
+                Some(true) => self.tighten(noticed, run),
+                Some(false) => self.widen(noticed, run),
+            }
+        }
+    }
+
+    /// Takes as many as can be committed together: those of one kind. One of the other kind is planned again, once it is known what became
+    /// of these.
+    fn plan(&self, waiting: &mut VecDeque<Pending>) -> Vec<Planned> {
+        let mut state = Arc::clone(self.loader.managed());
+        let mut run: Vec<Planned> = Vec::new();
+        while let Some(pending) = waiting.pop_front() {
+            let Pending { mutation, answer } = pending;
+            match self.plan_one(&state, &mutation) {
+                Err(refusal) => drop(answer.send(Err(ChangeError::Refused(refusal)))),
+                Ok((after, changes, _)) if mutation.dry_run || changes.is_empty() => {
+                    let generation = self.loader.rules().map_or(0, |rules| rules.generation);
+                    drop(answer.send(Ok(Recorded { entries: Vec::new(), generation, state: after, changes })));
+                }
+                Ok((_, _, tightens)) if run.first().is_some_and(|first| first.tightens != tightens) => {
+                    waiting.push_front(Pending { mutation, answer });
+                    break;
+                }
+                Ok((after, changes, tightens)) => {
+                    state = Arc::clone(&after);
+                    let Mutation { actor, reason, .. } = mutation;
+                    run.push(Planned { answer, changes, actor, reason, state: after, tightens });
+                }
+            }
+        }
+        run
+    }
+
+    fn plan_one(&self, state: &Arc<State>, mutation: &Mutation) -> Result<(Arc<State>, Vec<Change>, bool), Refusal> {
+        let Some(rules) = self.loader.rules() else { return Err(Refusal::NotFound) };
+        let (snapshot, now) = (&rules.snapshot, clock::wall());
+        let stamp = Stamp { at: Date::of(now.as_secs()).to_string(), by: name_of(&mutation.actor) };
+        let mut after = State::clone(state);
+        let mut tightens = true;
+        let mut changes = Vec::new();
+        check_text("reason", mutation.reason.as_deref().unwrap_or_default())?;
+        for change in (mutation.plan)(state, snapshot)? {
+            if let Change::RevocationAdd { reason: Some(reason), .. } = &change {
+                check_text("reason", reason)?;
+            }
+            let mut random = [0; 12];
+            // An id that is not random could be a used one; without randomness there is no TLS either.
+            rand::fill(&mut random).map_err(|_| Refusal::NotFound)?;
+            let change = change.settled(&after, &stamp, &random);
+            check_static(&change, &after, &snapshot.allowlist)?;
+            tightens &= change.tightens(&after);
+            after = after.apply(after.entries(), &change)?;
+            changes.push(change);
+        }
+        if !after.bootstrap_closed() && after.admins().next().is_some() {
+            let closed = Change::BootstrapClosed {};
+            after = after.apply(after.entries(), &closed)?;
+            changes.push(closed);
+        }
+        Ok((Arc::new(after), changes, tightens))
+    }
+
+    /// In force first, then recorded: what is taken away holds though the disk is full.
+    fn tighten(&mut self, noticed: Instant, run: Vec<Planned>) {
+        let Some((prepared, run)) = self.compile(run) else { return };
+        let entries = self.entries(&run);
+        let generation = self.put_in_force(noticed, prepared);
+        let first = self.unrecorded.entries.len();
+        self.unrecorded.entries.extend(entries);
+        match self.record() {
+            Ok(appended) => {
+                answer(run, &appended[first..], generation);
+                self.make_public();
+            }
+            Err(why) => {
+                for planned in run {
+                    let error = ChangeError::LedgerUnavailable { in_force: true, why: why.clone() };
+                    drop(planned.answer.send(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Recorded first: nobody gets in of whom a restart would know nothing.
+    fn widen(&mut self, noticed: Instant, run: Vec<Planned>) {
+        let Some((prepared, run)) = self.compile(run) else { return };
+        // What waits was first.
+        let recorded = self.record().and_then(|_| {
+            let entries = self.entries(&run);
+            self.append(entries)
+        });
+        match recorded {
+            Ok(appended) => {
+                let generation = self.put_in_force(noticed, prepared);
+                answer(run, &appended, generation);
+                self.make_public();
+            }
+            Err(why) => {
+                tracing::error!(why, "nothing was changed, since it could not be recorded in the ledger");
+                for planned in run {
+                    let error = ChangeError::LedgerUnavailable { in_force: false, why: why.clone() };
+                    drop(planned.answer.send(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Compiles what a run leads to. Where that fails all of it is refused: each was compared with the static ones alone, so that this
+    /// is rare, and whoever asks again finds out.
+    fn compile(&self, run: Vec<Planned>) -> Option<(Prepared, Vec<Planned>)> {
+        let state = Arc::clone(&run.last()?.state);
+        let touched: Vec<PrincipalId> = run.iter().flat_map(|planned| &planned.changes).filter_map(touched).collect();
+        match self.loader.prepare(state, &touched) {
+            Ok(prepared) => Some((prepared, run)),
+            Err(problems) => {
+                let why = problems.iter().map(|problem: &Problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
+                for planned in run {
+                    drop(planned.answer.send(Err(ChangeError::Conflict(why.clone()))));
+                }
+                None
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, noticed: Instant, prepared: Prepared) -> u64 {
+        let Some(loaded) = self.loader.put_in_force(prepared) else { return 0 };
+        self.install(noticed, &loaded);
+        self.publish_change(&loaded);
+        loaded.rules.generation
+    }
+
+    fn entries(&self, run: &[Planned]) -> Vec<NewEntry> {
+        let mut entries = Vec::new();
+        let mut before = self.loader.policy_hash(self.loader.managed());
+        for planned in run {
+            let after = self.loader.policy_hash(&planned.state);
+            let last = planned.changes.len().saturating_sub(1);
+            for (at, change) in planned.changes.iter().enumerate() {
+                entries.push(NewEntry {
+                    action: change.action().to_owned(),
+                    object: change.object().to_owned(),
+                    actor: planned.actor.clone(),
+                    before: before.clone(),
+                    after: after.clone(),
+                    reason: planned.reason.clone(),
+                    data: change.data(),
+                    more: at < last,
+                });
+            }
+            before = after;
+        }
+        entries
+    }
+
+    /// Records what is in force already.
+    pub(super) fn record(&mut self) -> Result<Vec<Appended>, String> {
+        if self.unrecorded.entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let entries = self.unrecorded.entries.clone();
+        let waiting = entries.len();
+        let recorded = self.append(entries);
+        match &recorded {
+            Ok(_) => {
+                self.unrecorded.entries.clear();
+                if std::mem::take(&mut self.unrecorded.said) {
+                    tracing::info!(entries = waiting, "the ledger can be written to again: what was in force is recorded");
+                }
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut self.unrecorded.said, true) {
+                    tracing::error!(why, waiting, "changes are in force and could not be recorded; trying again each second");
+                }
+            }
+        }
+        self.tell_unrecorded();
+        recorded
+    }
+
+    fn append(&mut self, entries: Vec<NewEntry>) -> Result<Vec<Appended>, String> {
+        let Some(journal) = &mut self.journal else { return Err("there is no ledger".to_owned()) };
+        journal.append(entries, clock::wall())
+    }
+
+    /// Checkpoint and tiles, after the answer. What fails is tried again each second.
+    pub(super) fn make_public(&mut self) {
+        let failed = self.journal.as_mut().and_then(|journal| journal.publish().err());
+        if let Some(why) = failed.as_ref().filter(|_| !self.unpublished) {
+            tracing::error!(why, "the ledger's checkpoint and tiles are behind its entries; trying again each second");
+        }
+        self.unpublished = failed.is_some();
+    }
+
+    /// Records that files changed who gets in; it is in force already.
+    pub(super) fn record_files(&mut self, (before, hash): (Option<Arc<Rules>>, String), loaded: &Loaded) {
+        let Some(before) = before.filter(|_| self.journal.is_some()) else { return };
+        let after = self.loader.policy_hash(self.loader.managed());
+        let (old, new) = (&before.snapshot, &loaded.rules.snapshot);
+        let names = new.allowlist.static_names_since(&old.allowlist, MOST_NAMES);
+        let gone = old.allowlist.static_names_since(&new.allowlist, MOST_NAMES);
+        let restrictions = |snapshot: &Snapshot| snapshot.revocation.ids().count() as u64;
+        let change = Change::FilesReloaded(FilesReloaded {
+            generation: loaded.rules.generation,
+            added: names.0,
+            removed: gone.0,
+            added_names: names.1,
+            removed_names: gone.1,
+            restrictions_before: restrictions(old),
+            restrictions_after: restrictions(new),
+        });
+        self.loader.count_entry(&change);
+        self.unrecorded.entries.push(NewEntry {
+            action: change.action().to_owned(),
+            object: change.object().to_owned(),
+            actor: Actor::new(ActorKind::File),
+            before: hash,
+            after,
+            reason: None,
+            data: change.data(),
+            more: false,
+        });
+        // Told where it is said; tried again each second.
+        let _ = self.record();
+    }
+
+    /// Shows what a change put in force.
+    fn publish_change(&mut self, loaded: &Loaded) {
+        let before = lock(&self.view).report.clone();
+        self.show(Report {
+            generation: loaded.rules.generation,
+            status: Status { sources: before.status.sources, ..loaded.status.clone() },
+            warnings: loaded.warnings.clone(),
+            problems: before.problems,
+            unrecorded: self.unrecorded(),
+        });
+        self.publish(&loaded.status);
+    }
+
+    /// Shows how many changes wait to be recorded: while there are any, the proxy is not ready.
+    fn tell_unrecorded(&self) {
+        let waiting = self.unrecorded();
+        let report = lock(&self.view).report.clone();
+        if report.unrecorded != waiting {
+            self.show(Report { unrecorded: waiting, ..report });
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        self.metrics.ledger_unrecorded.set(waiting as f64);
+    }
+
+    pub(super) fn unrecorded(&self) -> usize {
+        self.unrecorded.entries.len()
+    }
+}
+
+/// The names that a record of a reload of files holds at most, of those that came and of those that went.
+const MOST_NAMES: usize = 1000;
+const LONGEST_REASON: usize = 4096;
+
+/// Answers a run that was recorded so.
+fn answer(run: Vec<Planned>, mut appended: &[Appended], generation: u64) {
+    for Planned { answer, changes, state, .. } in run {
+        let (own, rest) = appended.split_at(changes.len().min(appended.len()));
+        appended = rest;
+        let entries = own.to_vec();
+        drop(answer.send(Ok(Recorded { entries, generation, state, changes })));
+    }
+}
+
+/// Refuses what a file or the configuration says something else of.
+fn check_static(change: &Change, state: &State, allowlist: &Allowlist) -> Result<(), Refusal> {
+    let document = match change {
+        Change::PrincipalPut { document } => document,
+        Change::PrincipalRemove { id, name } if state.principal(id).is_none() => {
+            let named = allowlist.find(name).filter(|principal| !principal.provenance.is_ledger());
+            return Err(named.map_or(Refusal::NotFound, |principal| Refusal::Static { name: principal.name.to_string() }));
+        }
+        _ => return Ok(()),
+    };
+    let texts = [Some(&document.name), document.display_name.as_ref(), Some(&document.id)];
+    texts.into_iter().flatten().try_for_each(|text| check_text("display_name", text))?;
+    let (principal, credentials) = document.compile(state.entries()).map_err(Refusal::Invalid)?;
+    let untimely = document.untimely(clock::Clock::default().now());
+    if !untimely.is_empty() {
+        return Err(Refusal::Invalid(untimely));
+    }
+    allowlist.check_static(&principal, &credentials).map_err(|conflict| refused(&conflict, &principal.name.to_string(), allowlist))
+}
+
+fn refused(conflict: &Conflict, name: &str, allowlist: &Allowlist) -> Refusal {
+    let owner = match conflict.kind {
+        "certificate" => conflict.value.parse().ok().and_then(|pin| allowlist.owner_of_pin(&pin)),
+        "spki pin" => conflict.value.parse().ok().and_then(|pin| allowlist.owner_of_spki_pin(&pin)),
+        _ => return Refusal::Static { name: name.to_owned() },
+    };
+    Refusal::FingerprintTaken { by: owner.map_or_else(|| conflict.first.to_string(), |owner| owner.name.to_string()) }
+}
+
+/// Keeps out what the ledger would never take: a change in force that can never be recorded would block all after it.
+fn check_text(key: &str, text: &str) -> Result<(), Refusal> {
+    let why = match text {
+        text if text.len() > LONGEST_REASON => format!("is longer than {LONGEST_REASON} bytes"),
+        text if text.contains("PRIVATE KEY-----") => "holds a private key, and the ledger is kept for ever".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Refusal::Invalid(vec![Invalid::new(key, why)]))
+}
+
+fn touched(change: &Change) -> Option<PrincipalId> {
+    match change {
+        Change::PrincipalPut { document } => document.id.parse().ok(),
+        Change::PrincipalRemove { id, .. } => id.parse().ok(),
+        Change::BootstrapClosed {}
+        | Change::CrlPut { .. }
+        | Change::CrlRemove { .. }
+        | Change::FilesReloaded(_)
+        | Change::RevocationAdd { .. }
+        | Change::RevocationRemove { .. } => None,
+    }
+}
+
+fn name_of(actor: &Actor) -> String {
+    let named = actor.name.as_ref().or(actor.id.as_ref()).or(actor.via.as_ref());
+    named.cloned().unwrap_or_else(|| format!("{:?}", actor.kind).to_lowercase())
+}

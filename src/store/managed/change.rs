@@ -1,0 +1,242 @@
+//! One change, as an entry of the ledger records it; and whether it only takes away, which decides what comes first, the record or the
+//! effect.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::document::{Document, PermissionDocument, Stamp};
+use super::refusal::Invalid;
+use super::state::State;
+use crate::admission::{Clearance, PrincipalId};
+use crate::clock::rfc3339;
+
+/// One change.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "action")]
+pub enum Change {
+    /// There was an admin: the server certificate registers nobody any more.
+    #[serde(rename = "bootstrap.closed")]
+    BootstrapClosed {},
+    /// Base64 of DER.
+    #[serde(rename = "crl.put")]
+    CrlPut {
+        name: String,
+        der: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        added: Option<Stamp>,
+    },
+    #[serde(rename = "crl.remove")]
+    CrlRemove { name: String },
+    /// Files changed who gets in: a record, nothing that a replay needs.
+    #[serde(rename = "files.reloaded")]
+    FilesReloaded(FilesReloaded),
+    /// Makes a principal, or puts another document in the place of its own. Without an id: a new one.
+    #[serde(rename = "principal.put")]
+    PrincipalPut { document: Box<Document> },
+    #[serde(rename = "principal.remove")]
+    PrincipalRemove { id: String, name: String },
+    #[serde(rename = "revocation.add")]
+    RevocationAdd {
+        id: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        added: Option<Stamp>,
+    },
+    #[serde(rename = "revocation.remove")]
+    RevocationRemove { id: String },
+}
+
+/// What a reload of files changed.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct FilesReloaded {
+    pub generation: u64,
+    pub added: u64,
+    pub removed: u64,
+    /// The first names of each, without those that came and went.
+    pub added_names: Vec<String>,
+    pub removed_names: Vec<String>,
+    /// Ids and CRLs in force, before and after.
+    pub restrictions_before: u64,
+    pub restrictions_after: u64,
+}
+
+impl Change {
+    /// Returns what an entry calls this.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::BootstrapClosed {} => "bootstrap.closed",
+            Self::CrlPut { .. } => "crl.put",
+            Self::CrlRemove { .. } => "crl.remove",
+            Self::FilesReloaded(_) => "files.reloaded",
+            Self::PrincipalPut { .. } => "principal.put",
+            Self::PrincipalRemove { .. } => "principal.remove",
+            Self::RevocationAdd { .. } => "revocation.add",
+            Self::RevocationRemove { .. } => "revocation.remove",
+        }
+    }
+
+    /// Returns what it was done to.
+    pub fn object(&self) -> &str {
+        match self {
+            Self::BootstrapClosed {} => "bootstrap",
+            Self::FilesReloaded(_) => "files",
+            Self::CrlPut { name, .. } | Self::CrlRemove { name } => name,
+            Self::PrincipalPut { document } => &document.id,
+            Self::PrincipalRemove { id, .. } | Self::RevocationAdd { id, .. } | Self::RevocationRemove { id } => id,
+        }
+    }
+
+    /// Returns what a replay needs.
+    pub fn data(&self) -> Value {
+        // INVARIANT: string keys, numbers and lists; nothing that JSON cannot say.
+        let mut data = serde_json::to_value(self).unwrap_or_default();
+        if let Some(members) = data.as_object_mut() {
+            members.remove("action");
+        }
+        data
+    }
+
+    /// Reads what an entry recorded.
+    pub fn read(action: &str, mut data: Value) -> Result<Self, Invalid> {
+        if data.is_null() {
+            data = Value::Object(serde_json::Map::new());
+        }
+        if let Some(members) = data.as_object_mut() {
+            members.insert("action".to_owned(), action.into());
+        }
+        serde_json::from_value(data).map_err(|error| Invalid::new(action, error.to_string()))
+    }
+
+    /// Puts a CRL.
+    pub fn crl(name: &str, der: &[u8]) -> Self {
+        Self::CrlPut { name: name.to_owned(), der: STANDARD.encode(der), added: None }
+    }
+
+    /// Puts a document.
+    pub fn put(document: Document) -> Self {
+        Self::PrincipalPut { document: Box::new(document) }
+    }
+
+    /// Revokes an id, everywhere.
+    pub fn revoke(id: &str, reason: Option<String>) -> Self {
+        Self::RevocationAdd { id: id.trim().to_owned(), reason, added: None }
+    }
+
+    /// Says who made it and when; gives a new principal its id (of random bytes, drawn by the caller), and each its version.
+    pub fn settled(self, state: &State, stamp: &Stamp, random: &[u8; 12]) -> Self {
+        let stamp = stamp.clone();
+        match self {
+            Self::CrlPut { name, der, added: _ } => Self::CrlPut { name, der, added: Some(stamp) },
+            Self::PrincipalPut { document } => Self::put(document.settled(state, stamp, random)),
+            Self::RevocationAdd { id, reason, added: _ } => Self::RevocationAdd { id, reason, added: Some(stamp) },
+            Self::BootstrapClosed {}
+            | Self::CrlRemove { .. }
+            | Self::FilesReloaded(_)
+            | Self::PrincipalRemove { .. }
+            | Self::RevocationRemove { .. } => self,
+        }
+    }
+
+    /// Tells whether after this nothing can be admitted that was not before: then it is put in force first, and recorded after. Not sure
+    /// is no. What it does not count is that a certificate which one principal loses may be another's by an authority, whose rights are
+    /// on record already: else nothing could be removed while the disk is full.
+    pub fn tightens(&self, state: &State) -> bool {
+        match self {
+            Self::BootstrapClosed {} | Self::FilesReloaded(_) | Self::RevocationAdd { .. } => true,
+            // A CRL that is fresh again lets those in whom a stale one kept out; one that was never there, where one is required.
+            Self::CrlPut { .. } | Self::CrlRemove { .. } | Self::RevocationRemove { .. } => false,
+            Self::PrincipalPut { document } => state.principal(&document.id).is_some_and(|kept| is_less(document, &kept.document)),
+            // A disabled one keeps its certificates from counting elsewhere, and its ids bind others too.
+            Self::PrincipalRemove { id, .. } => {
+                state.principal(id).is_some_and(|kept| kept.document.enabled && kept.document.revoked_ids.is_empty())
+            }
+        }
+    }
+}
+
+impl Document {
+    fn settled(mut self, state: &State, stamp: Stamp, random: &[u8; 12]) -> Self {
+        let before = state.principal(&self.id).map(|kept| &kept.document);
+        self.version = before.map_or(1, |before| before.version + 1);
+        self.created = before.map_or_else(|| Some(stamp.clone()), |before| before.created.clone());
+        for entry in &mut self.certificates {
+            let known = before.and_then(|before| before.certificates.iter().find(|known| known.fingerprint == entry.fingerprint));
+            entry.added = known.map_or_else(|| Some(stamp.at.clone()), |known| known.added.clone());
+        }
+        if self.id.is_empty() {
+            self.id = PrincipalId::from_random(random).to_string();
+        }
+        self.changed = Some(stamp);
+        self
+    }
+}
+
+/// Tells whether a document gives nothing that the one before did not.
+fn is_less(new: &Document, old: &Document) -> bool {
+    (!new.enabled || old.enabled)
+        && same_identity(new, old)
+        && later(new.valid_from.as_deref(), old.valid_from.as_deref(), |new, old| new >= old)
+        && later(new.valid_until.as_deref(), old.valid_until.as_deref(), |new, old| new <= old)
+        && narrower(new.client_ips.as_deref(), old.client_ips.as_deref())
+        && narrower(new.serve.as_deref(), old.serve.as_deref())
+        && is_subset(&new.cors_origins, &old.cors_origins)
+        && less_rights(new, old)
+        && (!new.allow_any_eku || old.allow_any_eku)
+        && (!new.renews_same_key() || old.renews_same_key())
+        && new.certificates.iter().all(|entry| old.certificates.iter().any(|known| known.fingerprint == entry.fingerprint))
+        && is_subset(&new.spki_pins, &old.spki_pins)
+        && is_subset(&new.authority, &old.authority)
+        && is_subset(&old.revoked_ids, &new.revoked_ids)
+}
+
+/// Who the upstream is told of, and whose word is taken for an address.
+fn same_identity(new: &Document, old: &Document) -> bool {
+    let identifies = |document: &Document| document.certificates.is_empty() && document.spki_pins.is_empty();
+    new.id == old.id
+        && new.name == old.name
+        && new.identifier == old.identifier
+        // The default depends on the kind of credentials.
+        && (new.identifier.is_some() || identifies(new) == identifies(old))
+        && new.gateway_ips == old.gateway_ips
+}
+
+fn less_rights(new: &Document, old: &Document) -> bool {
+    let rank = |clearance| match clearance {
+        Clearance::Admin => Some(2),
+        Clearance::Operator => Some(1),
+        Clearance::User => Some(0),
+        Clearance::Node => None,
+    };
+    let (now, before) = (new.clearance(), old.clearance());
+    let lower = now == before || matches!((rank(now), rank(before)), (Some(now), Some(before)) if now < before);
+    let denies = |permission: &&PermissionDocument| permission.access == "deny";
+    // Admins skip permissions: whatever they had, they could do all.
+    let fewer = before == Clearance::Admin
+        || (new.permissions.iter().filter(|permission| !denies(permission)).all(|permission| old.permissions.contains(permission))
+            && old.permissions.iter().filter(denies).all(|permission| new.permissions.contains(permission)));
+    lower && fewer
+}
+
+fn later(new: Option<&str>, old: Option<&str>, is_less: impl Fn(u64, u64) -> bool) -> bool {
+    match (new, old) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(new), Some(old)) => new == old || rfc3339(new).zip(rfc3339(old)).is_some_and(|(new, old)| is_less(new, old)),
+    }
+}
+
+/// An absent list lets everything through.
+fn narrower(new: Option<&[String]>, old: Option<&[String]>) -> bool {
+    match (new, old) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(new), Some(old)) => is_subset(new, old),
+    }
+}
+
+fn is_subset<T: PartialEq>(part: &[T], whole: &[T]) -> bool {
+    part.iter().all(|item| whole.contains(item))
+}

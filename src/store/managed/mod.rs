@@ -1,0 +1,17 @@
+//! Managed principals: what the API, the command line and bootstrap change, and the ledger records. Documents as they are written down,
+//! the state that changes make of them, and what refuses a change. Pure: the ledger is beside, the thread that changes what is in force
+//! is in `reload`.
+
+mod change;
+mod compile;
+mod document;
+mod map;
+mod refusal;
+mod roster;
+mod state;
+
+pub use change::{Change, FilesReloaded};
+pub use document::{AuthorityDocument, CertificateDocument, CertificateSource, Document, PermissionDocument, Stamp};
+pub use refusal::{Invalid, Refusal};
+pub use roster::{Disabled, ManagedRoster};
+pub use state::{KeptCrl, KeptRevocation, Managed, State};

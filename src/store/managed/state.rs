@@ -1,0 +1,313 @@
+//! What all changes so far have made: principals, revocations, CRLs. Cheap to clone and to change, so that everybody may hold the version
+//! that they looked at.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::change::Change;
+use super::document::{Document, Stamp};
+use super::map::Map;
+use super::refusal::{Invalid, Refusal};
+use crate::admission::{Clearance, PrincipalId, PrincipalName, Provenance, RevocationBuilder, RevokedId};
+use crate::pki::{Crl, Fingerprint, SpkiPin};
+
+/// What all changes so far have made.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    principals: Map<PrincipalId, Arc<Managed>>,
+    /// By lower-case name.
+    names: Map<Box<str>, PrincipalId>,
+    owners: Map<Fingerprint, PrincipalId>,
+    key_owners: Map<SpkiPin, PrincipalId>,
+    /// Those that have ids of their own.
+    revoking: Map<PrincipalId, ()>,
+    admins: Map<PrincipalId, ()>,
+    revocations: Map<Box<str>, Arc<KeptRevocation>>,
+    crls: Map<Box<str>, Arc<KeptCrl>>,
+    bootstrap_closed: bool,
+    /// How many entries of the ledger it was made of.
+    entries: u64,
+    /// Changes with each change of who gets in.
+    hash: Option<Fingerprint>,
+}
+
+/// A managed principal, and the entry that wrote it last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Managed {
+    pub document: Document,
+    pub index: u64,
+}
+
+/// A revoked id, and the entry that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptRevocation {
+    pub id: RevokedId,
+    /// The key of the certificate that it names, where that renews itself: its successors are revoked with it.
+    pub key: Option<SpkiPin>,
+    pub reason: Option<String>,
+    pub added: Option<Stamp>,
+    pub index: u64,
+}
+
+/// A CRL, and the entry that brought it.
+#[derive(Debug)]
+pub struct KeptCrl {
+    pub crl: Arc<Crl>,
+    pub added: Option<Stamp>,
+    pub index: u64,
+}
+
+impl State {
+    /// Makes a change, as entry `index` of the ledger records it; or says why it cannot be made.
+    pub fn apply(&self, index: u64, change: &Change) -> Result<Self, Refusal> {
+        self.check(change)?;
+        let mut after = self.clone();
+        after.replay(index, change)?;
+        Ok(after)
+    }
+
+    /// Makes a change that was recorded, and so was checked: only what cannot be read at all is refused. Who does not compile any more is
+    /// somebody else's to find, and admits nobody.
+    pub fn replay(&mut self, index: u64, change: &Change) -> Result<(), Refusal> {
+        match change {
+            Change::BootstrapClosed {} => self.bootstrap_closed = true,
+            Change::CrlPut { name, der, added } => {
+                self.crls.insert(name.as_str().into(), Arc::new(KeptCrl { crl: Arc::new(crl(der)?), added: added.clone(), index }));
+            }
+            Change::CrlRemove { name } => self.crls.remove(&name.as_str().into()),
+            Change::FilesReloaded(_) => {}
+            Change::PrincipalPut { document } => self.put(Managed { document: (**document).clone(), index })?,
+            Change::PrincipalRemove { id, .. } => drop(self.take(id)),
+            Change::RevocationAdd { id, reason, added } => {
+                let parsed: RevokedId = revoked_id(id)?;
+                let key = self.renewed_key(id);
+                self.revocations.insert(
+                    id.as_str().into(),
+                    Arc::new(KeptRevocation { id: parsed, key, reason: reason.clone(), added: added.clone(), index }),
+                );
+            }
+            Change::RevocationRemove { id } => self.revocations.remove(&id.as_str().into()),
+        }
+        self.entries = index + 1;
+        if !matches!(change, Change::FilesReloaded(_)) {
+            let change = serde_json::to_vec(change).unwrap_or_default();
+            let before = self.hash.map(|hash| *hash.as_bytes()).unwrap_or_default();
+            self.hash = Some(Fingerprint::of(&[before.as_slice(), Fingerprint::of(&change).as_bytes()].concat()));
+        }
+        Ok(())
+    }
+
+    /// Finds a principal by its id.
+    pub fn principal(&self, id: &str) -> Option<&Arc<Managed>> {
+        self.principals.get(&id.parse::<PrincipalId>().ok()?)
+    }
+
+    pub(super) fn principal_of(&self, id: &PrincipalId) -> Option<&Arc<Managed>> {
+        self.principals.get(id)
+    }
+
+    /// Finds a principal by its name, in any case.
+    pub fn principal_named(&self, name: &str) -> Option<&Arc<Managed>> {
+        self.principals.get(self.names.get(name.to_ascii_lowercase().as_str())?)
+    }
+
+    /// Finds whose certificate this is.
+    pub fn owner(&self, fingerprint: &Fingerprint) -> Option<&Arc<Managed>> {
+        self.principals.get(self.owners.get(fingerprint)?)
+    }
+
+    /// Finds whose SPKI pin this is.
+    pub fn key_owner(&self, pin: &SpkiPin) -> Option<&Arc<Managed>> {
+        self.principals.get(self.key_owners.get(pin)?)
+    }
+
+    /// Goes through the principals by name, in lower case; `after`: from behind this one on, as a page does.
+    pub fn principals(&self, after: Option<&str>) -> impl Iterator<Item = &Arc<Managed>> {
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.to_ascii_lowercase().into()));
+        self.names.range(from).filter_map(|(_, id)| self.principals.get(id))
+    }
+
+    /// Returns how many principals there are.
+    pub fn len(&self) -> usize {
+        self.principals.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Goes through those with the clearance of an admin, disabled or not.
+    pub fn admins(&self) -> impl Iterator<Item = &Arc<Managed>> {
+        self.admins.iter().filter_map(|(id, ())| self.principals.get(id))
+    }
+
+    /// Finds a revocation.
+    pub fn revocation(&self, id: &str) -> Option<&Arc<KeptRevocation>> {
+        self.revocations.get(id)
+    }
+
+    /// Goes through the revoked ids.
+    pub fn revocations(&self) -> impl Iterator<Item = &Arc<KeptRevocation>> {
+        self.revocations.iter().map(|(_, kept)| kept)
+    }
+
+    /// Goes through the principals that have ids of their own.
+    pub fn revoking(&self) -> impl Iterator<Item = &Arc<Managed>> {
+        self.revoking.iter().filter_map(|(id, ())| self.principals.get(id))
+    }
+
+    /// Finds a CRL.
+    pub fn crl(&self, name: &str) -> Option<&Arc<KeptCrl>> {
+        self.crls.get(name)
+    }
+
+    /// Goes through the CRLs, by name.
+    pub fn crls(&self) -> impl Iterator<Item = (&str, &Arc<KeptCrl>)> {
+        self.crls.iter().map(|(name, kept)| (&**name, kept))
+    }
+
+    /// There is an admin, or there was one.
+    pub fn bootstrap_closed(&self) -> bool {
+        self.bootstrap_closed
+    }
+
+    /// Returns the index that the next entry has.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Tells one content from another: 32 bytes, zero while nothing was ever changed.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash.map(|hash| *hash.as_bytes()).unwrap_or_default()
+    }
+
+    /// Returns what to say of a principal's own ids and of everybody's, with the entry that says so.
+    pub fn revoked_ids(&self) -> impl Iterator<Item = (RevokedId, Provenance, Option<PrincipalName>)> {
+        let everywhere = self.revocations().flat_map(|kept| {
+            let key = kept.key.and_then(|key| format!("spki:{}", key.to_string().trim_start_matches("sha256/")).parse().ok());
+            std::iter::once(kept.id.clone()).chain(key).map(|id| (id, Provenance::ledger(kept.index), None))
+        });
+        let own = self.revoking().flat_map(|kept| {
+            let name: Option<PrincipalName> = kept.document.name.parse().ok();
+            let ids = kept.document.revoked_ids.iter().filter_map(|id| id.parse().ok());
+            ids.map(move |id| (id, Provenance::ledger(kept.index), name.clone()))
+        });
+        everywhere.chain(own)
+    }
+
+    fn check(&self, change: &Change) -> Result<(), Refusal> {
+        match change {
+            Change::BootstrapClosed {} | Change::FilesReloaded(_) => Ok(()),
+            Change::CrlPut { name, der, .. } => self.check_crl(name, der),
+            Change::CrlRemove { name } => self.crl(name).map(|_| ()).ok_or(Refusal::NotFound),
+            Change::PrincipalPut { document } => self.check_document(document),
+            Change::PrincipalRemove { id, .. } => self.principal(id).map(|_| ()).ok_or(Refusal::NotFound),
+            Change::RevocationAdd { id, .. } => revoked_id(id).map(|_| ()),
+            Change::RevocationRemove { id } => self.revocation(id).map(|_| ()).ok_or(Refusal::NotFound),
+        }
+    }
+
+    fn check_document(&self, document: &Document) -> Result<(), Refusal> {
+        let (principal, _) = document.compile(self.entries).map_err(Refusal::Invalid)?;
+        let other =
+            |owner: Option<&Arc<Managed>>| owner.filter(|kept| kept.document.id != document.id).map(|kept| kept.document.name.clone());
+        if other(self.principal_named(principal.name.as_str())).is_some() {
+            return Err(Refusal::NameTaken);
+        }
+        let keys = document.spki_pins.iter().filter_map(|pin| pin.parse().ok());
+        let taken = document
+            .pinned()
+            .find_map(|pin| other(self.owner(&pin)))
+            .or_else(|| keys.into_iter().find_map(|pin| other(self.key_owner(&pin))));
+        match taken {
+            Some(by) => Err(Refusal::FingerprintTaken { by }),
+            None => Ok(()),
+        }
+    }
+
+    /// A CRL that goes back says less than is known; whoever means it removes the newer one first.
+    fn check_crl(&self, name: &str, der: &str) -> Result<(), Refusal> {
+        let invalid = |key: &str, why: String| Refusal::Invalid(vec![Invalid::new(key, why)]);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.is_empty() || name.len() > LONGEST_CRL_NAME || !name.bytes().all(plain) {
+            return Err(invalid("name", format!("`{name}` is no name of a CRL: 1 to {LONGEST_CRL_NAME} of A-Z a-z 0-9 . _ -")));
+        }
+        let new = Arc::new(crl(der)?);
+        RevocationBuilder::default()
+            .crl(Arc::clone(&new), Provenance::ledger(self.entries))
+            .map_err(|why| invalid("der", why.to_string()))?;
+        match self.crl(name) {
+            Some(kept) if kept.crl.issuer == new.issuer && is_older(&new, &kept.crl) => {
+                Err(invalid("der", "is older than the CRL of this name and issuer that is in force: remove that one first".to_owned()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn put(&mut self, kept: Managed) -> Result<(), Refusal> {
+        let document = &kept.document;
+        let id: PrincipalId =
+            document.id.parse().map_err(|why| Refusal::Invalid(vec![Invalid::new("id", format!("`{}` {why}", document.id))]))?;
+        drop(self.take(&document.id));
+        self.names.insert(document.name.to_ascii_lowercase().into(), id);
+        for fingerprint in document.pinned() {
+            self.owners.insert(fingerprint, id);
+        }
+        for pin in document.spki_pins.iter().filter_map(|pin| pin.parse().ok()) {
+            self.key_owners.insert(pin, id);
+        }
+        if !document.revoked_ids.is_empty() {
+            self.revoking.insert(id, ());
+        }
+        if document.clearance() == Clearance::Admin {
+            self.admins.insert(id, ());
+        }
+        self.principals.insert(id, Arc::new(kept));
+        Ok(())
+    }
+
+    fn take(&mut self, id: &str) -> Option<Arc<Managed>> {
+        let kept = Arc::clone(self.principal(id)?);
+        let id: PrincipalId = id.parse().ok()?;
+        self.names.remove(&kept.document.name.to_ascii_lowercase().into());
+        kept.document.pinned().for_each(|fingerprint| self.owners.remove(&fingerprint));
+        kept.document.spki_pins.iter().filter_map(|pin| pin.parse().ok()).for_each(|pin| self.key_owners.remove(&pin));
+        self.revoking.remove(&id);
+        self.admins.remove(&id);
+        self.principals.remove(&id);
+        Some(kept)
+    }
+
+    /// Finds the key of a certificate that renews itself: who revokes one of a line of certificates means the line.
+    fn renewed_key(&self, id: &str) -> Option<SpkiPin> {
+        let fingerprint: Fingerprint = id.parse().ok()?;
+        let kept = self.owner(&fingerprint).filter(|kept| kept.document.renews_same_key())?;
+        let entry = kept.document.certificates.iter().find(|entry| entry.fingerprint == fingerprint.to_string())?;
+        Some(entry.certificate()?.ok()?.spki_pin)
+    }
+}
+
+fn crl(der: &str) -> Result<Crl, Refusal> {
+    let invalid = |why: String| Refusal::Invalid(vec![Invalid::new("der", why)]);
+    let der = STANDARD.decode(der).map_err(|_| invalid("is no base64".to_owned()))?;
+    Crl::parse(&der).map_err(|why| invalid(why.to_string()))
+}
+
+/// RFC 5280, 5.2.3: the CRL number tells; where one has none, thisUpdate.
+fn is_older(new: &Crl, old: &Crl) -> bool {
+    let number = |crl: &Crl| crl.number.as_ref().map(|number| (number.len(), number.clone()));
+    match (number(new), number(old)) {
+        (Some(new), Some(old)) => new < old,
+        (_, _) => new.this_update < old.this_update,
+    }
+}
+
+fn revoked_id(id: &str) -> Result<RevokedId, Refusal> {
+    id.parse().map_err(|why| Refusal::Invalid(vec![Invalid::new("id", format!("`{id}` {why}"))]))
+}
+
+const LONGEST_CRL_NAME: usize = 128;
