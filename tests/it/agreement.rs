@@ -7,7 +7,7 @@ use std::process::Command;
 use rustls::AlertDescription as Alert;
 
 use crate::support::client::{Connection, request_with};
-use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace};
+use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace, eventually};
 
 /// The codes that no certificate reaches under a configuration file: management, and same-key renewal, which only managed
 /// principals have (`admission/tests/renewal.rs` and `gate/tests.rs` reach it).
@@ -40,8 +40,8 @@ async fn one_decision_for_every_candidate_at_every_checkpoint_under_every_snapsh
         proxy.wait_for_generation_after(before);
         let mut asked = tokio::task::JoinSet::new();
         for one in standing.drain(..) {
-            let (directory, title) = (proxy.directory().to_owned(), title.clone());
-            asked.spawn(async move { one.agree(&directory, &title).await });
+            let (directory, title, log) = (proxy.directory().to_owned(), title.clone(), proxy.log_reader());
+            asked.spawn(async move { one.agree(&directory, &title, log).await });
         }
         while let Some(done) = asked.join_next().await {
             let (one, codes) = done.expect("agreement");
@@ -58,6 +58,7 @@ async fn one_decision_for_every_candidate_at_every_checkpoint_under_every_snapsh
 struct Standing {
     name: String,
     presented: bool,
+    fingerprint: Option<String>,
     require: [Client; 2],
     request: [Client; 2],
     live: Option<Connection>,
@@ -71,6 +72,7 @@ impl Standing {
         Self {
             name: name.to_owned(),
             presented: identity.is_some(),
+            fingerprint: identity.map(Identity::fingerprint),
             require: [of("edge", &rustls::version::TLS12, false), of("edge", &rustls::version::TLS13, false)],
             request: [of("people", &rustls::version::TLS12, false), of("people", &rustls::version::TLS13, true)],
             live: None,
@@ -79,7 +81,7 @@ impl Standing {
     }
 
     /// Asks every checkpoint and holds the answers against `explain`'s.
-    async fn agree(mut self, directory: &std::path::Path, title: &str) -> (Self, Vec<String>) {
+    async fn agree(mut self, directory: &std::path::Path, title: &str, log: impl Fn() -> Vec<String>) -> (Self, Vec<String>) {
         let at = format!("{} under «{title}»", self.name);
         let connection = self.explain(directory, None);
         let read = self.explain(directory, Some("GET https://localhost/"));
@@ -114,6 +116,15 @@ impl Standing {
             None => {
                 let closed = self.live.is_some();
                 assert!(!closed || connection != "admitted" || self.was_denied, "{at}: a live connection was closed on an admitted client");
+                if closed && !self.was_denied {
+                    // It heard no code; the log has it.
+                    let mut cut = None;
+                    eventually(&format!("{at}: a line about the cut"), || {
+                        cut = self.cut(&log());
+                        cut.is_some()
+                    });
+                    assert_eq!(cut, Some(connection.clone()), "{at}: a live connection that was cut");
+                }
                 self.live = Some(self.request[1].connect().await.expect("the handshake completes"));
             }
         }
@@ -126,6 +137,14 @@ impl Standing {
             assert_eq!(codes[3], "origin_denied", "{at}: a foreign page");
         }
         (self, codes)
+    }
+
+    /// Reads with which code a live connection was cut last.
+    fn cut(&self, log: &[String]) -> Option<String> {
+        let fingerprint = self.fingerprint.as_deref()?;
+        let is_cut = |line: &&String| line.contains("\"checkpoint\":\"live\"") && line.contains(fingerprint);
+        let line: serde_json::Value = serde_json::from_str(log.iter().rev().find(is_cut)?).ok()?;
+        Some(line["code"].as_str().or(line["fields"]["code"].as_str())?.to_owned())
     }
 
     fn explain(&self, directory: &std::path::Path, route: Option<&str>) -> String {
@@ -197,6 +216,10 @@ certificates = [{{ cert = "server.pem", key = "server.key" }}]
 
 [monitor]
 address = "unix:monitor.sock"
+
+# A line for each cut: there are many at once, all of one source.
+[limits]
+denial_lines = 10000
 
 [[route]]
 name = "all"

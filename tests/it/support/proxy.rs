@@ -214,6 +214,12 @@ impl TestProxy {
         self.log.lock().expect("no panic while held").join("\n")
     }
 
+    /// Returns what reads the log so far, for a task of its own.
+    pub fn log_reader(&self) -> impl Fn() -> Vec<String> + Clone + Send + Sync + 'static {
+        let log = Arc::clone(&self.log);
+        move || log.lock().expect("no panic while held").clone()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
