@@ -14,8 +14,11 @@ use crate::peers::World;
 pub(crate) enum Work {
     Http1,
     Http1Body,
+    Http1Large,
+    Http1Post,
     Http2,
     FullHandshake,
+    RsaHandshake,
     ResumedHandshake,
 }
 
@@ -25,13 +28,47 @@ pub(crate) struct Done {
 }
 
 impl Work {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Http1,
+        Self::Http2,
+        Self::Http1Body,
+        Self::Http1Large,
+        Self::Http1Post,
+        Self::FullHandshake,
+        Self::RsaHandshake,
+        Self::ResumedHandshake,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http1 => "HTTP/1.1, small GET",
             Self::Http1Body => "HTTP/1.1, 64 KiB",
+            Self::Http1Large => "HTTP/1.1, 1 MiB",
+            Self::Http1Post => "HTTP/1.1, POST 64 KiB",
             Self::Http2 => "HTTP/2, small GET",
             Self::FullHandshake => "full handshake",
+            Self::RsaHandshake => "full handshake, RSA-2048",
             Self::ResumedHandshake => "resumed handshake",
+        }
+    }
+
+    fn connections(self) -> usize {
+        match self {
+            Self::Http1 => 64,
+            Self::Http2 | Self::Http1Large => 8,
+            Self::Http1Body | Self::Http1Post | Self::FullHandshake | Self::RsaHandshake | Self::ResumedHandshake => 16,
+        }
+    }
+
+    fn request(self) -> Vec<u8> {
+        let head = |line: &str, fields: &str| {
+            format!("{line} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: load\r\nAccept: */*\r\n{fields}\r\n").into_bytes()
+        };
+        match self {
+            Self::Http1Body => head("GET /64k", ""),
+            Self::Http1Large => head("GET /1m", ""),
+            Self::Http1Post => [head("POST /small", "Content-Length: 65536\r\n"), vec![b'x'; 65536]].concat(),
+            _ => head("GET /small", ""),
         }
     }
 }
@@ -50,20 +87,15 @@ pub(crate) fn run(work: Work, world: &World, address: SocketAddr, time: Duration
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let end = Instant::now() + time;
-        let (connections, path) = match work {
-            Work::Http1 => (64, "/small"),
-            Work::Http1Body => (16, "/64k"),
-            Work::Http2 => (8, "/small"),
-            Work::FullHandshake | Work::ResumedHandshake => (16, "/small"),
-        };
+        let request: Arc<[u8]> = work.request().into();
         let mut tasks = tokio::task::JoinSet::new();
-        for number in 0..connections {
-            let config = Arc::new(client(world, number, work));
+        for number in 0..work.connections() {
+            let (config, request) = (Arc::new(client(world, number, work)), Arc::clone(&request));
             tasks.spawn(async move {
                 match work {
-                    Work::Http1 | Work::Http1Body => keep_alive(config, address, path, end).await,
-                    Work::Http2 => streams(config, address, path, end).await,
-                    Work::FullHandshake | Work::ResumedHandshake => handshakes(config, address, path, end).await,
+                    Work::Http1 | Work::Http1Body | Work::Http1Large | Work::Http1Post => keep_alive(config, address, &request, end).await,
+                    Work::Http2 => streams(config, address, "/small", end).await,
+                    Work::FullHandshake | Work::RsaHandshake | Work::ResumedHandshake => handshakes(config, address, &request, end).await,
                 }
             });
         }
@@ -80,6 +112,7 @@ pub(crate) fn run(work: Work, world: &World, address: SocketAddr, time: Duration
 fn client(world: &World, number: usize, work: Work) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(world.server.0.clone()).expect("the server's certificate");
+    roots.add(world.rsa.clone()).expect("the server's certificate");
     let (cert, key) = &world.clients[number % world.clients.len()];
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
@@ -107,41 +140,57 @@ async fn open(config: &Arc<ClientConfig>, address: SocketAddr) -> std::io::Resul
 
 async fn exchange(
     stream: &mut (impl tokio::io::AsyncReadExt + tokio::io::AsyncWriteExt + Unpin),
-    path: &str,
+    request: &[u8],
     buffer: &mut [u8],
 ) -> std::io::Result<()> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let (mut have, mut want) = (0, None);
+    stream.write_all(request).await?;
+    let (mut have, mut left) = (0, None);
     loop {
-        let read = stream.read(&mut buffer[have..]).await?;
+        let from = if left.is_some() { 0 } else { have };
+        let read = stream.read(&mut buffer[from..]).await?;
         if read == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         have += read;
-        if want.is_none()
-            && let Some(head) = buffer[..have].windows(4).position(|window| window == b"\r\n\r\n")
-        {
+        if let Some(left) = &mut left {
+            *left = usize::saturating_sub(*left, read);
+        } else if let Some(head) = buffer[..have].windows(4).position(|window| window == b"\r\n\r\n") {
             let text = std::str::from_utf8(&buffer[..head]).map_err(|_| std::io::ErrorKind::InvalidData)?;
             if !text.starts_with("HTTP/1.1 200") {
                 return Err(std::io::ErrorKind::InvalidData.into());
             }
             let length =
                 text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-            want = Some(head + 4 + length.ok_or(std::io::ErrorKind::InvalidData)?);
+            left = Some((head + 4 + length.ok_or(std::io::ErrorKind::InvalidData)?).saturating_sub(have));
         }
-        if want.is_some_and(|want| have >= want) {
+        if left == Some(0) {
             return Ok(());
         }
     }
 }
 
-async fn keep_alive(config: Arc<ClientConfig>, address: SocketAddr, path: &str, end: Instant) -> Done {
+/// Holds so many connections, each with one request behind it, while `look` looks.
+pub(crate) fn held<R>(world: &World, address: SocketAddr, count: usize, look: impl FnOnce() -> R) -> Option<R> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (mut streams, mut buffer) = (Vec::with_capacity(count), vec![0; 16 << 10]);
+        let request = Work::Http1.request();
+        let config = Arc::new(client(world, 0, Work::Http1));
+        for _ in 0..count {
+            let mut stream = open(&config, address).await.ok()?;
+            exchange(&mut stream, &request, &mut buffer).await.ok()?;
+            streams.push(stream);
+        }
+        Some(look())
+    })
+}
+
+async fn keep_alive(config: Arc<ClientConfig>, address: SocketAddr, request: &[u8], end: Instant) -> Done {
     let mut done = Done { requests: 0, errors: 0 };
     let mut buffer = vec![0; 80 << 10];
     let Ok(mut stream) = open(&config, address).await else { return Done { requests: 0, errors: 1 } };
     while Instant::now() < end {
-        match exchange(&mut stream, path, &mut buffer).await {
+        match exchange(&mut stream, request, &mut buffer).await {
             Ok(()) => done.requests += 1,
             Err(_) => {
                 done.errors += 1;
@@ -155,13 +204,13 @@ async fn keep_alive(config: Arc<ClientConfig>, address: SocketAddr, path: &str, 
     done
 }
 
-async fn handshakes(config: Arc<ClientConfig>, address: SocketAddr, path: &str, end: Instant) -> Done {
+async fn handshakes(config: Arc<ClientConfig>, address: SocketAddr, request: &[u8], end: Instant) -> Done {
     let mut done = Done { requests: 0, errors: 0 };
     let mut buffer = vec![0; 16 << 10];
     while Instant::now() < end {
         let once = async {
             let mut stream = open(&config, address).await?;
-            exchange(&mut stream, path, &mut buffer).await
+            exchange(&mut stream, request, &mut buffer).await
         };
         match once.await {
             Ok(()) => done.requests += 1,
@@ -210,7 +259,7 @@ async fn streams(config: Arc<ClientConfig>, address: SocketAddr, path: &str, end
     sum
 }
 
-/// Answers every head with 200: 64 KiB for `/64k`, a few bytes for the rest.
+/// Answers every request with 200: 64 KiB for `/64k`, 1 MiB for `/1m`, a few bytes for the rest.
 pub(crate) fn upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("bound");
@@ -229,22 +278,47 @@ pub(crate) fn upstream() -> SocketAddr {
 
 async fn answer(mut stream: tokio::net::TcpStream) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let small = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n".to_vec();
-    let large = [b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 65536\r\n\r\n".to_vec(), vec![b'x'; 65536]].concat();
+    let sized = |length: usize| {
+        [format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n").into_bytes(), vec![b'x'; length]]
+            .concat()
+    };
+    let (small, middle, large) = (sized(6), sized(64 << 10), sized(1 << 20));
     let _ = stream.set_nodelay(true);
-    let (mut buffer, mut have) = (vec![0; 16 << 10], 0);
+    let (mut buffer, mut have, mut body) = (vec![0; 64 << 10], 0, 0_usize);
     while let Ok(read) = stream.read(&mut buffer[have..]).await {
         have += read;
         if read == 0 {
             return;
         }
-        while let Some(end) = buffer[..have].windows(4).position(|window| window == b"\r\n\r\n") {
-            let reply = if buffer.starts_with(b"GET /64k") { &large } else { &small };
+        loop {
+            // The rest of the request's body, if it has one.
+            let taken = body.min(have);
+            buffer.copy_within(taken..have, 0);
+            (body, have) = (body - taken, have - taken);
+            let Some(end) = buffer[..have].windows(4).position(|window| window == b"\r\n\r\n").filter(|_| body == 0) else { break };
+            let head = buffer[..end].to_ascii_lowercase();
+            let reply = if head.starts_with(b"get /64k") {
+                &middle
+            } else if head.starts_with(b"get /1m") {
+                &large
+            } else {
+                &small
+            };
+            let field = head.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"content-length:"));
+            body = field.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok()).unwrap_or(0);
+            buffer.copy_within(end + 4..have, 0);
+            have -= end + 4;
+            // Behind the whole body, as an application would.
+            while body > have {
+                body -= have;
+                have = stream.read(&mut buffer).await.unwrap_or(0);
+                if have == 0 {
+                    return;
+                }
+            }
             if stream.write_all(reply).await.is_err() {
                 return;
             }
-            buffer.copy_within(end + 4..have, 0);
-            have -= end + 4;
         }
     }
 }

@@ -36,12 +36,16 @@ pub(crate) struct World {
     upstream: SocketAddr,
     pub(crate) ca: (CertificateDer<'static>, String),
     pub(crate) server: (CertificateDer<'static>, String),
+    /// The same with an RSA key.
+    pub(crate) rsa: CertificateDer<'static>,
     pub(crate) clients: Vec<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
 }
 
 pub(crate) struct Running {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// With the RSA certificate.
+    pub(crate) rsa: SocketAddr,
 }
 
 impl World {
@@ -56,6 +60,8 @@ impl World {
         let issuer = Issuer::from_params(&params, &key);
         let server_key = KeyPair::generate().expect("key");
         let server = CertificateParams::new(vec!["localhost".to_owned()]).expect("names").self_signed(&server_key).expect("server");
+        let rsa_key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).expect("key");
+        let rsa = CertificateParams::new(vec!["localhost".to_owned()]).expect("names").self_signed(&rsa_key).expect("server");
         let clients: Vec<_> = (0..16)
             .map(|number| {
                 let mut params = CertificateParams::default();
@@ -70,6 +76,7 @@ impl World {
             upstream: load::upstream(),
             ca: (ca.der().clone(), ca.pem()),
             server: (server.der().clone(), server.pem()),
+            rsa: rsa.der().clone(),
             clients,
             directory,
         };
@@ -77,6 +84,9 @@ impl World {
         world.write("server.pem", &world.server.1);
         world.write("server.key", &server_key.serialize_pem());
         world.write("haproxy.pem", &format!("{}{}", world.server.1, server_key.serialize_pem()));
+        world.write("rsa.pem", &rsa.pem());
+        world.write("rsa.key", &rsa_key.serialize_pem());
+        world.write("haproxy-rsa.pem", &format!("{}{}", rsa.pem(), rsa_key.serialize_pem()));
         world.lists();
         world
     }
@@ -109,23 +119,23 @@ impl World {
     }
 
     pub(crate) fn start(&self, peer: Peer) -> Running {
-        let address = free_address();
+        let (address, rsa) = (free_address(), free_address());
         let directory = self.directory.path().display().to_string();
         let (file, text, mut command) = match peer {
             Peer::Portcullis => {
                 let mut command = Command::new(built_binary());
                 command.args(["run", "-c"]).arg(self.path("portcullis.toml"));
-                ("portcullis.toml", self.portcullis(address), command)
+                ("portcullis.toml", self.portcullis(address, rsa), command)
             }
             Peer::Nginx => {
                 let mut command = Command::new("nginx");
                 command.arg("-p").arg(&directory).arg("-c").arg(self.path("nginx.conf")).args(["-g", "daemon off;"]);
-                ("nginx.conf", self.nginx(address), command)
+                ("nginx.conf", self.nginx(address, rsa), command)
             }
             Peer::Haproxy => {
                 let mut command = Command::new("haproxy");
                 command.arg("-db").arg("-f").arg(self.path("haproxy.cfg"));
-                ("haproxy.cfg", self.haproxy(address), command)
+                ("haproxy.cfg", self.haproxy(address, rsa), command)
             }
         };
         self.write(file, &text);
@@ -140,20 +150,26 @@ impl World {
         let pinned = Command::new("taskset").args(["-a", "-p", "-c", "0", &child.id().to_string()]).stdout(Stdio::null()).status();
         assert!(pinned.is_ok_and(|status| status.success()), "taskset");
         load::reachable(address);
-        let running = Running { child, address };
+        load::reachable(rsa);
+        let running = Running { child, address, rsa };
         for pid in running.pids() {
             let _ = Command::new("taskset").args(["-a", "-p", "-c", "0", &pid.to_string()]).stdout(Stdio::null()).status();
         }
         running
     }
 
-    fn portcullis(&self, address: SocketAddr) -> String {
+    fn portcullis(&self, address: SocketAddr, rsa: SocketAddr) -> String {
         format!(
             r#"
 [[listener]]
 name = "edge"
 address = "{address}"
 certificates = [{{ cert = "server.pem", key = "server.key" }}]
+
+[[listener]]
+name = "rsa"
+address = "{rsa}"
+certificates = [{{ cert = "rsa.pem", key = "rsa.key" }}]
 
 [runtime]
 workers = 1
@@ -181,7 +197,7 @@ headers = ["portcullis"]
         )
     }
 
-    fn nginx(&self, address: SocketAddr) -> String {
+    fn nginx(&self, address: SocketAddr, rsa: SocketAddr) -> String {
         format!(
             r#"
 worker_processes 1;
@@ -207,6 +223,22 @@ http {{
       proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header X-Client-Fingerprint $ssl_client_fingerprint;
       proxy_buffers 16 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;
+      client_body_buffer_size 128k;
+    }}
+  }}
+  server {{
+    listen {rsa} ssl http2 reuseport backlog=4096;
+    ssl_certificate rsa.pem; ssl_certificate_key rsa.key;
+    ssl_protocols TLSv1.3; ssl_ecdh_curve X25519; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+    ssl_client_certificate ca.pem; ssl_verify_client on;
+    ssl_session_cache shared:r:20m; ssl_session_tickets on;
+    keepalive_requests 100000000; keepalive_timeout 300s;
+    location / {{
+      if ($listed = 0) {{ return 403; }}
+      proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header X-Client-Fingerprint $ssl_client_fingerprint;
+      proxy_buffers 16 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;
+      client_body_buffer_size 128k;
     }}
   }}
 }}
@@ -215,7 +247,7 @@ http {{
         )
     }
 
-    fn haproxy(&self, address: SocketAddr) -> String {
+    fn haproxy(&self, address: SocketAddr, rsa: SocketAddr) -> String {
         format!(
             r#"
 global
@@ -230,6 +262,7 @@ defaults
   http-reuse always
 frontend edge
   bind {address} ssl crt haproxy.pem ca-file ca.pem verify required alpn h2,http/1.1 curves X25519 ciphersuites TLS_AES_128_GCM_SHA256 ssl-min-ver TLSv1.3
+  bind {rsa} ssl crt haproxy-rsa.pem ca-file ca.pem verify required alpn h2,http/1.1 curves X25519 ciphersuites TLS_AES_128_GCM_SHA256 ssl-min-ver TLSv1.3
   http-request set-var(txn.fp) ssl_c_der,sha2(256),hex
   http-request deny deny_status 403 unless {{ var(txn.fp),map_str(haproxy.map) -m found }}
   http-request set-header X-Client-Fingerprint %[var(txn.fp)]
@@ -254,6 +287,31 @@ impl Running {
             }
         }
         Duration::from_nanos(nanoseconds)
+    }
+
+    /// Returns the proportional set size of all processes of the proxy, in KiB.
+    pub(crate) fn pss(&self) -> u64 {
+        let of = |pid: u32| {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        };
+        self.pids().into_iter().filter_map(of).sum()
+    }
+
+    /// Counts the system calls of the proxy while something is done; `None` where the kernel does not let us.
+    pub(crate) fn system_calls<R>(&self, during: Duration, work: impl FnOnce() -> R) -> Option<(u64, R)> {
+        let pids: Vec<String> = self.pids().iter().map(ToString::to_string).collect();
+        let counter = Command::new("perf")
+            .args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &pids.join(","), "--", "sleep"])
+            .arg(during.as_secs_f64().to_string())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let done = work();
+        let output = counter.wait_with_output().ok()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.lines().find_map(|line| line.split(',').next()?.parse::<u64>().ok()).map(|count| (count, done))
     }
 
     /// The process and its children: nginx works in those.
