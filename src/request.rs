@@ -12,6 +12,7 @@ pub mod service;
 mod ways;
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -127,7 +128,13 @@ impl Context {
 /// Answers one request. Never fails: a failure is an answer too, and a body that must not go on ends with an error.
 ///
 /// `lifeline`: of the task that it is answered by.
-pub async fn serve(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request<Incoming>) -> Response<Body> {
+///
+/// On the heap: engines move such a future about, and keep room for one on every idle connection.
+pub fn serve(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request<Incoming>) -> Pin<Box<impl Future<Output = Response<Body>>>> {
+    Box::pin(answered(context, lifeline, request))
+}
+
+async fn answered(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request<Incoming>) -> Response<Body> {
     let current = Rc::clone(&context.worker.current.borrow());
     let mut record = Box::new(Record::begin(Rc::clone(&context), &current, &request));
     let html = request.headers().contains_key(header::ACCEPT) && prefers_html(request.headers());

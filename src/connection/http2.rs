@@ -28,8 +28,8 @@ pub(super) async fn serve(stream: Stream, context: Rc<request::Context>, limits:
         let (asked, streams) = (Rc::clone(&asked), streams.clone());
         move |request| {
             asked.set(Instant::now());
-            let (context, lifeline) = (Rc::clone(&context), streams.begin());
-            async move { Ok::<_, Infallible>(request::serve(context, lifeline, request).await) }
+            let answer = request::serve(Rc::clone(&context), streams.begin(), request);
+            async move { Ok::<_, Infallible>(answer.await) }
         }
     });
     let mut connection = pin!(engine(streams, limits).serve_connection(TokioIo::new(stream), service));

@@ -116,7 +116,7 @@ impl Pool {
                 if self.stations[index].has_failed() != forgive || (http1 && is_http2) {
                     continue;
                 }
-                let ready = if is_http2 { self.shared(index).await } else { self.own(index, fresh).await };
+                let ready = if is_http2 { Box::pin(self.shared(index)).await } else { self.own(index, fresh).await };
                 match ready {
                     Ok(ready) => return Ok(ready),
                     Err(failed) => error = failed,
@@ -130,8 +130,12 @@ impl Pool {
         if !fresh && let Some(sender) = self.idle(index).await {
             return Ok(Ready::Http1(self.lease(index, sender, true)));
         }
-        let connection = self.connect(index).await?;
-        let sender = Hyper::open(connection).await.map_err(|_| Error::Unavailable)?;
+        // On the heap, and so is what follows: it is large, and hardly any request needs it.
+        let opening = async {
+            let connection = self.connect(index).await?;
+            Hyper::open(connection).await.map_err(|_| Error::Unavailable)
+        };
+        let sender = Box::pin(opening).await?;
         Ok(Ready::Http1(self.lease(index, sender, false)))
     }
 

@@ -93,7 +93,8 @@ impl Default for Settings {
             first_byte: Duration::from_secs(60),
             body_progress: Duration::from_secs(30),
             idle: Duration::from_secs(60),
-            max_idle: 64,
+            // As many as two busy HTTP/2 connections have streams: what is closed for want of room is opened again at once.
+            max_idle: 256,
             max_connections: None,
         }
     }
