@@ -67,7 +67,8 @@ impl FromStr for Fingerprint {
             Some((scheme, digits)) if scheme.eq_ignore_ascii_case("sha256") => digits,
             _ => text,
         };
-        hex::decode(digits).and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or(NotADigest)
+        let spaced = || hex::decode(digits).and_then(|bytes| bytes.try_into().ok());
+        hex::digest(digits).or_else(spaced).map(Self).ok_or(NotADigest)
     }
 }
 

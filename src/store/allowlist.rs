@@ -339,14 +339,13 @@ fn add_entry(
         return add(name.as_str())?.map_err(|conflict| wrong(conflict_words(&conflict)));
     }
     let digest = entry.pin.fingerprint.as_bytes();
-    match add(&format!("{stem}/{}", hex::lower(&digest[..8])))? {
+    let digits = |digest: &[u8]| [stem.as_str(), "/", &hex::lower(digest)].concat();
+    match add(&digits(&digest[..8]))? {
         Ok(()) => Ok(()),
         // The same certificate twice is one.
         Err(conflict) if at_line(all, conflict.first.line).is_some_and(|first| first.pin == entry.pin) => Ok(()),
         // Sixteen digits are enough to tell certificates apart, unless somebody made two that share them.
-        Err(conflict) if conflict.kind == "name" => {
-            add(&format!("{stem}/{}", hex::lower(digest)))?.map_err(|conflict| wrong(conflict_words(&conflict)))
-        }
+        Err(conflict) if conflict.kind == "name" => add(&digits(digest))?.map_err(|conflict| wrong(conflict_words(&conflict))),
         Err(conflict) => Err(wrong(conflict_words(&conflict))),
     }
 }

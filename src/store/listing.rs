@@ -58,9 +58,35 @@ fn many_certificates(bytes: &[u8], allow_any_eku: bool) -> Result<Listing, FileE
 /// Reads a fingerprint a line, with a name behind it if wanted. An empty list has to be meant: a line that says `none`.
 pub(super) fn fingerprints(bytes: &[u8], prefix: &str) -> Result<Listing, FileError> {
     let text = text(bytes)?;
+    let (first, second) = text.split_at(if text.len() < PARSED_WHOLE { text.len() } else { line_near(text, text.len() / 2) });
+    let (first, second) = std::thread::scope(|scope| {
+        let other = (!second.is_empty()).then(|| {
+            let before = u32::try_from(line_ends(first)).unwrap_or(u32::MAX);
+            scope.spawn(move || part_of_fingerprints(second, before, prefix))
+        });
+        let first = part_of_fingerprints(first, 0, prefix);
+        let died = || Err(FileError { line: 0, why: "a thread that read the file died".to_owned() });
+        (first, other.map(|other| other.join().unwrap_or_else(|_| died())))
+    });
+    let (mut entries, mut none) = first?;
+    if let Some(second) = second {
+        let (more, also) = second?;
+        entries.extend(more);
+        none |= also;
+    }
+    match (entries.is_empty(), none) {
+        (true, false) => Err(FileError { line: 0, why: "the file is empty; a line with `none` says that nobody is meant".to_owned() }),
+        (false, true) => Err(FileError { line: 0, why: "the file says `none` beside fingerprints".to_owned() }),
+        (true, true) | (false, false) => Ok(Listing { entries, warnings: Vec::new(), ends: None }),
+    }
+}
+
+/// Returns the entries of some lines, and whether one of those says `none`.
+fn part_of_fingerprints(text: &str, before: u32, prefix: &str) -> Result<(Vec<Entry>, bool), FileError> {
     let mut entries = Vec::with_capacity(text.len() / 65);
     let mut none = false;
     for (number, line) in lines(text) {
+        let number = number.saturating_add(before);
         if line == "none" {
             none = true;
             continue;
@@ -79,11 +105,17 @@ pub(super) fn fingerprints(bytes: &[u8], prefix: &str) -> Result<Listing, FileEr
         };
         entries.push(Entry { pin: Pin::from(fingerprint), name, line: number });
     }
-    match (entries.is_empty(), none) {
-        (true, false) => Err(FileError { line: 0, why: "the file is empty; a line with `none` says that nobody is meant".to_owned() }),
-        (false, true) => Err(FileError { line: 0, why: "the file says `none` beside fingerprints".to_owned() }),
-        (true, true) | (false, false) => Ok(Listing { entries, warnings: Vec::new(), ends: None }),
-    }
+    Ok((entries, none))
+}
+
+/// Returns where the line behind a place begins.
+fn line_near(text: &str, place: usize) -> usize {
+    // Bytes: the place may lie within a character, the end of a line does not.
+    text.as_bytes()[place..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| place + at + 1)
+}
+
+fn line_ends(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'\n').count()
 }
 
 /// Returns the lines that say something, with their numbers: comments, blanks and a byte order mark do not.
@@ -128,7 +160,8 @@ fn check_usage(usage: Option<&ExtendedKeyUsage>, allow_any_eku: bool, line: u32)
     }
 }
 
-/// Up to here (some thousand certificates) all of a certificate is read, so that a denial can say how a stranger relates to it.
+/// Up to here (some thousand certificates) all of a certificate is read, so that a denial can say how a stranger relates to it; and
+/// up to here fingerprints are read on one core.
 const PARSED_WHOLE: usize = 4 << 20;
 
 #[cfg(test)]
@@ -142,6 +175,20 @@ mod tests {
         let listing = fingerprints(text.as_bytes(), "p/").expect("good");
         let found: Vec<_> = listing.entries.iter().map(|entry| (entry.line, entry.name.as_ref().map(ToString::to_string))).collect();
         assert_eq!(found, [(3, None), (4, Some("p/acme/one".to_owned()))]);
+    }
+
+    #[test]
+    fn a_long_list_keeps_its_order_and_its_lines() {
+        let many = PARSED_WHOLE / 65 + 2;
+        let line = |number: usize| format!("{} c{number}\n", Fingerprint::of(&number.to_be_bytes()));
+        let text: String = (0..many).map(line).collect();
+        let listing = fingerprints(text.as_bytes(), "").expect("good");
+        assert_eq!(listing.entries.len(), many);
+        for (number, entry) in listing.entries.iter().enumerate() {
+            assert_eq!((entry.line as usize, entry.pin), (number + 1, Fingerprint::of(&number.to_be_bytes()).into()));
+        }
+        let error = fingerprints(format!("{text}wrong\n").as_bytes(), "").expect_err("the last line");
+        assert_eq!(error.line as usize, many + 1);
     }
 
     #[test]

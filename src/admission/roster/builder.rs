@@ -42,21 +42,31 @@ impl RosterBuilder {
     /// Adds a principal that is one pin, as lists of a million have them: the same as `add`, without its allocations.
     pub fn add_pin(&mut self, name: &PrincipalName, terms: &Arc<Terms>, pin: Pin, provenance: &Provenance) -> Result<(), Conflict> {
         self.roster.check_name(name.as_str(), provenance)?;
-        self.roster.check_credential(&Credential::Pin(pin), provenance)?;
         if self.ids.is_some() {
             self.check_id_of(PrincipalId::derived(name), provenance)?;
         }
-        let owner = self.push(name.as_str(), terms, provenance);
+        // The pin before its owner: one look tells whether it is there, and puts it there.
+        let owner = self.roster.len();
+        match self.roster.pins.insert(pin.fingerprint, owner, None) {
+            Ok(at) => self.push_kin(pin, at),
+            Err(known) => {
+                let first = self.roster.credential_provenance(&self.roster.pins, known);
+                return Err(conflict("certificate", &pin.fingerprint, first, provenance));
+            }
+        }
+        self.push(name.as_str(), terms, provenance);
         if let Some(ids) = &mut self.ids {
             ids.insert(PrincipalId::derived(name), owner);
         }
-        self.push_credential(owner, &Credential::Pin(pin), provenance);
         Ok(())
     }
 
     /// Makes room for so many more principals that are one pin each.
     pub fn reserve(&mut self, more: usize) {
-        let Roster { names, ends, by_name, name_hasher, pins, .. } = &mut self.roster;
+        let Roster { names, ends, terms, places, by_name, name_hasher, pins, .. } = &mut self.roster;
+        ends.reserve(more);
+        terms.reserve(more);
+        places.reserve(more);
         by_name.reserve(more, |owner| name_hasher.hash(name_at(names, ends, *owner)));
         pins.reserve(more);
     }
@@ -126,15 +136,19 @@ impl RosterBuilder {
         match credential {
             Credential::Authority(authority) => roster.authorities.push((Arc::clone(authority), owner, place)),
             Credential::Pin(pin) => {
-                let Some(at) = roster.pins.insert(pin.fingerprint, owner, (!own).then_some(place)) else { return };
-                if let Some([key, subject]) = pin.kin {
-                    roster.by_key.push(Kin::new(key, at));
-                    roster.by_subject.push(Kin::new(subject, at));
+                if let Ok(at) = roster.pins.insert(pin.fingerprint, owner, (!own).then_some(place)) {
+                    self.push_kin(*pin, at);
                 }
             }
-            Credential::SpkiPin(pin) => {
-                roster.spki_pins.insert(*pin, owner, (!own).then_some(place));
-            }
+            // The same one twice counts once.
+            Credential::SpkiPin(pin) => drop(roster.spki_pins.insert(*pin, owner, (!own).then_some(place))),
+        }
+    }
+
+    fn push_kin(&mut self, pin: Pin, at: u32) {
+        if let Some([key, subject]) = pin.kin {
+            self.roster.by_key.push(Kin::new(key, at));
+            self.roster.by_subject.push(Kin::new(subject, at));
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::{Place, index};
 use crate::pki::{Fingerprint, SpkiPin};
@@ -22,23 +23,26 @@ pub(super) struct Column<K> {
 }
 
 impl<K: Digest> Column<K> {
-    /// Adds a key; `None` where it stands there already.
-    pub(super) fn insert(&mut self, key: K, owner: u32, place: Option<Place>) -> Option<u32> {
-        if self.find(&key).is_some() {
-            return None;
-        }
-        let at = index(self.keys.len());
+    /// Adds a key; where it stands there already, says where.
+    pub(super) fn insert(&mut self, key: K, owner: u32, place: Option<Place>) -> Result<u32, u32> {
+        let Self { keys, hasher, .. } = self;
+        let vacant = match self.table.entry(key.hash(hasher), |at| keys[*at as usize] == key, |at| keys[*at as usize].hash(hasher)) {
+            Entry::Occupied(known) => return Err(*known.get()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let at = index(keys.len());
+        vacant.insert(at);
         self.keys.push(key);
         self.owners.push(owner);
-        let Self { keys, hasher, .. } = self;
-        self.table.insert_unique(key.hash(hasher), at, |at| keys[*at as usize].hash(hasher));
         if let Some(place) = place {
             self.places.insert(at, place);
         }
-        Some(at)
+        Ok(at)
     }
 
     pub(super) fn reserve(&mut self, more: usize) {
+        self.keys.reserve(more);
+        self.owners.reserve(more);
         let Self { keys, hasher, .. } = self;
         self.table.reserve(more, |at| keys[*at as usize].hash(hasher));
     }
