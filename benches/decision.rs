@@ -66,7 +66,7 @@ fn pins(count: u32, client: &Certificate) -> Allowlist {
 }
 
 fn snapshot(allowlist: Allowlist) -> Snapshot {
-    Snapshot { generation: 1, allowlist, revocation: Revocation::default(), clock_skew: 0 }
+    Snapshot { generation: 1, allowlist, revocation: Revocation::default(), clock_skew: 0, bootstrap: Default::default() }
 }
 
 fn route() -> RouteScope {
@@ -84,7 +84,7 @@ fn request(route: &RouteScope) -> Scope<'_> {
         origin: Origin::Absent,
         unsafe_method: false,
     };
-    Scope { address: ADDRESS, request: Some(request) }
+    Scope { address: ADDRESS, request: Some(request), control: false }
 }
 
 fn now() -> UnixTime {

@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     let request =
         RequestScope { surface: Surface::Proxy, route: Some(&route), access: Access::Read, clearance: None, origin: Origin::Absent, unsafe_method: false };
     let address = ClientAddress::Settled([192, 0, 2, 1].into());
-    for scope in [Scope { address, request: None }, Scope { address, request: Some(request) }] {
+    for scope in [Scope { address, request: None, control: false }, Scope { address, request: Some(request), control: false }] {
         let (first, second) = (decide(&candidate, &scope), decide(&candidate, &scope));
         assert_eq!(first.denial(), second.denial(), "the same question, the same answer");
         let fresh = Candidate::presented(&chain).map(|candidate| decide(&candidate, &scope).denial());
@@ -100,7 +100,7 @@ fn rules() -> Snapshot {
     revocation.crl(Arc::new(Crl::parse(CRL).expect("a CRL")), written()).expect("a complete CRL");
     revocation.crl_policy(StaleCrl::Deny, false);
     let revocation = revocation.finish(&allowlist);
-    Snapshot { generation: 1, allowlist, revocation, clock_skew: 0 }
+    Snapshot { generation: 1, allowlist, revocation, clock_skew: 0, bootstrap: Default::default() }
 }
 
 fn read(der: &[u8]) -> Certificate {

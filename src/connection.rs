@@ -200,7 +200,13 @@ impl Arriving<'_> {
         // Rules may have changed since the handshake began: denials are answers only if both say so.
         let now = self.worker.rules.borrow().listener(&asker.listener).map(|listener| listener.tls.client_auth());
         let http_denials = self.listener.tls.client_auth() == ClientAuth::Request && now == Some(ClientAuth::Request);
-        let opened = Standing::open(&self.worker.gate, session.possession.clone(), address, asker, http_denials);
+        let opened = Standing::open_on(
+            &self.worker.gate,
+            session.possession.clone(),
+            (address, self.listener.tls.serves_only_ours),
+            asker,
+            http_denials,
+        );
         self.metrics.handshake(
             match &opened {
                 Ok(_) if anonymous => HandshakeResult::Anonymous,

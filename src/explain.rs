@@ -63,7 +63,7 @@ impl Question {
     }
 
     fn decide(&self, rules: &Rules, request: Option<RequestScope<'_>>) -> Decision {
-        rules.snapshot.decide(self.candidate.as_ref(), &Scope { address: self.address, request }, self.at)
+        rules.snapshot.decide(self.candidate.as_ref(), &Scope { address: self.address, request, control: false }, self.at)
     }
 }
 
@@ -180,6 +180,7 @@ impl Report {
                 Basis::Authority { .. } => "authority",
                 Basis::Pin => "pin",
                 Basis::Renewal { .. } => "renewal",
+                Basis::ServerCertificate { .. } => "server_certificate",
                 Basis::SpkiPin => "spki_pin",
                 Basis::WellKnownAdmin => "well_known_admin",
             }),

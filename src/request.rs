@@ -204,7 +204,8 @@ async fn answer(
     record.client = origin.address.ip();
     let upgrades = offer.as_ref().is_some_and(|offer| !offer.is_idle());
     let request = asked.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" }, upgrades);
-    let (needed, scope) = (request.access, Scope { address: origin.address, request: Some(request) });
+    let (needed, scope) =
+        (request.access, Scope { address: origin.address, request: Some(request), control: context.standing.is_control() });
     let handles = asked.route.map(|route| current.handles(route));
     record.route = handles.cloned();
     let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: uri.path() };

@@ -24,7 +24,7 @@ use utoipa::openapi::security::SecurityScheme;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::admission::Surface;
+use crate::admission::{Denial, Surface};
 use crate::clock;
 use crate::drain::Drain;
 use crate::failure::Failure;
@@ -32,7 +32,7 @@ use crate::limits::{Limits, Principals};
 use crate::listener::Bind;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
-use crate::request::service::{Answer, Call, Caller, Needs, Service};
+use crate::request::service::{Answer, Call, Caller, Needs, Service, Via};
 pub use error::{Detail, Error, ErrorBody, Input, Refusals, Wanted};
 use needs::Found;
 pub use socket::{ControlSocket, SocketError, path as socket_path};
@@ -88,7 +88,12 @@ impl Admin {
     async fn answer(self, call: Call) -> Response<Bytes> {
         let Call { mut request, caller } = call;
         let id = caller.request_id.clone();
-        let answered = match self.check(request.method(), request.uri().path(), request.headers(), request.body()) {
+        let begins = caller.via != Via::Bootstrap || needs::begins(request.method(), request.uri().path());
+        let checked = match self.check(request.method(), request.uri().path(), request.headers(), request.body()) {
+            Ok(()) if !begins => Err(Failure::Denied(Denial::ClearanceTooLow).into()),
+            checked => checked,
+        };
+        let answered = match checked {
             Ok(()) => {
                 let entered = caller.principal.as_ref().map(|principal| self.shared.calls.enter(&principal.id, &limits(), Instant::now()));
                 match entered.transpose() {

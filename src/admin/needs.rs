@@ -49,6 +49,15 @@ const TABLE: &[(&str, &str, Option<Clearance>)] = &[
     ("GET", "/v1/whoami", None),
 ];
 
+/// Whether the certificate that a listener serves with may call this before there is an admin. Whatever registers the first one
+/// has to see to it that it is the first, and an admin.
+pub(super) fn begins(method: &Method, path: &str) -> bool {
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    BEGINNING.iter().any(|(begins, pattern)| *begins == *method && matches(pattern, path))
+}
+
+const BEGINNING: &[(&str, &str)] = &[("GET", "/v1/whoami")];
+
 /// The rows, with `{}` for each parameter.
 #[cfg(test)]
 pub(super) fn rows() -> impl Iterator<Item = (String, String)> {

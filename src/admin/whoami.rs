@@ -16,7 +16,7 @@ pub(crate) struct WhoAmI {
     principal: Option<Who>,
     /// `admin`, `operator`, `user` or `node`.
     clearance: Option<&'static str>,
-    /// `tls` or `socket`.
+    /// `tls`, `socket`, or `bootstrap`: by the certificate that the listener serves with.
     via: &'static str,
     /// What was presented, and its key proven.
     certificate: Option<Presented>,
@@ -66,6 +66,7 @@ pub(super) async fn whoami(caller: Caller) -> Result<Json<WhoAmI>, Error> {
             basis: principal.basis,
         }),
         via: match caller.via {
+            Via::Bootstrap => "bootstrap",
             Via::Socket => "socket",
             Via::Tls => "tls",
         },

@@ -174,7 +174,7 @@ mod tests {
             (at("192.0.2.1"), Some(request), true),
             (ClientAddress::Unknown, None, false),
         ] {
-            let checked = terms.check_address(&Scope { address, request }, &mut Steps::default());
+            let checked = terms.check_address(&Scope { address, request, control: false }, &mut Steps::default());
             assert_eq!(checked.is_ok(), admitted, "{address:?} {}", request.is_some());
         }
     }

@@ -57,6 +57,11 @@ pub enum Basis {
     },
     /// Proves a key and nothing else: no name of the leaf may be used.
     SpkiPin,
+    /// A certificate that we serve with ourselves.
+    ServerCertificate {
+        /// It may say who it is and register the first admin; else all that an admin may.
+        first_only: bool,
+    },
     /// `[bootstrap] admin_fingerprints`.
     WellKnownAdmin,
 }

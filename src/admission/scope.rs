@@ -12,6 +12,8 @@ pub struct Scope<'a> {
     pub address: ClientAddress,
     /// The request; `None` asks about the connection itself: the leaf, its principal, its conditions.
     pub request: Option<RequestScope<'a>>,
+    /// The listener serves our own surfaces and no upstream: only there a certificate of ours may begin.
+    pub control: bool,
 }
 
 /// One request, as far as a decision depends on it.

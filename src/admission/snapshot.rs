@@ -8,6 +8,7 @@ use rustls_pki_types::UnixTime;
 use super::allowlist::{Allowlist, Match};
 use super::attribute::AmbiguousCommonName;
 use super::authorities::{Authorities, validity};
+use super::bootstrap::{Bootstrap, BootstrapMode};
 use super::candidate::Candidate;
 use super::chain::{Found, Paths};
 use super::conditions::weak_key;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub revocation: Revocation,
     /// Tolerance at both ends of a certificate's validity, in seconds; 0 unless configured, at most 300.
     pub clock_skew: u64,
+    /// What our own certificates may begin.
+    pub bootstrap: Bootstrap,
 }
 
 /// One question, while it is being answered.
@@ -161,6 +164,11 @@ impl Question<'_> {
         if let Some(Match { principal, written }) = allowlist.find_spki_pin(&leaf.spki_pin) {
             let finding = format!("the key is pinned for {} in {written}", principal.name);
             return self.pinned(principal, Basis::SpkiPin, leaf, "spki_pin", finding);
+        }
+        if let Some(principal) = self.snapshot.bootstrap.admits(&leaf.fingerprint).filter(|_| self.scope.control) {
+            let basis = Basis::ServerCertificate { first_only: self.snapshot.bootstrap.mode() == BootstrapMode::FirstAdmin };
+            let finding = "the certificate that we serve with here, and there has been no admin yet, or it may always";
+            return self.pinned(Arc::clone(principal), basis, leaf, "bootstrap", finding);
         }
         match self.renewed(leaf)? {
             Ok(renewed) => Ok(renewed),

@@ -225,7 +225,7 @@ impl World {
     pub(super) fn snapshot(self) -> Snapshot {
         let allowlist = self.allowlist.finish();
         let revocation = self.revocation.finish(&allowlist);
-        Snapshot { generation: 1, allowlist, revocation, clock_skew: self.skew }
+        Snapshot { generation: 1, allowlist, revocation, clock_skew: self.skew, bootstrap: Default::default() }
     }
 }
 
@@ -252,7 +252,7 @@ pub(super) fn request(route: &RouteScope) -> Scope<'_> {
         origin: Origin::Absent,
         unsafe_method: false,
     };
-    Scope { address: ClientAddress::Settled("192.0.2.7".parse().unwrap()), request: Some(request) }
+    Scope { address: ClientAddress::Settled("192.0.2.7".parse().unwrap()), request: Some(request), control: false }
 }
 
 /// Asks for a read of the route, now.

@@ -10,7 +10,8 @@ use super::gather::{Gathered, from_source};
 use super::plan::Plan;
 use crate::admission::crl::CrlProblemKind;
 use crate::admission::{
-    Allowlist, AllowlistBuilder, Authority, Conflict, Credential, PrincipalName, Provenance, Revocation, RevocationBuilder, Snapshot,
+    Allowlist, AllowlistBuilder, Authority, Bootstrap, BootstrapMode, Clearance, Conflict, Credential, PrincipalName, Provenance,
+    Revocation, RevocationBuilder, Snapshot, Surface,
 };
 use crate::pki::Fingerprint;
 use crate::rules::{ListenerRules, Rules, Serves};
@@ -53,7 +54,13 @@ pub fn compile(
     compiler.tell_disabled(&managed);
     let revocation = compiler.revocation(&allowlist, &managed);
     let superseded = revocation.superseded_crls().to_vec();
-    let snapshot = Snapshot { generation, allowlist, revocation, clock_skew: plan.file.limits.clock_skew.as_secs() };
+    let snapshot = Snapshot {
+        generation,
+        allowlist,
+        revocation,
+        clock_skew: plan.file.limits.clock_skew.as_secs(),
+        bootstrap: compiler.bootstrap(&managed),
+    };
     let mut key_pairs = Vec::new();
     let mut listeners = Vec::new();
     for (index, listener) in plan.file.listeners.iter().enumerate() {
@@ -93,7 +100,28 @@ struct Compiler<'c> {
     taken: Vec<(PathBuf, String)>,
 }
 
+/// Tells whether a listener serves our own surfaces and no upstream.
+fn is_ours_only(serve: &[Surface]) -> bool {
+    serve.iter().all(|surface| !surface.is_proxied())
+}
+
 impl Compiler<'_> {
+    /// Says what the certificates of admin listeners may begin: nothing once there is an admin.
+    fn bootstrap(&self, managed: &ManagedRoster) -> Bootstrap {
+        let file = &self.plan.file;
+        let has_admin = !file.admin_fingerprints.is_empty()
+            || self.plan.principals.iter().any(|planned| planned.principal.terms.clearance == Clearance::Admin);
+        let had_admin = managed.state.bootstrap_closed() || managed.state.admins().next().is_some();
+        let mode = match file.server_certificate.value {
+            BootstrapMode::FirstAdmin if has_admin || had_admin => BootstrapMode::Closed,
+            mode => mode,
+        };
+        let served = file.listeners.iter().zip(&self.gathered.key_pairs).filter(|(listener, _)| is_ours_only(&listener.serve));
+        let pairs = served.flat_map(|(_, pairs)| pairs.iter().flatten());
+        let fingerprints = pairs.filter_map(|pair| pair.certified.cert.first()).map(|leaf| Fingerprint::of(leaf)).collect();
+        Bootstrap::new(mode, fingerprints, self.plan.written(file.server_certificate.span))
+    }
+
     /// At the start a static principal wins over a managed one, which admits nobody until they stand in each other's way no more.
     fn allowlist(&mut self, managed: &ManagedRoster) -> (Allowlist, ManagedRoster) {
         let mut managed = managed.clone();
@@ -266,7 +294,8 @@ impl Compiler<'_> {
         };
         let previous = self.before.and_then(|before| before.rules.listener(&name));
         match Acceptor::new(settings, TrustId(snapshot.trust_id()), previous.map(|previous| &*previous.tls)) {
-            Ok(tls) => {
+            Ok(mut tls) => {
+                tls.serves_only_ours = is_ours_only(&listener.serve);
                 let serves = Serves {
                     surfaces: listener.serve.clone(),
                     control_hosts: listener.control_hosts.iter().map(|host| host.value.as_str().into()).collect(),

@@ -15,7 +15,7 @@ use super::crls::CrlEntry;
 use super::error::{At, Document, Problem, Span};
 use super::reader::{Reader, Table};
 use super::{cross_check, people, sections};
-use crate::admission::{Access, Clearance, RouteAuth, Surface};
+use crate::admission::{Access, BootstrapMode, Clearance, RouteAuth, Surface};
 use crate::identity;
 use crate::limits;
 use crate::listener::BindAddress;
@@ -32,6 +32,8 @@ pub struct ConfigFile {
     pub listeners: Vec<Listener>,
     pub monitor: Option<Monitor>,
     pub admin_fingerprints: Vec<At<Fingerprint>>,
+    /// What the certificates of admin listeners may begin, as long as there was no admin.
+    pub server_certificate: At<BootstrapMode>,
     pub allowlists: Vec<AllowlistEntry>,
     pub principals: Vec<PrincipalEntry>,
     pub routes: Vec<RouteEntry>,
@@ -305,7 +307,7 @@ impl ConfigFile {
 fn read(reader: &Reader<'_>, root: &Table<'_>, document: Arc<Document>, directory: &Path) -> Option<ConfigFile> {
     let listeners = root.tables("listener").iter().map(sections::listener).collect::<Vec<_>>();
     let monitor = root.table("monitor").map(|table| sections::monitor(&table));
-    let admin_fingerprints = root.table("bootstrap").map(|table| sections::bootstrap(&table)).unwrap_or_default();
+    let (admin_fingerprints, server_certificate) = sections::bootstrap(&root.optional("bootstrap"));
     let allowlists = root.tables("allowlist").iter().map(people::allowlist).collect::<Vec<_>>();
     let principals = root.tables("principal").iter().map(people::principal).collect::<Vec<_>>();
     let routes = root.tables("route").iter().map(sections::route).collect::<Vec<_>>();
@@ -330,6 +332,7 @@ fn read(reader: &Reader<'_>, root: &Table<'_>, document: Arc<Document>, director
         listeners: whole(listeners)?,
         monitor: monitor.map_or(Some(None), |monitor| monitor.map(Some))?,
         admin_fingerprints,
+        server_certificate,
         allowlists: whole(allowlists)?,
         principals: whole(principals)?,
         routes: whole(routes)?,

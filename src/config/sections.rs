@@ -14,7 +14,7 @@ use super::file::{
 };
 use super::reader::{LATER, Table, Words, one_of};
 use super::value;
-use crate::admission::{Access, RouteAuth, Surface};
+use crate::admission::{Access, BootstrapMode, RouteAuth, Surface};
 use crate::identity::{self, Dialect};
 use crate::log::{self, Audit, Destination, Format, Refusals};
 use crate::pki::Fingerprint;
@@ -96,11 +96,16 @@ pub(super) fn monitor(table: &Table<'_>) -> Option<Monitor> {
     Some(Monitor { address: address?, certificate: certificate.map_or(Some(None), |files| files.map(Some))?, names })
 }
 
-pub(super) fn bootstrap(table: &Table<'_>) -> Vec<At<Fingerprint>> {
-    table.word("server_certificate", &[("never", Ok(())), ("until-first-admin", Err(LATER)), ("always", Err(LATER))]);
+pub(super) fn bootstrap(table: &Table<'_>) -> (Vec<At<Fingerprint>>, At<BootstrapMode>) {
+    let words: &Words<BootstrapMode> = &[
+        ("until-first-admin", Ok(BootstrapMode::FirstAdmin)),
+        ("always", Ok(BootstrapMode::Always)),
+        ("never", Ok(BootstrapMode::Closed)),
+    ];
+    let mode = table.word("server_certificate", words).unwrap_or(At { value: BootstrapMode::FirstAdmin, span: table.span });
     let fingerprints = table.list("admin_fingerprints", fingerprint);
     table.finish();
-    fingerprints.map(|list| list.value).unwrap_or_default()
+    (fingerprints.map(|list| list.value).unwrap_or_default(), mode)
 }
 
 /// Reads `sha256:HEX`, or 64 hex digits.

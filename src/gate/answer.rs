@@ -54,6 +54,7 @@ impl Answer {
 struct Question {
     address: ClientAddress,
     request: Option<RequestQuestion>,
+    control: bool,
 }
 
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Question {
             },
             unsafe_method: request.unsafe_method,
         });
-        Self { address: scope.address, request }
+        Self { address: scope.address, request, control: scope.control }
     }
 
     fn scope(&self) -> Scope<'_> {
@@ -106,6 +107,6 @@ impl Question {
             },
             unsafe_method: request.unsafe_method,
         });
-        Scope { address: self.address, request }
+        Scope { address: self.address, request, control: self.control }
     }
 }

@@ -38,7 +38,9 @@ impl Grant {
         let admitted = self.admitted()?;
         match admitted.admission.basis {
             Basis::SpkiPin => None,
-            Basis::Authority { .. } | Basis::Pin | Basis::Renewal { .. } | Basis::WellKnownAdmin => admitted.candidate.leaf().ok(),
+            Basis::Authority { .. } | Basis::Pin | Basis::Renewal { .. } | Basis::ServerCertificate { .. } | Basis::WellKnownAdmin => {
+                admitted.candidate.leaf().ok()
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Standing {
     gate: Rc<Gate>,
     possession: Option<Possession>,
     address: ClientAddress,
+    /// Its listener serves our own surfaces and no upstream.
+    control: bool,
     asker: Asker,
     slot: Cell<usize>,
     /// The install that everything open was last asked under.
@@ -55,8 +57,19 @@ impl Standing {
         asker: Asker,
         http_denials: bool,
     ) -> Result<Rc<Self>, Box<Decision>> {
+        Self::open_on(gate, possession, (address, false), asker, http_denials)
+    }
+
+    /// The same on a listener of which is known whether it serves our own surfaces and no upstream (`control`).
+    pub fn open_on(
+        gate: &Rc<Gate>,
+        possession: Option<Possession>,
+        (address, control): (ClientAddress, bool),
+        asker: Asker,
+        http_denials: bool,
+    ) -> Result<Rc<Self>, Box<Decision>> {
         let candidate = possession.as_ref().map(|possession| &**possession.candidate());
-        let scope = Scope { address, request: None };
+        let scope = Scope { address, request: None, control };
         let (decision, window) = gate.ask(candidate, &scope);
         let about = About::of(Checkpoint::Established, scope);
         match (&decision.verdict, &possession) {
@@ -74,6 +87,7 @@ impl Standing {
         let standing = Rc::new(Self {
             gate: Rc::clone(gate),
             address,
+            control,
             asker,
             slot: Cell::new(0),
             reviewed: Cell::new(gate.installs.get()),
@@ -153,7 +167,7 @@ impl Standing {
 
     /// Judges the connection itself, anew: for the log, where no request came to be.
     pub fn decision(&self) -> Decision {
-        self.gate.decide(self.candidate(), &Scope { address: self.address, request: None })
+        self.gate.decide(self.candidate(), &Scope { address: self.address, request: None, control: self.control })
     }
 
     /// Returns who is asking.
@@ -164,6 +178,11 @@ impl Standing {
     /// Returns the address that the connection stands for.
     pub fn address(&self) -> ClientAddress {
         self.address
+    }
+
+    /// Tells whether its listener serves our own surfaces and no upstream.
+    pub fn is_control(&self) -> bool {
+        self.control
     }
 
     /// Returns what the client presented and proved; `None` when nothing.
@@ -197,7 +216,7 @@ impl Standing {
         }
         let was_denied = connection.denial;
         drop(connection);
-        let (decision, window) = self.gate.ask(self.candidate(), &Scope { address: self.address, request: None });
+        let (decision, window) = self.gate.ask(self.candidate(), &Scope { address: self.address, request: None, control: self.control });
         self.gate.note_renewal(&decision, self.possession.as_ref());
         let denial = denial_of(&decision);
         let mut connection = self.connection.borrow_mut();
@@ -228,7 +247,7 @@ impl Standing {
         connection.cuts = self.gate.one_more_cut();
         drop(connection);
         self.gate.metrics.cut(denial.code());
-        let about = About::of(Checkpoint::Live, Scope { address: self.address, request: None });
+        let about = About::of(Checkpoint::Live, Scope { address: self.address, request: None, control: self.control });
         self.gate.record(decision, self.candidate(), &self.asker, about);
         self.wake_all();
     }

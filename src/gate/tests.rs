@@ -140,7 +140,13 @@ fn snapshot(generation: u64, principals: &[(&str, &Candidate, Terms)]) -> Arc<Sn
         let pin = Credential::Pin(Pin::from(candidate.leaf().unwrap()));
         allowlist.add(principal, vec![(pin, provenance)]).unwrap();
     }
-    Arc::new(Snapshot { generation, allowlist: allowlist.finish(), revocation: Default::default(), clock_skew: 0 })
+    Arc::new(Snapshot {
+        generation,
+        allowlist: allowlist.finish(),
+        revocation: Default::default(),
+        clock_skew: 0,
+        bootstrap: Default::default(),
+    })
 }
 
 fn may(access: Access) -> Terms {
@@ -163,7 +169,7 @@ fn asks(route: &RouteScope, access: Access) -> Scope<'_> {
         origin: Origin::Absent,
         unsafe_method: access > Access::Read,
     };
-    Scope { address: PEER, request: Some(request) }
+    Scope { address: PEER, request: Some(request), control: false }
 }
 
 /// Counts how often it was woken.

@@ -113,7 +113,7 @@ impl Rendered {
         let Some(leaf) = leaf else { return };
         let chain = match &admission.basis {
             Basis::Authority { chain } => &chain[..],
-            Basis::Pin | Basis::Renewal { .. } | Basis::SpkiPin | Basis::WellKnownAdmin => &[],
+            Basis::Pin | Basis::Renewal { .. } | Basis::ServerCertificate { .. } | Basis::SpkiPin | Basis::WellKnownAdmin => &[],
         };
         let element = Element::of(leaf, chain, by, Long { cert: settings.xfcc_cert, chain: settings.xfcc_chain });
         self.left_out.extend(element.left_out.iter().map(|field| (Dialect::Xfcc, *field)));

@@ -94,8 +94,13 @@ impl World {
             let leaf = Certificate::parse(identity.0.cert[0].clone()).unwrap();
             allowlist.add(principal, vec![(Credential::Pin(Pin::from(&leaf)), provenance)]).unwrap();
         }
-        let snapshot =
-            Snapshot { generation: self.generation, allowlist: allowlist.finish(), revocation: Revocation::default(), clock_skew: 0 };
+        let snapshot = Snapshot {
+            generation: self.generation,
+            allowlist: allowlist.finish(),
+            revocation: Revocation::default(),
+            clock_skew: 0,
+            bootstrap: Default::default(),
+        };
         let edge =
             ListenerRules { name: "edge".into(), tls: Arc::clone(&self.tls), serves: Arc::default(), proxy_protocol: self.proxy_protocol };
         Arc::new(Rules {

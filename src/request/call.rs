@@ -61,7 +61,7 @@ impl OurCall<'_> {
             origin: cross_site::classify(&head.headers, if context.secure { "https" } else { "http" }, &self.asked.authority),
             unsafe_method: !is_safe,
         };
-        let scope = Scope { address: origin.address, request: Some(request) };
+        let scope = Scope { address: origin.address, request: Some(request), control: context.standing.is_control() };
         let inquiry = Inquiry {
             request_id: record.id(),
             method: head.method.as_str(),

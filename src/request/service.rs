@@ -86,6 +86,8 @@ pub struct CallingLeaf {
 /// By which way somebody calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
+    /// A listener, by the certificate that it serves with, before the first admin. Where that may always, it is `Tls`.
+    Bootstrap,
     /// The local socket: our own user, or root.
     Socket,
     /// A listener.
@@ -104,7 +106,10 @@ impl Caller {
             address,
             listener: Arc::clone(listener),
             request_id: request_id.into(),
-            via: Via::Tls,
+            via: match admitted.map(|admitted| &admitted.admission.basis) {
+                Some(Basis::ServerCertificate { first_only: true }) => Via::Bootstrap,
+                _ => Via::Tls,
+            },
         }
     }
 
@@ -117,7 +122,7 @@ impl Caller {
     pub fn clearance(&self) -> Option<Clearance> {
         match self.via {
             Via::Socket => Some(Clearance::Admin),
-            Via::Tls => self.principal.as_ref().map(|principal| principal.clearance),
+            Via::Bootstrap | Via::Tls => self.principal.as_ref().map(|principal| principal.clearance),
         }
     }
 }
@@ -129,6 +134,7 @@ impl CallingPrincipal {
             Basis::Authority { .. } => "authority",
             Basis::Pin => "pin",
             Basis::Renewal { .. } => "renewal",
+            Basis::ServerCertificate { .. } => "server_certificate",
             Basis::SpkiPin => "spki_pin",
             Basis::WellKnownAdmin => "well_known_admin",
         };

@@ -56,6 +56,7 @@ fn context(upstream: Settings, limits: Limits) -> Rc<Context> {
         allowlist: AllowlistBuilder::default().finish(),
         revocation: Revocation::default(),
         clock_skew: 0,
+        bootstrap: Default::default(),
     });
     let mut plain = route("/plain", RouteAuth::None);
     plain.upgrades.clear();

@@ -76,6 +76,8 @@ pub struct Acceptor {
     /// `None`: `resumption = "off"`.
     sessions: Option<Arc<Sessions>>,
     plain_http_seen: AtomicBool,
+    /// Its listener serves our own surfaces and no upstream: `config` says so.
+    pub serves_only_ours: bool,
 }
 
 /// Whom a session speaks for depends on this: no session outlives it.
@@ -133,6 +135,7 @@ impl Acceptor {
             full_only: Arc::new(full_only),
             sessions,
             plain_http_seen: AtomicBool::new(false),
+            serves_only_ours: false,
         })
     }
 

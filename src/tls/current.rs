@@ -51,10 +51,10 @@ tokio::task_local! {
 }
 
 impl Current {
-    pub(super) fn new(gate: &Rc<Gate>, address: ClientAddress, asker: &Asker, client_auth: ClientAuth) -> Rc<Self> {
+    pub(super) fn new(gate: &Rc<Gate>, (address, control): (ClientAddress, bool), asker: &Asker, client_auth: ClientAuth) -> Rc<Self> {
         Rc::new(Self {
             gate: Rc::clone(gate),
-            scope: Scope { address, request: None },
+            scope: Scope { address, request: None, control },
             asker: asker.clone(),
             client_auth,
             state: RefCell::default(),

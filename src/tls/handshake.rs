@@ -73,7 +73,7 @@ pub async fn accept<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let current = Current::new(gate, address, asker, acceptor.client_auth());
+    let current = Current::new(gate, (address, acceptor.serves_only_ours), asker, acceptor.client_auth());
     let handshake = async {
         match timeout(limit, current.run(shake(acceptor, &current, &mut io))).await.unwrap_or(Err(TlsError::Timeout)) {
             Ok(connection) => establish(acceptor, &current, connection, io).await,

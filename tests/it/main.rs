@@ -6,6 +6,7 @@ mod addresses;
 mod admin;
 mod agreement;
 mod attacks;
+mod bootstrap;
 mod certificates;
 mod commands;
 mod control;

@@ -131,7 +131,7 @@ fn a_decision_finds_what_a_layer_lists() {
         .unwrap();
     let snapshot = |layer: &Layer| {
         let allowlist = allowlist(None, &[], layer).unwrap();
-        Snapshot { generation: 1, allowlist, revocation: Revocation::default(), clock_skew: 0 }
+        Snapshot { generation: 1, allowlist, revocation: Revocation::default(), clock_skew: 0, bootstrap: Default::default() }
     };
     let all = snapshot(&layer);
     for (leaf, name) in [(&alice, "alice"), (&bob, "bob"), (&carol, "carol")] {

@@ -112,7 +112,7 @@ fn a_large_source_is_shared_and_found_in() {
         assert_eq!((found.principal.name.to_string(), found.written.line), (format!("client/{number}"), number));
     }
     assert!(allowlist.find_pin(&Fingerprint::of(&many.to_be_bytes())).is_none());
-    let snapshot = Snapshot { generation: 1, allowlist, revocation: Revocation::default(), clock_skew: 0 };
+    let snapshot = Snapshot { generation: 1, allowlist, revocation: Revocation::default(), clock_skew: 0, bootstrap: Default::default() };
     assert_eq!(told(&ask(&snapshot, &alice, &[])), "admit alice");
 }
 

@@ -27,7 +27,7 @@ fn a_renewal_is_told_once_its_key_was_proven_and_each_certificate_once() {
     world.gate.on_renewed(Rc::new(move |renewed| listener.borrow_mut().push(renewed)));
 
     // A handshake judges before the key is proven: that tells nobody.
-    assert!(world.gate.decide(Some(&new), &Scope { address: PEER, request: None }).admission().is_some());
+    assert!(world.gate.decide(Some(&new), &Scope { address: PEER, request: None, control: false }).admission().is_some());
     world.open(&old).unwrap();
     assert!(told.borrow().is_empty(), "neither unproven, nor the pin itself");
 

@@ -228,7 +228,13 @@ fn snapshot(generation: u64, listed: &[&Identity]) -> Arc<Snapshot> {
         let leaf = Certificate::parse(identity.chain[0].clone()).expect("a certificate");
         builder.add(principal, vec![(Credential::Pin(Pin::from(&leaf)), provenance.clone())]).expect("no conflict");
     }
-    Arc::new(Snapshot { generation, allowlist: builder.finish(), revocation: Revocation::default(), clock_skew: 0 })
+    Arc::new(Snapshot {
+        generation,
+        allowlist: builder.finish(),
+        revocation: Revocation::default(),
+        clock_skew: 0,
+        bootstrap: Default::default(),
+    })
 }
 
 fn key_pair(names: &[&str]) -> KeyPair {
