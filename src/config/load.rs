@@ -3,8 +3,10 @@
 
 mod kept;
 mod managed;
+mod recall;
 
 pub use managed::Prepared;
+pub use recall::OpenLedger;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +114,7 @@ pub struct Loader {
     wanted: Vec<Wanted>,
     /// Until something is in force: the managed principals to start with.
     managed: ManagedRoster,
+    ledger: Option<OpenLedger>,
 }
 
 #[derive(Debug)]
@@ -162,6 +165,7 @@ impl Loader {
             fetches: false,
             wanted: Vec::new(),
             managed: ManagedRoster::default(),
+            ledger: None,
         }
     }
 

@@ -20,4 +20,4 @@ pub mod value;
 
 pub use error::{Problem, Severity};
 pub use file::ConfigFile;
-pub use load::{Loaded, Loader, Look, Prepared, Seen, Settings, Status, load, state_directory};
+pub use load::{Loaded, Loader, Look, OpenLedger, Prepared, Seen, Settings, Status, load, state_directory};

@@ -236,6 +236,9 @@ impl<F: FnMut(Install)> Thread<F> {
             tracing::error!(why, "the ledger's checkpoint and tiles are behind its entries; trying again each second");
         }
         self.unpublished = failed.is_some();
+        if let Some(journal) = self.journal.as_mut().filter(|_| self.unrecorded.entries.is_empty()) {
+            journal.store(self.loader.managed());
+        }
     }
 
     /// Records that files changed who gets in; it is in force already.
@@ -268,6 +271,30 @@ impl<F: FnMut(Install)> Thread<F> {
         });
         // Told where it is said; tried again each second.
         let _ = self.record();
+    }
+
+    /// A file's admin is the first admin too: the server certificate registers nobody beside it.
+    pub(super) fn close_bootstrap(&mut self) {
+        let has_admin = self.loader.rules().is_some_and(|rules| rules.snapshot.allowlist.has_admin());
+        if self.journal.is_none() || self.loader.managed().bootstrap_closed() || !has_admin {
+            return;
+        }
+        let change = Change::BootstrapClosed {};
+        let before = self.loader.policy_hash(self.loader.managed());
+        self.loader.count_entry(&change);
+        self.unrecorded.entries.push(NewEntry {
+            action: change.action().to_owned(),
+            object: change.object().to_owned(),
+            actor: Actor::new(ActorKind::File),
+            before,
+            after: self.loader.policy_hash(self.loader.managed()),
+            reason: None,
+            data: change.data(),
+            more: false,
+        });
+        let _ = self.record();
+        let report = lock(&self.view).report.clone();
+        self.show(report);
     }
 
     /// Shows what a change put in force.

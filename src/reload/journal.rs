@@ -1,9 +1,12 @@
 //! Where changes are recorded before they widen what is in force, and after they tightened it: the ledger, or in tests something that
 //! fails when told to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::ledger::{Appended, Ledger, NewEntry, Reader};
+use crate::config::OpenLedger;
+use crate::store::ledger::{Appended, NewEntry, Reader};
+use crate::store::managed::State;
 
 /// Records changes, durably.
 pub trait Journal: Send {
@@ -16,24 +19,43 @@ pub trait Journal: Send {
     /// Makes public what was appended: after whoever asked was answered.
     fn publish(&mut self) -> Result<(), String>;
 
+    /// Stores a state that all entries so far led to, if it is worth it.
+    fn store(&mut self, state: &Arc<State>);
+
     /// Returns a handle for reading.
     fn reader(&self) -> Option<Reader>;
 }
 
-impl Journal for Ledger {
+impl Journal for OpenLedger {
     fn size(&self) -> u64 {
-        self.size()
+        self.ledger.size()
     }
 
     fn append(&mut self, changes: Vec<NewEntry>, now: Duration) -> Result<Vec<Appended>, String> {
-        self.append(changes, now).map_err(|error| error.to_string())
+        self.ledger.append(changes, now).map_err(|error| error.to_string())
     }
 
     fn publish(&mut self) -> Result<(), String> {
-        self.publish().map_err(|error| error.to_string())
+        self.ledger.publish().map_err(|error| error.to_string())
+    }
+
+    fn store(&mut self, state: &Arc<State>) {
+        let size = self.ledger.size();
+        if !self.ledger.wants_snapshot(self.stored) || state.entries() != size {
+            return;
+        }
+        let (snapshot, state) = (self.ledger.snapshot(), Arc::clone(state));
+        // A million principals take a while to write, and nobody waits for it. What fails is tried again when more has come.
+        let store = move || match snapshot.store(&state.to_bytes()) {
+            Ok(()) => tracing::debug!(entries = size, "stored a state of the ledger: the next start begins there"),
+            Err(error) => tracing::warn!(%error, "a state of the ledger could not be stored: the next start takes longer"),
+        };
+        if std::thread::Builder::new().name("ledger-state".to_owned()).spawn(store).is_ok() {
+            self.stored = size;
+        }
     }
 
     fn reader(&self) -> Option<Reader> {
-        Some(self.reader())
+        Some(self.ledger.reader())
     }
 }

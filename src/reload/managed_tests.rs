@@ -43,6 +43,8 @@ impl Journal for Memory {
         Ok(())
     }
 
+    fn store(&mut self, _state: &Arc<State>) {}
+
     fn reader(&self) -> Option<Reader> {
         None
     }
@@ -326,4 +328,41 @@ fn without_a_ledger_nothing_is_managed_and_a_dry_run_changes_nothing() {
     let would = runtime.block_on(control.change(mutation)).expect("would be made");
     assert!(would.state.principal_named("ci/one").is_some() && would.entries.is_empty());
     assert!(!world.is_listed("ci/one") && world.actions().is_empty());
+}
+
+#[test]
+fn what_was_answered_is_there_at_the_next_start() {
+    let world = world();
+    let config = world.directory.path().join("p.toml");
+    let mut loader = Loader::new(&config, true);
+    // The other world's ledger is in memory, but its loader has the directory's own open.
+    assert!(loader.start().is_err_and(|problems| problems[0].message.contains("another process has this ledger open")));
+    let World { directory, reloader, .. } = world;
+    drop(reloader);
+    let config = directory.path().join("p.toml");
+    let begin = || {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let mut loader = Loader::new(&config, true);
+            match loader.start() {
+                Ok(loaded) => {
+                    let journal = loader.take_ledger().map(|ledger| -> Box<dyn Journal> { Box::new(ledger) });
+                    return start(loader, &loaded, Metrics::new(1), journal, |_| {}).expect("starts");
+                }
+                // The thread that ends still has it open.
+                Err(problems) => assert!(Instant::now() < deadline, "{problems:?}"),
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let reloader = begin();
+    let mutation = Mutation { actor: Actor::new(ActorKind::Socket), reason: None, dry_run: false, plan: put(document("ci/kept", 3)) };
+    let recorded = runtime.block_on(reloader.control().change(mutation)).expect("made");
+    let before = reloader.control().view();
+    drop(reloader);
+    let after = begin().control().view();
+    assert!(after.rules.snapshot.allowlist.find("ci/kept").is_some());
+    assert_eq!((after.state.hash(), after.state.entries()), (recorded.state.hash(), recorded.entries[0].index + 1));
+    assert_eq!(after.report.status.hash, before.report.status.hash, "the same policy");
 }

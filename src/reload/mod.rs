@@ -105,6 +105,7 @@ pub fn start(
     // A start is a reload that succeeded.
     thread.metrics.reloaded(ReloadResult::Success, clock::wall().as_secs_f64());
     thread.arm();
+    thread.close_bootstrap();
     let control = Control { asks, view: Arc::clone(&thread.view), ledger: thread.journal.as_ref().and_then(|journal| journal.reader()) };
     std::thread::Builder::new().name("reload".to_owned()).spawn(move || thread.run())?;
     Ok(Reloader { control })
@@ -260,6 +261,7 @@ impl<F: FnMut(Install)> Thread<F> {
         if let Some(loaded) = &look.loaded {
             self.install(noticed, loaded);
             self.record_files(before, loaded);
+            self.close_bootstrap();
         }
         if !waits {
             self.tell(&look, noticed, cause.asked);

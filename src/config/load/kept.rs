@@ -46,6 +46,9 @@ impl Loader {
             return Vec::new();
         }
         let Some(state) = &plan.file.store.path else { return Vec::new() };
+        if let Err(problem) = self.recall(state, warnings) {
+            return vec![problem];
+        }
         match Restrictions::restore(state) {
             Ok(restrictions) => {
                 self.sources.restrictions = restrictions;

@@ -5,6 +5,7 @@
 mod change;
 mod compile;
 mod document;
+mod image;
 mod map;
 mod refusal;
 mod roster;

@@ -199,6 +199,38 @@ impl State {
         everywhere.chain(own)
     }
 
+    /// Makes a state of principals at once, each with the entry that wrote it.
+    pub(super) fn loaded(principals: Vec<(u64, Document)>) -> Result<Self, String> {
+        let mut state = Self::default();
+        let mut kept = Vec::with_capacity(principals.len());
+        let (mut names, mut owners) = (Vec::with_capacity(principals.len()), Vec::with_capacity(principals.len()));
+        for (index, document) in principals {
+            let id: PrincipalId = document.id.parse().map_err(|why| format!("`{}` {why}", document.id))?;
+            names.push((document.name.to_ascii_lowercase().into(), id));
+            owners.extend(document.pinned().map(|fingerprint| (fingerprint, id)));
+            document.spki_pins.iter().filter_map(|pin| pin.parse().ok()).for_each(|pin| state.key_owners.insert(pin, id));
+            if !document.revoked_ids.is_empty() {
+                state.revoking.insert(id, ());
+            }
+            if document.clearance() == Clearance::Admin {
+                state.admins.insert(id, ());
+            }
+            kept.push((id, Arc::new(Managed { document, index })));
+        }
+        (state.principals, state.names, state.owners) = (Map::load(kept), Map::load(names), Map::load(owners));
+        Ok(state)
+    }
+
+    pub(super) fn revoked_with(&mut self, id: &str, key: Option<SpkiPin>) {
+        if let Some(kept) = self.revocations.get(id).cloned() {
+            self.revocations.insert(id.into(), Arc::new(KeptRevocation { key, ..(*kept).clone() }));
+        }
+    }
+
+    pub(super) fn counted(self, entries: u64, bootstrap_closed: bool, hash: Option<Fingerprint>) -> Self {
+        Self { entries, bootstrap_closed, hash, ..self }
+    }
+
     fn check(&self, change: &Change) -> Result<(), Refusal> {
         match change {
             Change::BootstrapClosed {} | Change::FilesReloaded(_) => Ok(()),
