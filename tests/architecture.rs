@@ -34,8 +34,8 @@ const NARROWER: &[(&str, &[&str])] = &[("admission", &["date", "pki"]), ("routin
 const CRATES: &[(&str, &[&str])] = &[
     ("arc_swap", &["rules"]),
     ("axum", &["admin"]),
-    ("aws_lc_rs", &["pki", "upstream", "request", "store/ledger", "reload/commit", "cli"]),
-    ("base64", &["pki", "admission", "identity", "upstream", "store", "cli"]),
+    ("aws_lc_rs", &["pki", "upstream", "request", "store/ledger", "reload/commit", "admin", "cli"]),
+    ("base64", &["pki", "admission", "identity", "upstream", "store", "admin", "cli"]),
     ("clap", &["cli"]),
     ("hashbrown", &["admission"]),
     ("http_body_util", &["monitor", "admin", "cli"]),
@@ -61,11 +61,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("tower", &["admin"]),
     ("tracing_subscriber", &["cli/run"]),
-    ("utoipa", &["admin"]),
+    ("utoipa", &["store/managed", "admin"]),
     ("utoipa_axum", &["admin"]),
     ("webpki", &["pki", "admission/chain", "tls/verifier"]),
     ("x509_parser", &["pki"]),
-    ("zeroize", &["pki", "cli"]),
+    ("zeroize", &["pki", "admin", "cli"]),
     ("zip", &["pki/generate"]),
 ];
 

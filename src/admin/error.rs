@@ -111,7 +111,7 @@ pub(super) async fn told(mut response: axum::response::Response, request_id: &st
     }
     let (head, body) = response.into_parts();
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else { return Error::from(Failure::Internal).render(request_id) };
-    let is_ours = head.headers.get(header::CONTENT_TYPE).is_none_or(|kind| !kind.as_bytes().starts_with(b"text/plain"));
+    let is_ours = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| !kind.as_bytes().starts_with(b"text/plain"));
     if head.status.as_u16() < 400 || is_ours {
         return Response::from_parts(head, body);
     }
@@ -186,6 +186,8 @@ const STATUSES: &[(&str, &str)] = &[
     ("403", "the caller is not admitted, ranks too low, or is a page of another origin"),
     ("404", "there is no such thing"),
     ("405", "not by this method"),
+    ("409", "the state of things forbids it: `code` says what"),
+    ("412", "it has changed meanwhile: `If-Match` names another version"),
     ("413", "the body is too large"),
     ("415", "the body is not JSON, or does not say so"),
     ("417", "an Expect other than 100-continue"),
@@ -193,4 +195,5 @@ const STATUSES: &[(&str, &str)] = &[
     ("429", "too many calls"),
     ("500", "a mistake of ours"),
     ("503", "not ready yet"),
+    ("507", "the ledger cannot be written to; `in_force` says whether the change holds all the same"),
 ];

@@ -3,12 +3,14 @@
 
 mod error;
 mod needs;
+mod operations;
 mod reload;
 mod socket;
 mod status;
+mod v1;
 mod whoami;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
@@ -30,6 +32,7 @@ use crate::drain::Drain;
 use crate::failure::Failure;
 use crate::limits::{Limits, Principals};
 use crate::listener::Bind;
+use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::request::service::{Answer, Call, Caller, Needs, Service, Via};
@@ -58,6 +61,8 @@ pub(crate) struct Shared {
 /// What there is once the proxy runs: listeners listen a moment before it does.
 pub struct Ready {
     pub reloader: Arc<Reloader>,
+    /// Where changes are told.
+    pub audit: Mutex<AccessLog>,
     pub listeners: Vec<Bind>,
 }
 
@@ -172,6 +177,12 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(whoami::whoami))
         .routes(routes!(status::status))
         .routes(routes!(reload::reload))
+        .routes(routes!(v1::principals::list, v1::principals::create, v1::principals::replace_all))
+        .routes(routes!(v1::principals::get, v1::principals::replace, v1::principals::patch, v1::principals::delete))
+        .routes(routes!(v1::principals::purge))
+        .routes(routes!(v1::certificates::add))
+        .routes(routes!(v1::certificates::generate))
+        .routes(routes!(v1::certificates::remove))
         .routes(routes!(openapi))
         .split_for_parts();
     // `request` bounds the body, for every call alike.

@@ -41,9 +41,22 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
+const OPERATOR: Option<Clearance> = Some(Clearance::Operator);
+
 /// Method, path, rank; by path.
 const TABLE: &[(&str, &str, Option<Clearance>)] = &[
     ("GET", "/v1/openapi.json", None),
+    ("GET", "/v1/principals", OPERATOR),
+    ("POST", "/v1/principals", OPERATOR),
+    ("PUT", "/v1/principals", OPERATOR),
+    ("POST", "/v1/purge-expired", OPERATOR),
+    ("GET", "/v1/principals/{}", OPERATOR),
+    ("PATCH", "/v1/principals/{}", OPERATOR),
+    ("PUT", "/v1/principals/{}", OPERATOR),
+    ("DELETE", "/v1/principals/{}", OPERATOR),
+    ("POST", "/v1/principals/{}/certificates", OPERATOR),
+    ("POST", "/v1/principals/{}/certificates/generate", OPERATOR),
+    ("DELETE", "/v1/principals/{}/certificates/{}", OPERATOR),
     ("POST", "/v1/reload", Some(Clearance::Admin)),
     ("GET", "/v1/status", Some(Clearance::Admin)),
     ("GET", "/v1/whoami", None),
@@ -56,7 +69,7 @@ pub(super) fn begins(method: &Method, path: &str) -> bool {
     BEGINNING.iter().any(|(begins, pattern)| *begins == *method && matches(pattern, path))
 }
 
-const BEGINNING: &[(&str, &str)] = &[("GET", "/v1/whoami")];
+const BEGINNING: &[(&str, &str)] = &[("GET", "/v1/whoami"), ("POST", "/v1/principals")];
 
 /// The rows, with `{}` for each parameter.
 #[cfg(test)]

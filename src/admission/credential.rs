@@ -33,6 +33,18 @@ impl Pin {
     }
 }
 
+impl Pin {
+    /// Tells whether the certificate has this key; `None` where only its fingerprint is known.
+    pub fn has_key(&self, key: &SpkiPin) -> Option<bool> {
+        self.kin.map(|[hash, _]| hash == prefix(key.as_bytes()))
+    }
+
+    /// Tells whether the certificate has this subject (DER of the Name); `None` where only its fingerprint is known.
+    pub fn has_subject(&self, subject: &[u8]) -> Option<bool> {
+        self.kin.map(|[_, hash]| hash == name_hash(subject))
+    }
+}
+
 impl From<Fingerprint> for Pin {
     fn from(fingerprint: Fingerprint) -> Self {
         Self { fingerprint, kin: None }

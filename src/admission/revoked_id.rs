@@ -42,6 +42,22 @@ impl RevokedId {
     pub fn as_str(&self) -> &str {
         &self.source
     }
+
+    /// Returns the fingerprint, where that is all it names.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        match &*self.targets {
+            [Target::Fingerprint(fingerprint)] => Some(*fingerprint),
+            _ => None,
+        }
+    }
+
+    /// Returns the key, where that is all it names.
+    pub fn key(&self) -> Option<SpkiPin> {
+        match &*self.targets {
+            [Target::Spki(key)] => Some(*key),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for RevokedId {

@@ -151,12 +151,12 @@ impl Roster {
         self.authorities.iter().map(|(authority, owner, place)| (authority, *owner, self.at(*place)))
     }
 
-    /// Returns the terms that name origins.
     /// Somebody has this clearance.
     pub(super) fn has_clearance(&self, clearance: Clearance) -> bool {
         self.all_terms.iter().any(|terms| terms.clearance == clearance)
     }
 
+    /// Returns the terms that name origins.
     pub(super) fn cors(&self) -> &[Arc<Terms>] {
         &self.cors
     }

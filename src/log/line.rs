@@ -64,6 +64,12 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>, now:
     text(out, "protocol", entry.protocol);
     text(out, "route", entry.route);
     text(out, "upstream", entry.upstream);
+    text(out, "actor", entry.actor);
+    text(out, "action", entry.action);
+    text(out, "object", entry.object);
+    if let Some(index) = entry.ledger_index {
+        number(out, "ledger_index", index);
+    }
     text(out, "verdict", entry.verdict);
     text(out, "code", entry.code);
     if let Some(status) = entry.status {

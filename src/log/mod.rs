@@ -84,6 +84,13 @@ pub struct Entry<'a> {
     pub route: Option<&'a str>,
     pub upstream: Option<&'a str>,
 
+    /// Of a change to who gets in: what was done, to what, and which entry of the ledger says so.
+    pub action: Option<&'a str>,
+    pub object: Option<&'a str>,
+    pub ledger_index: Option<u64>,
+    /// `admin`, `bootstrap`, `socket`: by what right.
+    pub actor: Option<&'a str>,
+
     /// Of a denial: where it was asked for.
     pub checkpoint: Option<&'a str>,
 

@@ -4,7 +4,6 @@
 mod commit;
 pub mod control;
 pub mod journal;
-mod renewal;
 mod watch;
 
 use std::io;

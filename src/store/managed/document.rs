@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::refusal::Invalid;
 use crate::admission::Clearance;
 use crate::pki::{Certificate, Fingerprint, files};
 
 /// A managed principal.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Document {
     /// Empty in what a client sends to make a new one.
@@ -76,7 +77,7 @@ pub struct Document {
 }
 
 /// When, and by whom.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stamp {
     /// RFC 3339, UTC.
@@ -85,7 +86,7 @@ pub struct Stamp {
 }
 
 /// A pinned certificate.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CertificateDocument {
     /// 64 lower-case hex digits.
@@ -104,7 +105,7 @@ pub struct CertificateDocument {
 }
 
 /// How a certificate came to be pinned.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CertificateSource {
     Generated,
@@ -114,7 +115,7 @@ pub enum CertificateSource {
 }
 
 /// Routes, access, and when.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PermissionDocument {
     pub routes: Vec<String>,
@@ -125,7 +126,7 @@ pub struct PermissionDocument {
 }
 
 /// Trust anchors with bounds.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthorityDocument {
     /// Each PEM, of one certificate or more, or base64 of DER.

@@ -1,0 +1,126 @@
+//! Who asks for a change, and by what right: asked again on the control thread, since the right may have ended while the call was read.
+
+use crate::admission::{Clearance, Revocation, Snapshot};
+use crate::clock;
+use crate::date::rfc3339;
+use crate::pki::{Certificate, Fingerprint};
+use crate::request::service::{Caller, Via};
+use crate::store::ledger::{Actor, ActorKind};
+use crate::store::managed::{Document, Refusal, State};
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Acting {
+    pub(super) right: Right,
+    pub(super) principal: Option<Principal>,
+    pub(super) leaf: Option<Certificate>,
+    listener: String,
+}
+
+/// The principal that asks.
+#[derive(Clone, Debug)]
+pub(super) struct Principal {
+    pub(super) id: String,
+    name: String,
+    clearance: Clearance,
+    basis: &'static str,
+}
+
+/// By what right somebody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    Admin,
+    /// The server certificate: may register the first admin.
+    Bootstrap,
+    /// Whoever may use the local socket.
+    Local,
+    /// None at all.
+    Nobody,
+    Operator,
+}
+
+impl Acting {
+    pub(super) fn of(caller: &Caller) -> Self {
+        let right = match (caller.via, caller.clearance()) {
+            (Via::Socket, _) => Right::Local,
+            (Via::Bootstrap, _) => Right::Bootstrap,
+            (Via::Tls, Some(Clearance::Admin)) => Right::Admin,
+            (Via::Tls, Some(Clearance::Operator)) => Right::Operator,
+            (Via::Tls, Some(Clearance::Node | Clearance::User) | None) => Right::Nobody,
+        };
+        let principal = caller.principal.as_ref().map(|principal| Principal {
+            id: principal.id.to_string(),
+            name: principal.name.to_string(),
+            clearance: principal.clearance,
+            basis: principal.basis,
+        });
+        let leaf = caller.leaf.as_ref().and_then(|leaf| Certificate::parse(leaf.der.clone()).ok());
+        Self { right, principal, leaf, listener: caller.listener.to_string() }
+    }
+
+    /// Describes it for the ledger.
+    pub(super) fn actor(&self) -> Actor {
+        let kind = match self.right {
+            Right::Admin | Right::Operator | Right::Nobody => ActorKind::Admin,
+            Right::Bootstrap => ActorKind::Bootstrap,
+            Right::Local => ActorKind::Socket,
+        };
+        Actor {
+            id: self.principal.as_ref().map(|principal| principal.id.clone()),
+            name: self.principal.as_ref().map(|principal| principal.name.clone()),
+            fingerprint: self.leaf.as_ref().map(|leaf| leaf.fingerprint.to_string()),
+            via: Some(self.listener.clone()),
+            ..Actor::new(kind)
+        }
+    }
+
+    /// Asks whether the right holds still.
+    pub(super) fn check(&self, state: &State, snapshot: &Snapshot) -> Result<(), Refusal> {
+        let holds = match self.right {
+            Right::Local => true,
+            Right::Bootstrap if state.bootstrap_closed() || snapshot.allowlist.has_admin() => return Err(Refusal::BootstrapClosed),
+            Right::Bootstrap => true,
+            Right::Nobody => false,
+            Right::Admin | Right::Operator => self.principal.as_ref().is_some_and(|principal| self.still(principal, state, snapshot)),
+        };
+        if holds { Ok(()) } else { Err(Refusal::ClearanceTooLow) }
+    }
+
+    fn still(&self, principal: &Principal, state: &State, snapshot: &Snapshot) -> bool {
+        let revoked = self.leaf.as_ref().is_some_and(|leaf| state.revocations().any(|kept| Revocation::id_hits(&kept.id, leaf)));
+        let fingerprint = self.leaf.as_ref().map(|leaf| leaf.fingerprint);
+        let ranks = |clearance: Clearance| clearance == Clearance::Admin || clearance == principal.clearance;
+        if revoked {
+            return false;
+        }
+        if let Some(kept) = state.principal(&principal.id) {
+            let document = &kept.document;
+            return ranks(document.clearance()) && is_usable(document) && proves(document, principal.basis, fingerprint);
+        }
+        match principal.basis {
+            "server_certificate" => true,
+            "well_known_admin" => fingerprint.is_some_and(|fingerprint| snapshot.allowlist.pins(&fingerprint)),
+            _ => snapshot.allowlist.find(&principal.name).is_some_and(|found| {
+                found.id.to_string() == principal.id && !found.provenance.is_ledger() && found.terms.enabled && ranks(found.terms.clearance)
+            }),
+        }
+    }
+}
+
+/// Tells whether a document's principal is let in just now, its credentials aside.
+pub(super) fn is_usable(document: &Document) -> bool {
+    let now = clock::wall().as_secs();
+    let until = document.valid_until.as_deref().and_then(rfc3339);
+    let from = document.valid_from.as_deref().and_then(rfc3339);
+    document.enabled && until.is_none_or(|until| now <= until) && from.is_none_or(|from| from <= now)
+}
+
+/// Tells whether what was presented is the principal's still.
+fn proves(document: &Document, basis: &str, fingerprint: Option<Fingerprint>) -> bool {
+    match basis {
+        "pin" => fingerprint.is_some_and(|fingerprint| document.pinned().any(|pinned| pinned == fingerprint)),
+        "spki_pin" => !document.spki_pins.is_empty(),
+        "authority" => !document.authority.is_empty(),
+        _ => true,
+    }
+}

@@ -1,0 +1,173 @@
+//! What forbids a change though it could be made: asked in one place, of the newest state, for whoever asks by whatever way. The last
+//! admin stays, nobody locks itself out, what is protected is not deleted, an operator changes nothing about those above it, and the
+//! server certificate begins and does nothing else.
+
+use super::above::{Above, ranks};
+use super::acting::{Acting, Right, is_usable};
+use crate::admission::{Clearance, Revocation, RevokedId, Snapshot};
+use crate::pki::{Crl, Fingerprint, SpkiPin};
+use crate::store::managed::{Change, Document, Refusal, State};
+
+/// Refuses what must not be done, in the order of the changes.
+pub(super) fn check(acting: &Acting, state: &State, snapshot: &Snapshot, changes: &[Change]) -> Result<(), Refusal> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if acting.right == Right::Bootstrap {
+        begins(state, changes)?;
+    }
+    let above = (acting.right == Right::Operator).then(|| Above::of(state, snapshot));
+    let mut after = state.clone();
+    for change in changes {
+        if let Some(above) = &above {
+            is_below(above, &after, snapshot, change)?;
+        }
+        is_unprotected(&after, change)?;
+        after = applied(&after, change)?;
+    }
+    keeps_own(acting, state, &after, changes)?;
+    keeps_an_admin(state, &after, snapshot, changes)
+}
+
+/// The state that comes of it. Not yet stamped, so that it is good for comparing only.
+fn applied(state: &State, change: &Change) -> Result<State, Refusal> {
+    state.apply(state.entries(), change).or_else(|refusal| match refusal {
+        // Whoever has no name for something that is not the ledger's hears it from the control thread.
+        Refusal::NotFound => Ok(state.clone()),
+        refusal => Err(refusal),
+    })
+}
+
+/// The server certificate registers one admin, and nobody else.
+fn begins(state: &State, changes: &[Change]) -> Result<(), Refusal> {
+    match changes {
+        [Change::PrincipalPut { document }] if document.clearance() == Clearance::Admin && state.principal(&document.id).is_none() => {
+            Ok(())
+        }
+        _ => Err(Refusal::ClearanceTooLow),
+    }
+}
+
+fn is_unprotected(state: &State, change: &Change) -> Result<(), Refusal> {
+    match change {
+        Change::PrincipalRemove { id, .. } if state.principal(id).is_some_and(|kept| kept.document.protected) => Err(Refusal::Protected),
+        _ => Ok(()),
+    }
+}
+
+/// An operator manages operators and users.
+fn is_below(above: &Above, state: &State, snapshot: &Snapshot, change: &Change) -> Result<(), Refusal> {
+    let nobody = Document::default();
+    let touches = match change {
+        Change::BootstrapClosed {} | Change::FilesReloaded(_) => false,
+        Change::CrlPut { name, der, .. } => {
+            let before = state.crl(name).is_some_and(|kept| above.is_spoken_of_by(&kept.crl));
+            before || read_crl(der).is_none_or(|crl| above.is_spoken_of_by(&crl))
+        }
+        Change::CrlRemove { name } => state.crl(name).is_some_and(|kept| above.is_spoken_of_by(&kept.crl)),
+        Change::PrincipalPut { document } => {
+            let old = state.principal(&document.id).map_or(&nobody, |kept| &kept.document);
+            ranks(old) || ranks(document) || above.is_touched_by(old, document)
+        }
+        Change::PrincipalRemove { id, .. } => {
+            state.principal(id).is_some_and(|kept| ranks(&kept.document) || above.is_touched_by(&kept.document, &nobody))
+        }
+        Change::RevocationAdd { id, .. } | Change::RevocationRemove { id } => {
+            // What is no id is refused for that.
+            id.parse::<RevokedId>().is_ok_and(|parsed| {
+                let kept = state.revocation(id).and_then(|kept| kept.key);
+                above.is_hit_by(&parsed, kept.or_else(|| renewed(state, &parsed)), is_spared(state, snapshot, &parsed))
+            })
+        }
+    };
+    if touches { Err(Refusal::ClearanceTooLow) } else { Ok(()) }
+}
+
+fn read_crl(der: &str) -> Option<Crl> {
+    use base64::Engine as _;
+    Crl::parse(&base64::engine::general_purpose::STANDARD.decode(der).ok()?).ok()
+}
+
+/// Tells whether an id names a certificate that is pinned for somebody who is not above: pins come before all else.
+fn is_spared(state: &State, snapshot: &Snapshot, id: &RevokedId) -> bool {
+    let Some(fingerprint) = id.fingerprint() else { return false };
+    match state.owner(&fingerprint) {
+        Some(kept) => !ranks(&kept.document),
+        None => snapshot.allowlist.owner_of_pin(&fingerprint).is_some_and(|owner| is_low(owner.terms.clearance)),
+    }
+}
+
+fn is_low(clearance: Clearance) -> bool {
+    matches!(clearance, Clearance::Operator | Clearance::User)
+}
+
+/// Returns the key that goes with a certificate that renews itself.
+fn renewed(state: &State, id: &RevokedId) -> Option<SpkiPin> {
+    let fingerprint: Fingerprint = id.fingerprint()?;
+    let kept = state.owner(&fingerprint).filter(|kept| kept.document.renews_same_key())?;
+    let entry = kept.document.certificates.iter().find(|entry| entry.fingerprint == fingerprint.to_string())?;
+    Some(entry.certificate()?.ok()?.spki_pin)
+}
+
+/// Whoever asks is let in afterwards, by the certificate that it asks with.
+fn keeps_own(acting: &Acting, before: &State, after: &State, changes: &[Change]) -> Result<(), Refusal> {
+    let Some(leaf) = &acting.leaf else { return Ok(()) };
+    let hits = |change: &Change| match change {
+        Change::RevocationAdd { id, .. } => id.parse::<RevokedId>().is_ok_and(|id| Revocation::id_hits(&id, leaf)),
+        _ => false,
+    };
+    let own = acting.principal.as_ref().filter(|principal| before.principal(&principal.id).is_some());
+    let holds = own.is_none_or(|principal| {
+        after.principal(&principal.id).is_some_and(|kept| {
+            let own_ids = || kept.document.revoked_ids.iter().filter_map(|id| id.parse().ok());
+            let was_pinned = before.owner(&leaf.fingerprint).is_some_and(|owner| owner.document.id == principal.id);
+            is_usable(&kept.document)
+                && !own_ids().any(|id: RevokedId| Revocation::id_hits(&id, leaf))
+                && (!was_pinned || kept.document.pinned().any(|pinned| pinned == leaf.fingerprint))
+        })
+    });
+    if holds && !changes.iter().any(hits) { Ok(()) } else { Err(Refusal::OwnCertificate) }
+}
+
+/// Where there was an admin who could come in, there is one.
+fn keeps_an_admin(before: &State, after: &State, snapshot: &Snapshot, changes: &[Change]) -> Result<(), Refusal> {
+    let takes =
+        |change: &Change| !matches!(change, Change::BootstrapClosed {} | Change::FilesReloaded(_) | Change::RevocationRemove { .. });
+    if !changes.iter().any(takes) || has_admin(after, snapshot) || !has_admin(before, snapshot) {
+        return Ok(());
+    }
+    Err(Refusal::LastAdmin)
+}
+
+fn has_admin(state: &State, snapshot: &Snapshot) -> bool {
+    let managed = || state.admins().any(|kept| is_usable(&kept.document) && has_credential(state, &kept.document));
+    // Of those in files only what names their certificates outright is held against them.
+    let ranks = [Clearance::Admin];
+    let from_files = || {
+        snapshot.allowlist.ranked(&ranks).any(|(principal, credentials)| {
+            let is_revoked = |fingerprint: &Fingerprint| state.revocations().any(|kept| kept.id.fingerprint() == Some(*fingerprint));
+            let proves = |credential: &crate::admission::Credential| match credential {
+                crate::admission::Credential::Pin(pin) => !is_revoked(&pin.fingerprint),
+                crate::admission::Credential::Authority(_) | crate::admission::Credential::SpkiPin(_) => true,
+            };
+            !principal.provenance.is_ledger() && principal.terms.enabled && credentials.iter().any(|(credential, _)| proves(credential))
+        })
+    };
+    managed() || from_files()
+}
+
+/// Something proves it that nobody revoked.
+fn has_credential(state: &State, document: &Document) -> bool {
+    if !(document.spki_pins.is_empty() && document.authority.is_empty()) {
+        return true;
+    }
+    let own: Vec<RevokedId> = document.revoked_ids.iter().filter_map(|id| id.parse().ok()).collect();
+    document.certificates.iter().any(|entry| {
+        let fingerprint = entry.fingerprint.parse::<Fingerprint>().ok();
+        let ids = || state.revocations().map(|kept| &kept.id).chain(&own);
+        match entry.certificate() {
+            Some(Ok(certificate)) => !ids().any(|id| Revocation::id_hits(id, &certificate)),
+            Some(Err(_)) | None => !ids().any(|id| id.fingerprint() == fingerprint && fingerprint.is_some()),
+        }
+    })
+}

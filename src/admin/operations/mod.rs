@@ -1,0 +1,101 @@
+//! What can be done, whoever asks and in whatever form: `/v1`, the adapters and the local socket call these. Each change goes through
+//! [`change`], where what forbids it is asked on the control thread, of the newest state, and where it is told to the audit log.
+
+mod above;
+mod acting;
+mod audit;
+pub(crate) mod certificates;
+mod guard;
+pub(crate) mod principals;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::{Detail, Error, Shared};
+use crate::admission::Snapshot;
+use crate::reload::{ChangeError, Control, Mutation, Recorded};
+use crate::request::service::Caller;
+use crate::store::managed::{Change, Refusal, State};
+use acting::Acting;
+pub(crate) use audit::Trail;
+
+/// How something is asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct How {
+    /// Only say what would come of it.
+    pub(crate) dry_run: bool,
+    /// Why, for the ledger.
+    pub(crate) reason: Option<String>,
+}
+
+/// Says what is to be changed: on the control thread, of the state that those before it made.
+pub(crate) type Plan = Box<dyn Fn(&State, &Snapshot) -> Result<Vec<Change>, Refusal> + Send>;
+
+/// Makes a change. `Ok`: in force on all workers, durable, and told to the audit log.
+pub(crate) async fn change(shared: &Arc<Shared>, caller: &Caller, how: How, plan: Plan) -> Result<Recorded, Error> {
+    let control = control(shared)?.clone();
+    let acting = Acting::of(caller);
+    let trail = Trail::new(shared, caller, &acting, &how);
+    let actor = acting.actor();
+    let How { dry_run, reason } = how;
+    let plan: Plan = Box::new(move |state, snapshot| {
+        acting.check(state, snapshot)?;
+        let changes = plan(state, snapshot)?;
+        guard::check(&acting, state, snapshot, &changes)?;
+        Ok(changes)
+    });
+    // A task of its own: whoever asked may be gone before it is made, and it is made, and told, all the same.
+    let made = tokio::spawn(async move {
+        let made = control.change(Mutation { actor, reason, dry_run, plan }).await;
+        trail.tell(&made);
+        made
+    });
+    let made = made.await.unwrap_or(Err(ChangeError::Ended));
+    made.map_err(Error::from)
+}
+
+/// Returns the handle of the control thread.
+pub(crate) fn control(shared: &Shared) -> Result<&Control, Error> {
+    Ok(shared.running()?.reloader.control())
+}
+
+impl From<ChangeError> for Error {
+    fn from(error: ChangeError) -> Self {
+        let message = error.to_string();
+        match error {
+            ChangeError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", message),
+            ChangeError::Ended => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message),
+            ChangeError::LedgerUnavailable { in_force, .. } => {
+                Self { in_force: Some(in_force), ..Self::new(StatusCode::INSUFFICIENT_STORAGE, "ledger_unavailable", message) }
+            }
+            ChangeError::NoLedger => Self::new(StatusCode::CONFLICT, "no_ledger", message),
+            ChangeError::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::BootstrapClosed | Refusal::ClearanceTooLow => StatusCode::FORBIDDEN,
+            Refusal::FingerprintTaken { .. }
+            | Refusal::LastAdmin
+            | Refusal::NameTaken
+            | Refusal::OwnCertificate
+            | Refusal::Protected
+            | Refusal::Static { .. } => StatusCode::CONFLICT,
+            Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
+            Refusal::NotFound => StatusCode::NOT_FOUND,
+            Refusal::VersionMismatch { .. } => StatusCode::PRECONDITION_FAILED,
+        };
+        let code = refusal.code();
+        match refusal {
+            Refusal::Invalid(wrong) => Self::invalid(wrong.into_iter().map(|wrong| Detail { key: wrong.key, why: wrong.why }).collect()),
+            refusal => Self::new(status, code, refusal.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

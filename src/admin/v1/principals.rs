@@ -1,0 +1,421 @@
+//! `/v1/principals`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Asked, AskedOf, Receipt, etag, invalid};
+use crate::admin::operations::principals::{IfMatch, Which};
+use crate::admin::operations::{control, principals};
+use crate::admin::{Error, Input, Refusals, Shared, Wanted};
+use crate::admission::Provenance;
+use crate::date::rfc3339;
+use crate::failure::Failure;
+use crate::pki::Fingerprint;
+use crate::reload::{Recorded, View};
+use crate::request::service::Caller;
+use crate::store::managed::{Change, Document, Managed};
+
+/// A principal, and where it is written.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Principal {
+    #[serde(flatten)]
+    #[schema(inline)]
+    document: Document,
+    /// `managed`: in the ledger; `static`: in a file, and only changed there.
+    source: &'static str,
+    /// `file:line`, or `ledger entry 17`.
+    written: String,
+}
+
+/// Which principals to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Filter {
+    /// How many at most: 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// The `next` of the page before: a name.
+    after: Option<String>,
+    /// Only the one of this name, in any case.
+    name: Option<String>,
+    /// Only whose certificate this is: SHA-256, hex.
+    fingerprint: Option<String>,
+    /// Only those of this clearance.
+    clearance: Option<String>,
+    /// Only those of which a certificate, or they themselves, end before: RFC 3339.
+    expires_before: Option<String>,
+    /// Only those with this in name, display name or id.
+    q: Option<String>,
+    /// `managed` (the default), `static` or `all`.
+    source: Option<String>,
+}
+
+/// A page of principals, by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Page {
+    principals: Vec<Principal>,
+    /// Give it as `after` for the next page; `null`: there is none.
+    next: Option<String>,
+}
+
+/// A principal after a change.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Changed {
+    principal: Option<Principal>,
+    #[serde(flatten)]
+    #[schema(inline)]
+    receipt: Receipt,
+}
+
+/// All managed principals, as they are to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Set {
+    /// One that has an id, or the name of one, is that one; others are new.
+    principals: Vec<Document>,
+}
+
+/// What a change of many came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Replaced {
+    added: Names,
+    changed: Names,
+    removed: Names,
+    #[serde(flatten)]
+    #[schema(inline)]
+    receipt: Receipt,
+}
+
+/// How many, and the first of them.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct Names {
+    count: usize,
+    /// 1000 at most.
+    names: Vec<String>,
+}
+
+/// Lists principals, by name.
+#[utoipa::path(get, path = "/v1/principals", tag = "principals", params(Filter), responses((status = 200, description = "a page of them", body = Page), Refusals))]
+pub(crate) async fn list(State(shared): State<Arc<Shared>>, Wanted(filter): Wanted<Filter>) -> Result<Json<Page>, Error> {
+    let view = control(&shared)?.view();
+    let filter = filter.read()?;
+    // A list of a million takes a while to look through: not on the thread that serves others.
+    let page = tokio::task::spawn_blocking(move || filter.page(&view)).await.map_err(|_| Failure::Internal)?;
+    Ok(Json(page))
+}
+
+/// Registers a principal.
+#[utoipa::path(post, path = "/v1/principals", tag = "principals", params(Asked), request_body = Document, responses(
+    (status = 200, description = "a dry run: what would come of it", body = Changed),
+    (status = 201, description = "registered", body = Changed),
+    Refusals
+))]
+pub(crate) async fn create(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Wanted(asked): Wanted<Asked>,
+    Input(document): Input<Document>,
+) -> Result<Response, Error> {
+    let how = asked.how();
+    let dry_run = how.dry_run;
+    let (id, recorded) = principals::create(&shared, &caller, how, document).await?;
+    let mut response = told(&recorded, &id, dry_run);
+    if !dry_run {
+        *response.status_mut() = StatusCode::CREATED;
+        // INVARIANT: an id is letters, digits and a hyphen.
+        if let Ok(location) = format!("/v1/principals/{id}").try_into() {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+    }
+    Ok(response)
+}
+
+/// Makes the managed principals exactly these.
+#[utoipa::path(put, path = "/v1/principals", tag = "principals", params(Asked), request_body = Set, responses((status = 200, description = "what came of it", body = Replaced), Refusals))]
+pub(crate) async fn replace_all(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Wanted(asked): Wanted<Asked>,
+    Input(set): Input<Set>,
+) -> Result<Json<Replaced>, Error> {
+    let how = asked.how();
+    let dry_run = how.dry_run;
+    let before = control(&shared)?.view();
+    let recorded = principals::replace_all(&shared, &caller, how, set.principals).await?;
+    Ok(Json(Replaced::of(&recorded, &before, dry_run)))
+}
+
+/// Takes away what has expired: certificates, and whoever has nothing else.
+#[utoipa::path(post, path = "/v1/purge-expired", tag = "principals", params(Asked), responses((status = 200, description = "what came of it", body = Replaced), Refusals))]
+pub(crate) async fn purge(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Wanted(asked): Wanted<Asked>,
+) -> Result<Json<Replaced>, Error> {
+    let how = asked.how();
+    let dry_run = how.dry_run;
+    let before = control(&shared)?.view();
+    let recorded = principals::purge(&shared, &caller, how).await?;
+    Ok(Json(Replaced::of(&recorded, &before, dry_run)))
+}
+
+/// Returns one principal.
+#[utoipa::path(get, path = "/v1/principals/{id}", tag = "principals", params(("id" = String, Path, description = "its id, or `-`"), Named), responses((status = 200, description = "it; `ETag` is its version", body = Principal), Refusals))]
+pub(crate) async fn get(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Wanted(named): Wanted<Named>,
+) -> Result<Response, Error> {
+    let view = control(&shared)?.view();
+    let which = super::which(id, named.name)?;
+    if let Ok(kept) = which.find(&view.state, &view.rules.snapshot) {
+        let mut response = Json(Principal::managed(kept)).into_response();
+        response.headers_mut().insert(header::ETAG, etag(kept.document.version));
+        return Ok(response);
+    }
+    let found = tokio::task::spawn_blocking(move || which.find_static(&view.rules.snapshot)).await.map_err(|_| Failure::Internal)?;
+    let found = found.ok_or(crate::store::managed::Refusal::NotFound)?;
+    Ok(Json(Principal::of_file(&found)).into_response())
+}
+
+/// Which principal.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Named {
+    /// By its name, in any case; the path says `-` then.
+    name: Option<String>,
+}
+
+/// Changes some keys of a principal: a JSON merge patch (RFC 7396), in which `null` takes a key away.
+#[utoipa::path(patch, path = "/v1/principals/{id}", tag = "principals", params(("id" = String, Path, description = "its id, or `-`"), AskedOf, ("If-Match" = Option<String>, Header, description = "the version that is meant, as `ETag` told it")), request_body = serde_json::Value, responses((status = 200, description = "as it is now", body = Changed), Refusals))]
+pub(crate) async fn patch(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Wanted(asked): Wanted<AskedOf>,
+    version: IfMatch,
+    Input(patch): Input<serde_json::Value>,
+) -> Result<Response, Error> {
+    let (which, how) = asked.split(id)?;
+    let dry_run = how.dry_run;
+    let recorded = principals::patch(&shared, &caller, how, (which.clone(), version), patch).await?;
+    answer(&recorded, &which, dry_run)
+}
+
+/// Puts another document in the place of a principal's own.
+#[utoipa::path(put, path = "/v1/principals/{id}", tag = "principals", params(("id" = String, Path, description = "its id, or `-`"), AskedOf, ("If-Match" = Option<String>, Header, description = "the version that is meant, as `ETag` told it")), request_body = Document, responses((status = 200, description = "as it is now", body = Changed), Refusals))]
+pub(crate) async fn replace(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Wanted(asked): Wanted<AskedOf>,
+    version: IfMatch,
+    Input(document): Input<Document>,
+) -> Result<Response, Error> {
+    let (which, how) = asked.split(id)?;
+    let dry_run = how.dry_run;
+    let recorded = principals::replace(&shared, &caller, how, (which.clone(), version), document).await?;
+    answer(&recorded, &which, dry_run)
+}
+
+/// Deletes a principal.
+#[utoipa::path(delete, path = "/v1/principals/{id}", tag = "principals", params(("id" = String, Path, description = "its id, or `-`"), AskedOf, ("If-Match" = Option<String>, Header, description = "the version that is meant, as `ETag` told it")), responses((status = 200, description = "it is gone", body = Receipt), Refusals))]
+pub(crate) async fn delete(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Wanted(asked): Wanted<AskedOf>,
+    version: IfMatch,
+) -> Result<Json<Receipt>, Error> {
+    let (which, how) = asked.split(id)?;
+    let dry_run = how.dry_run;
+    let recorded = principals::delete(&shared, &caller, how, (which, version)).await?;
+    Ok(Json(Receipt::of(&recorded, dry_run)))
+}
+
+/// Tells a principal as a change left it.
+pub(super) fn answer(recorded: &Recorded, which: &Which, dry_run: bool) -> Result<Response, Error> {
+    let put = recorded.changes.iter().find_map(|change| match change {
+        Change::PrincipalPut { document } => Some(document.id.clone()),
+        _ => None,
+    });
+    let id = put.or_else(|| match which {
+        Which::Id(id) => Some(id.clone()),
+        Which::Name(name) => recorded.state.principal_named(name).map(|kept| kept.document.id.clone()),
+    });
+    Ok(told(recorded, &id.unwrap_or_default(), dry_run))
+}
+
+fn told(recorded: &Recorded, id: &str, dry_run: bool) -> Response {
+    let kept = recorded.state.principal(id);
+    let changed = Changed { principal: kept.map(|kept| Principal::managed(kept)), receipt: Receipt::of(recorded, dry_run) };
+    let mut response = Json(changed).into_response();
+    if let Some(kept) = kept {
+        response.headers_mut().insert(header::ETAG, etag(kept.document.version));
+    }
+    response
+}
+
+impl Principal {
+    fn managed(kept: &Managed) -> Self {
+        Self { document: kept.document.clone(), source: "managed", written: Provenance::ledger(kept.index).to_string() }
+    }
+
+    fn of_file(principal: &crate::admission::Principal) -> Self {
+        Self { document: principals::describe(principal), source: "static", written: principal.provenance.to_string() }
+    }
+}
+
+impl Replaced {
+    fn of(recorded: &Recorded, before: &View, dry_run: bool) -> Self {
+        let (mut added, mut changed, mut removed) = (Names::default(), Names::default(), Names::default());
+        for change in &recorded.changes {
+            match change {
+                Change::PrincipalPut { document } if document.version == 1 => added.take(&document.name),
+                Change::PrincipalPut { document } => changed.take(&document.name),
+                Change::PrincipalRemove { id, name } => {
+                    let known = before.state.principal(id).map(|kept| kept.document.name.clone());
+                    removed.take(known.as_ref().unwrap_or(name));
+                }
+                _ => {}
+            }
+        }
+        Self { added, changed, removed, receipt: Receipt::of(recorded, dry_run) }
+    }
+}
+
+impl Names {
+    fn take(&mut self, name: &str) {
+        self.count += 1;
+        if self.names.len() < MOST_NAMES {
+            self.names.push(name.to_owned());
+        }
+    }
+}
+
+/// A filter that was read.
+struct Read {
+    limit: usize,
+    after: Option<String>,
+    name: Option<String>,
+    fingerprint: Option<Fingerprint>,
+    clearance: Option<String>,
+    expires_before: Option<u64>,
+    q: Option<String>,
+    managed: bool,
+    files: bool,
+}
+
+impl Filter {
+    fn read(self) -> Result<Read, Error> {
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MOST_NAMES).contains(&limit) {
+            return Err(invalid("limit", format!("is none of 1 to {MOST_NAMES}")));
+        }
+        if let Some(clearance) = &self.clearance
+            && !["admin", "node", "operator", "user"].contains(&clearance.as_str())
+        {
+            return Err(invalid("clearance", "is none of admin, node, operator, user"));
+        }
+        let fingerprint =
+            self.fingerprint.map(|text| text.parse().map_err(|error| invalid("fingerprint", format!("is {error}")))).transpose()?;
+        let time = |text: String| rfc3339(&text).ok_or_else(|| invalid("expires_before", "is no time like 2027-01-31T12:00:00Z"));
+        let (managed, files) = match self.source.as_deref() {
+            None | Some("managed") => (true, false),
+            Some("static") => (false, true),
+            Some("all") => (true, true),
+            Some(_) => return Err(invalid("source", "is none of managed, static, all")),
+        };
+        Ok(Read {
+            limit,
+            after: self.after.map(|name| name.to_ascii_lowercase()),
+            name: self.name,
+            fingerprint,
+            clearance: self.clearance,
+            expires_before: self.expires_before.map(time).transpose()?,
+            q: self.q.map(|text| text.to_lowercase()),
+            managed,
+            files,
+        })
+    }
+}
+
+impl Read {
+    fn page(&self, view: &View) -> Page {
+        let mut found: Vec<Principal> = Vec::new();
+        if self.managed {
+            let after = self.after.as_deref();
+            let all: Box<dyn Iterator<Item = &Arc<Managed>> + '_> = match (&self.name, &self.fingerprint) {
+                (Some(name), _) => Box::new(view.state.principal_named(name).into_iter()),
+                (None, Some(fingerprint)) => Box::new(view.state.owner(fingerprint).into_iter()),
+                (None, None) => Box::new(view.state.principals(after)),
+            };
+            let fits = all.filter(|kept| self.is_behind(&kept.document.name) && self.fits(&kept.document));
+            found.extend(fits.take(self.limit + 1).map(|kept| Principal::managed(kept)));
+        }
+        if self.files {
+            self.add_static(view, &mut found);
+        }
+        let next = (found.len() > self.limit).then(|| {
+            found.truncate(self.limit);
+            found.last().map(|last| last.document.name.clone())
+        });
+        Page { principals: found, next: next.flatten() }
+    }
+
+    /// Looks through all of them: of a million in no order, the first page is the least so many.
+    fn add_static(&self, view: &View, found: &mut Vec<Principal>) {
+        let allowlist = &view.rules.snapshot.allowlist;
+        let owner = self.fingerprint.map(|fingerprint| allowlist.owner_of_pin(&fingerprint).map(|owner| owner.id));
+        for principal in allowlist.principals().filter(|principal| !principal.provenance.is_ledger()) {
+            let is_named = self.name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(principal.name.as_str()));
+            if !is_named || !self.is_behind(principal.name.as_str()) || owner.is_some_and(|owner| owner != Some(principal.id)) {
+                continue;
+            }
+            let entry = Principal::of_file(&principal);
+            if self.fits(&entry.document) {
+                found.push(entry);
+            }
+            if found.len() > 2 * (self.limit + 1) {
+                self.order(found);
+            }
+        }
+        self.order(found);
+    }
+
+    fn order(&self, found: &mut Vec<Principal>) {
+        found.sort_by_cached_key(|principal| principal.document.name.to_ascii_lowercase());
+        found.truncate(self.limit + 1);
+    }
+
+    fn is_behind(&self, name: &str) -> bool {
+        self.after.as_ref().is_none_or(|after| name.to_ascii_lowercase() > *after)
+    }
+
+    fn fits(&self, document: &Document) -> bool {
+        let has = |text: &str, part: &str| text.to_lowercase().contains(part);
+        let ends = |before: u64| {
+            let own = document.valid_until.as_deref().and_then(rfc3339).is_some_and(|at| at < before);
+            own || document
+                .certificates
+                .iter()
+                .any(|entry| matches!(entry.certificate(), Some(Ok(certificate)) if certificate.not_after < before))
+        };
+        self.clearance.as_ref().is_none_or(|clearance| document.clearance().name() == clearance)
+            && self.q.as_ref().is_none_or(|q| {
+                has(&document.name, q) || has(&document.id, q) || document.display_name.as_ref().is_some_and(|name| has(name, q))
+            })
+            && self.expires_before.is_none_or(ends)
+    }
+}
+
+const DEFAULT_LIMIT: usize = 100;
+const MOST_NAMES: usize = 1000;
