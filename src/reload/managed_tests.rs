@@ -245,7 +245,7 @@ fn at_the_start_a_static_principal_wins_until_it_is_gone() {
     let mut state = State::default();
     for (index, name) in (0..).zip(["static/one", "ci/fine"]) {
         let document = Document {
-            id: format!("p-{}", "abcdefghijkl".repeat(1).replace('a', &index.to_string())),
+            id: format!("p-{}", "abcdefghijkl".replace('a', &index.to_string())),
             version: 1,
             ..document(name, 50 + index as u32)
         };
@@ -308,7 +308,7 @@ fn a_revocation_and_its_end_are_in_force_when_they_are_answered() {
     let reason = Some("lost".to_owned());
     let change = Change::revoke(&id, reason);
     world.change(Box::new(move |_, _| Ok(vec![change.clone()]))).expect("made");
-    assert_eq!(revoked(), [id.clone()]);
+    assert_eq!(revoked(), std::slice::from_ref(&id));
     assert_eq!(world.reloader.control().view().state.revocation(&id).expect("kept").reason.as_deref(), Some("lost"));
     let change = Change::RevocationRemove { id: id.clone() };
     world.change(Box::new(move |_, _| Ok(vec![change.clone()]))).expect("made");

@@ -13,6 +13,7 @@ use super::document::{AuthorityDocument, CertificateSource, Document, Permission
 use super::refusal::Invalid;
 use crate::admission::bounds::BoundKind;
 use crate::admission::conditions::network;
+use crate::admission::layer::Entry;
 use crate::admission::{
     Access, Attribute, Authority, Bounds, Clearance, Credential, Identifier, Permission, Pin, Predecessor, Principal, PrincipalId,
     PrincipalName, Provenance, Renewal, RevokedId, Surface, Terms,
@@ -22,7 +23,7 @@ use crate::pki::{Certificate, Fingerprint};
 
 impl Document {
     /// Compiles, as entry `index` of the ledger has it.
-    pub fn compile(&self, index: u64) -> Result<(Principal, Vec<(Credential, Provenance)>), Vec<Invalid>> {
+    pub fn compile(&self, index: u64) -> Result<Entry, Vec<Invalid>> {
         let mut reader = Reader::default();
         let id: Option<PrincipalId> = reader.parse("id", &self.id);
         let name: Option<PrincipalName> = reader.parse("name", &self.name);
@@ -84,8 +85,8 @@ impl Document {
             enabled: self.enabled,
             valid_from,
             valid_until,
-            client_ips: self.client_ips.as_ref().map(|texts| reader.all("client_ips", texts, |text| network(text))),
-            gateway_ips: reader.all("gateway_ips", &self.gateway_ips, |text| network(text)),
+            client_ips: self.client_ips.as_ref().map(|texts| reader.all("client_ips", texts, network)),
+            gateway_ips: reader.all("gateway_ips", &self.gateway_ips, network),
             cors_origins: reader.parse_all("cors_origins", &self.cors_origins),
             serve: self.serve.as_ref().map(|words| {
                 let surface = |(at, word): (usize, &String)| reader.word(&format!("serve[{at}]"), word, SURFACES);
