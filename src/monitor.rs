@@ -225,6 +225,7 @@ impl State {
             "/livez" => text(StatusCode::OK, "ok"),
             "/readyz" => match self.phase() {
                 Phase::Ready => text(StatusCode::OK, "ready"),
+                Phase::Unrecorded => text(StatusCode::SERVICE_UNAVAILABLE, Phase::Unrecorded.name()),
                 Phase::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
                 Phase::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting: no rules are in force"),
             },
@@ -245,6 +246,8 @@ impl State {
     fn phase(&self) -> Phase {
         if self.view.drain.has_started() {
             Phase::Draining
+        } else if self.view.metrics.ledger_unrecorded.get() > 0.0 {
+            Phase::Unrecorded
         } else if self.listeners.get().is_some() {
             Phase::Ready
         } else {
@@ -295,6 +298,8 @@ enum Phase {
     Draining,
     Ready,
     Starting,
+    /// Changes are in force that a restart would forget: whoever balances should know before they are lost.
+    Unrecorded,
 }
 
 impl Phase {
@@ -303,6 +308,7 @@ impl Phase {
             Self::Draining => "draining",
             Self::Ready => "ready",
             Self::Starting => "starting",
+            Self::Unrecorded => "unrecorded",
         }
     }
 }

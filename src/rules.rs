@@ -1,12 +1,13 @@
 //! The rules in force: one immutable, numbered value, replaced whole or not at all. `config` compiles it,
 //! `reload` installs it, each worker holds the one in force, and a request uses one `Rules` throughout.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
 use crate::address::Trust;
 use crate::admission::{Snapshot, Surface};
+use crate::gate::Renewed;
 use crate::identity;
 use crate::limits::{Limits, Principals};
 use crate::routing::Routes;
@@ -79,12 +80,25 @@ pub struct InForce {
     rules: ArcSwap<Rules>,
     /// What principals use of their limits: the same whatever rules come.
     principals: Arc<Principals>,
+    /// Who keeps the pins, once there is somebody.
+    on_renewed: OnceLock<Listener>,
+}
+
+/// Hears of certificates that renew a pinned one, from any worker; must not wait.
+pub type OnRenewed = Box<dyn Fn(Renewed) + Send + Sync>;
+
+struct Listener(OnRenewed);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 impl InForce {
     /// Puts the first rules in force.
     pub fn new(rules: Arc<Rules>) -> Self {
-        Self { rules: ArcSwap::new(rules), principals: Arc::default() }
+        Self { rules: ArcSwap::new(rules), principals: Arc::default(), on_renewed: OnceLock::new() }
     }
 
     /// Returns the rules in force, to be used throughout.
@@ -95,6 +109,18 @@ impl InForce {
     /// Returns what principals use of their limits, on all workers together.
     pub fn principals(&self) -> &Arc<Principals> {
         &self.principals
+    }
+
+    /// Sets who hears of renewals; the first call counts.
+    pub fn on_renewed(&self, listener: OnRenewed) {
+        let _ = self.on_renewed.set(Listener(listener));
+    }
+
+    /// Tells of a renewal.
+    pub fn renewed(&self, renewed: Renewed) {
+        if let Some(Listener(listener)) = self.on_renewed.get() {
+            listener(renewed);
+        }
     }
 
     /// Replaces them. `listener::Running::install` calls this and then tells each worker; nobody else does.

@@ -78,6 +78,8 @@ async fn work(mut accepted: UnboundedReceiver<Accepted>, mut installs: Unbounded
     let Shared { rules: in_force, clock, metrics, logs, mut drain, service } = shared;
     let rules = in_force.rules();
     let gate = Gate::new(clock, Arc::clone(&metrics), Arc::clone(&rules.snapshot));
+    let renewals = Arc::clone(&in_force);
+    gate.on_renewed(Rc::new(move |renewed| renewals.renewed(renewed)));
     gate.limit_refusals(rules.limits.denial_lines);
     gate.tell_refusals(logs.refusals);
     let (log, ticker) = (Rc::new(logs.access), Ticker::new());

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use super::{Message, Report, lock};
+use super::{Message, Report, lock, renewal};
 use crate::admission::Snapshot;
+use crate::gate::Renewed;
 use crate::rules::Rules;
-use crate::store::ledger::{Actor, Appended, Reader};
+use crate::store::ledger::{Actor, ActorKind, Appended, Reader};
 use crate::store::managed::{Change, Refusal, State};
 
 /// The handle.
@@ -89,6 +90,22 @@ impl Control {
         let (answer, answered) = oneshot::channel();
         self.asks.send(Message::Change(Pending { mutation, answer })).map_err(|_| ChangeError::Ended)?;
         answered.await.unwrap_or(Err(ChangeError::Ended))
+    }
+
+    /// Pins a certificate that renews one, if it still does on the newest state; does not wait.
+    pub fn renew(&self, renewed: Renewed) {
+        let actor = Actor {
+            id: Some(renewed.principal.id.to_string()),
+            name: Some(renewed.principal.name.to_string()),
+            fingerprint: Some(renewed.predecessor.to_string()),
+            ..Actor::new(ActorKind::System)
+        };
+        let reason = Some("renewed on the same key".to_owned());
+        let mutation =
+            Mutation { actor, reason, dry_run: false, plan: Box::new(move |state, snapshot| renewal::plan(&renewed, state, snapshot)) };
+        // Nobody waits: whoever renewed is admitted meanwhile, and what fails is said in the log and tried again in an hour.
+        let (answer, _) = oneshot::channel();
+        let _ = self.asks.send(Message::Change(Pending { mutation, answer }));
     }
 
     /// Has all files read again, `force`: past `max_shrink` too, and says how things stand then. `None` once the thread has ended.

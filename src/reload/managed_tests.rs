@@ -366,3 +366,35 @@ fn what_was_answered_is_there_at_the_next_start() {
     assert_eq!((after.state.hash(), after.state.entries()), (recorded.state.hash(), recorded.entries[0].index + 1));
     assert_eq!(after.report.status.hash, before.report.status.hash, "the same policy");
 }
+
+#[test]
+fn a_renewal_on_the_same_key_is_pinned_and_recorded() {
+    use crate::gate::Renewed;
+    use crate::pki::Certificate;
+    use crate::store::managed::{CertificateDocument, CertificateSource};
+    let world = world();
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let now = time::OffsetDateTime::now_utc();
+    let certificate = |serial: u64, name: &str| {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.serial_number = Some(serial.into());
+        (params.not_before, params.not_after) = (now - time::Duration::days(1), now + time::Duration::days(90));
+        Certificate::parse(params.self_signed(&key).expect("signed").der().clone()).expect("parsed")
+    };
+    let (first, second, other) = (certificate(1, "c.example"), certificate(2, "c.example"), certificate(3, "d.example"));
+    let certificates = vec![CertificateDocument::of(&first, CertificateSource::Generated)];
+    let renewal = Some("same-key".to_owned());
+    world.change(put(Document { certificates, renewal, ..document("ci/renewing", 1) })).expect("made");
+    let control = world.reloader.control().clone();
+    let principal = Arc::new(control.view().rules.snapshot.allowlist.find("ci/renewing").expect("listed"));
+    for renewed in [&other, &second] {
+        let (principal, predecessor) = (Arc::clone(&principal), first.fingerprint);
+        control.renew(Renewed { principal, certificate: renewed.der.clone(), predecessor, generation: 1 });
+    }
+    world.until(|view| view.rules.snapshot.allowlist.pins(&second.fingerprint));
+    let view = control.view();
+    assert!(view.rules.snapshot.allowlist.pins(&first.fingerprint) && !view.rules.snapshot.allowlist.pins(&other.fingerprint));
+    assert_eq!(view.state.owner(&second.fingerprint).expect("kept").document.certificates.len(), 2);
+    let entry = lock(&world.journal.0).entries.last().cloned().expect("recorded");
+    assert_eq!((entry.actor.kind, entry.reason.as_deref()), (ActorKind::System, Some("renewed on the same key")));
+}

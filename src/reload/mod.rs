@@ -4,6 +4,7 @@
 mod commit;
 pub mod control;
 pub mod journal;
+mod renewal;
 mod watch;
 
 use std::io;

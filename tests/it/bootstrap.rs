@@ -82,7 +82,13 @@ async fn once_there_is_an_admin_or_it_is_switched_off_the_servers_certificate_is
         let refused = server(&proxy, "control").get("/v1/whoami").await.expect_err("a stranger");
         assert_eq!(refused.alert, Some(Alert::AccessDenied), "{mode} {more}: {}", refused.why);
     }
+    // The ledger knows that there was one, whatever the files say now.
+    let proxy = workspace.start_with_somebody(&config("", ""));
+    let refused = server(&proxy, "control").get("/v1/whoami").await.expect_err("a stranger");
+    assert_eq!(refused.alert, Some(Alert::AccessDenied), "{}", refused.why);
     // A live connection is cut when the first admin comes.
+    let workspace = Workspace::new();
+    Leaf::new("first").self_signed().write(workspace.directory.path(), "first");
     let proxy = workspace.start_with_somebody(&config("", ""));
     let mut connection = server(&proxy, "control").connect().await.expect("connected");
     assert_eq!(connection.get("/v1/whoami").await.expect("an answer").status, 200);

@@ -100,7 +100,7 @@ fn the_socket_is_its_owners_and_of_one_process() {
     assert_eq!((mode(&socket), mode(&proxy.path("state"))), (0o600, 0o700));
     // A second process is refused, and the first goes on.
     let (code, words) = told(&workspace.run(&["run"]));
-    assert!(code == Some(3) && words.contains("another process runs with this state directory"), "{code:?} {words}");
+    assert!(code == Some(3) && words.contains("another process has this ledger open"), "{code:?} {words}");
     assert_eq!(told(&workspace.run(&["status"])).0, Some(0));
     // What a killed process leaves behind is in nobody's way.
     proxy.signal("KILL");

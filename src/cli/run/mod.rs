@@ -80,7 +80,7 @@ impl Proxy {
         let service: Arc<dyn Service> = Arc::<Admin>::clone(&admin);
         let control = control(settings, &admin)?;
         let running = listener::start(
-            in_force,
+            Arc::clone(&in_force),
             settings.runtime.clone(),
             Clock::default(),
             Arc::clone(&metrics),
@@ -94,6 +94,8 @@ impl Proxy {
         let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), journal, installer(&running, &logs, &shown, settings));
         let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
         let reloader = Arc::new(reloader);
+        let pins = reloader.control().clone();
+        in_force.on_renewed(Box::new(move |renewed| pins.renew(renewed)));
         let audit = Mutex::new(logs.access.clone());
         admin.ready(Ready { reloader: Arc::clone(&reloader), audit, listeners: running.bound().to_vec() });
         let monitor = settings.monitor.as_ref().map(|address| {
