@@ -217,11 +217,9 @@ impl Compiler<'_> {
             }
         }
         found.files.iter().for_each(|ids| builder.include(ids));
-        for (id, written, principal) in managed.state.revoked_ids() {
-            match principal.as_ref().map(|name| (name, managed.authorities(name))) {
-                Some((name, authorities)) => builder.principal_id(id, written, name, &authorities),
-                None => builder.id(id, written),
-            }
+        builder.include(&managed.revoked);
+        for (id, written, name) in managed.state.own_revoked_ids() {
+            builder.principal_id(id, written, &name, &managed.authorities(&name));
         }
         builder.crl_policy(self.plan.stale, self.plan.file.revocation.require_crl);
         if let Some(missing) = found.unfetched.first() {

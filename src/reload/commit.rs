@@ -15,7 +15,7 @@ use crate::clock::{self, Date};
 use crate::config::{Loaded, Prepared, Problem, Status};
 use crate::rules::Rules;
 use crate::store::ledger::{Actor, ActorKind, Appended, NewEntry};
-use crate::store::managed::{Change, FilesReloaded, Invalid, Refusal, Stamp, State};
+use crate::store::managed::{Change, FilesReloaded, Invalid, Refusal, Stamp, State, Touched};
 
 /// A mutation that was planned, with the state that it makes.
 struct Planned {
@@ -156,7 +156,7 @@ impl<F: FnMut(Install)> Thread<F> {
     /// is rare, and whoever asks again finds out.
     fn compile(&self, run: Vec<Planned>) -> Option<(Prepared, Vec<Planned>)> {
         let state = Arc::clone(&run.last()?.state);
-        let touched: Vec<PrincipalId> = run.iter().flat_map(|planned| &planned.changes).filter_map(touched).collect();
+        let touched = touched(run.iter().flat_map(|planned| &planned.changes));
         match self.loader.prepare(state, &touched) {
             Ok(prepared) => Some((prepared, run)),
             Err(problems) => {
@@ -379,17 +379,22 @@ fn check_text(key: &str, text: &str) -> Result<(), Refusal> {
     Err(Refusal::Invalid(vec![Invalid::new(key, why)]))
 }
 
-fn touched(change: &Change) -> Option<PrincipalId> {
-    match change {
-        Change::PrincipalPut { document } => document.id.parse().ok(),
-        Change::PrincipalRemove { id, .. } => id.parse().ok(),
-        Change::BootstrapClosed {}
-        | Change::CrlPut { .. }
-        | Change::CrlRemove { .. }
-        | Change::FilesReloaded(_)
-        | Change::RevocationAdd { .. }
-        | Change::RevocationRemove { .. } => None,
+fn touched<'c>(changes: impl Iterator<Item = &'c Change>) -> Touched {
+    let mut touched = Touched::default();
+    for change in changes {
+        match change {
+            Change::PrincipalPut { document } => touched.principals.extend(document.id.parse::<PrincipalId>()),
+            Change::PrincipalRemove { id, .. } => touched.principals.extend(id.parse::<PrincipalId>()),
+            Change::RevocationAdd { id, .. } | Change::RevocationRemove { id } => touched.ids.push(id.clone()),
+            Change::BootstrapClosed {} | Change::CrlPut { .. } | Change::CrlRemove { .. } | Change::FilesReloaded(_) => {}
+        }
     }
+    // One principal of two changes is put once, as the last one left it.
+    touched.principals.sort_unstable();
+    touched.principals.dedup();
+    touched.ids.sort_unstable();
+    touched.ids.dedup();
+    touched
 }
 
 fn name_of(actor: &Actor) -> String {

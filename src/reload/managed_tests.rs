@@ -301,6 +301,23 @@ fn a_plan_sees_what_the_changes_before_it_made() {
 }
 
 #[test]
+fn two_changes_of_one_principal_at_once_leave_the_last() {
+    let world = world();
+    let made = world.change(put(document("ci/one", 1))).expect("made");
+    let id = made.state.principal_named("ci/one").expect("kept").document.id.clone();
+    let twice = move |_: &State, _: &_| {
+        let with = |number| Document { id: id.clone(), ..document("ci/one", number) };
+        Ok(vec![Change::put(with(2)), Change::put(with(3))])
+    };
+    world.change(Box::new(twice)).expect("made");
+    let view = world.reloader.control().view();
+    let pins = |number| view.rules.snapshot.allowlist.pins(&fingerprint(number).parse().expect("a fingerprint"));
+    assert_eq!((pins(1), pins(2), pins(3)), (false, false, true));
+    assert_eq!(view.state.principal_named("ci/one").expect("kept").document.version, 3);
+    assert!(!view.report.warnings.iter().any(|warning| warning.message.contains("admits nobody")), "{:?}", view.report.warnings);
+}
+
+#[test]
 fn a_revocation_and_its_end_are_in_force_when_they_are_answered() {
     let world = world();
     let id = format!("sha256:{}", "11".repeat(32));
@@ -397,4 +414,38 @@ fn a_renewal_on_the_same_key_is_pinned_and_recorded() {
     assert_eq!(view.state.owner(&second.fingerprint).expect("kept").document.certificates.len(), 2);
     let entry = lock(&world.journal.0).entries.last().cloned().expect("recorded");
     assert_eq!((entry.actor.kind, entry.reason.as_deref()), (ActorKind::System, Some("renewed on the same key")));
+}
+
+/// Not a test of time: run by hand, in release. What it prints is what docs/performance.md has.
+#[test]
+#[ignore = "measures a million managed principals"]
+fn a_million_managed_principals() {
+    let stored = {
+        let mut state = State::default();
+        for number in 0..1_000_000u32 {
+            let mut id = [0; 12];
+            id[..4].copy_from_slice(&number.to_be_bytes());
+            id.iter_mut().enumerate().for_each(|(at, byte)| *byte = ((number >> (at * 3)) & 31) as u8);
+            let id = crate::admission::PrincipalId::from_random(&id).to_string();
+            let change = Change::put(Document { id, version: 1, ..document(&format!("fleet/device-{number}"), number + 16) });
+            state.replay(u64::from(number), &change).expect("good");
+        }
+        state.to_bytes()
+    };
+    let began = Instant::now();
+    let state = State::from_bytes(&stored).expect("read");
+    println!("{} MiB read into a state of {} in {:?}", stored.len() >> 20, state.len(), began.elapsed());
+    let began = Instant::now();
+    let world = begin(Arc::new(state), STATIC, &|_| {});
+    println!("compiled and in force in {:?}", began.elapsed());
+    for round in 0..5 {
+        let began = Instant::now();
+        world.change(put(document(&format!("new/{round}"), 2_000_000 + round))).expect("made");
+        let (put_in, began) = (began.elapsed(), Instant::now());
+        world.change(remove(&format!("new/{round}"))).expect("made");
+        let (removed, began) = (began.elapsed(), Instant::now());
+        let id = Change::revoke(&format!("sha256:{}", fingerprint(round + 16)), None);
+        world.change(Box::new(move |_, _| Ok(vec![id.clone()]))).expect("made");
+        println!("added in {put_in:?}, removed in {removed:?}, revoked in {:?}", began.elapsed());
+    }
 }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::{InForce, Loaded, Loader, policy_hash, status, warnings};
-use crate::admission::PrincipalId;
 use crate::config::compile::{Compiled, compile};
 use crate::config::error::Problem;
 use crate::pki::Fingerprint;
 use crate::rules::Rules;
-use crate::store::managed::{Change, ManagedRoster, State};
+use crate::store::managed::{Change, ManagedRoster, State, Touched};
 
 /// Rules with other managed principals, compiled and not in force.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl Loader {
     }
 
     /// Compiles what is in force with other managed principals, of which these were touched and meet no static one. Nothing changes yet.
-    pub fn prepare(&self, state: Arc<State>, touched: &[PrincipalId]) -> Result<Prepared, Vec<Problem>> {
+    pub fn prepare(&self, state: Arc<State>, touched: &Touched) -> Result<Prepared, Vec<Problem>> {
         // INVARIANT: whoever changes managed principals has started.
         let Some(InForce { config, compiled: before, gathered, .. }) = &self.in_force else { return Err(Vec::new()) };
         let managed = before.managed.changed(state, touched);

@@ -14,5 +14,5 @@ mod state;
 pub use change::{Change, FilesReloaded};
 pub use document::{AuthorityDocument, CertificateDocument, CertificateSource, Document, PermissionDocument, Stamp};
 pub use refusal::{Invalid, Refusal};
-pub use roster::{Disabled, ManagedRoster};
+pub use roster::{Disabled, ManagedRoster, Touched};
 pub use state::{KeptCrl, KeptRevocation, Managed, State};

@@ -5,15 +5,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::refusal::Invalid;
-use super::state::{Managed, State};
-use crate::admission::{Allowlist, Authority, Conflict, Credential, Layer, Principal, PrincipalId, PrincipalName, Provenance};
+use super::state::{KeptRevocation, Managed, State};
+use crate::admission::layer::Entry;
+use crate::admission::{Allowlist, Authority, Conflict, Credential, Layer, PrincipalId, PrincipalName, Provenance, RevokedId, RevokedIds};
 
 /// A state, compiled.
 #[derive(Clone, Debug, Default)]
 pub struct ManagedRoster {
     pub state: Arc<State>,
     pub layer: Layer,
+    /// Those that hold everywhere.
+    pub revoked: RevokedIds,
     pub disabled: BTreeMap<PrincipalId, Disabled>,
+}
+
+/// What changes were made to.
+#[derive(Clone, Debug, Default)]
+pub struct Touched {
+    pub principals: Vec<PrincipalId>,
+    /// Revoked ids, as they were written.
+    pub ids: Vec<String>,
 }
 
 /// Why a managed principal admits nobody.
@@ -25,20 +36,19 @@ pub enum Disabled {
     Invalid(Vec<Invalid>),
 }
 
-type Entry = (Principal, Vec<(Credential, Provenance)>);
-
 impl ManagedRoster {
     /// Compiles a state.
     pub fn build(state: Arc<State>) -> Self {
-        let ids: Vec<PrincipalId> = state.principals(None).filter_map(|kept| kept.document.id.parse().ok()).collect();
-        Self::default().changed(state, &ids)
+        let principals = state.principals(None).filter_map(|kept| kept.document.id.parse().ok()).collect();
+        let ids = state.revocations().map(|kept| kept.id.as_str().to_owned()).collect();
+        Self::default().changed(state, &Touched { principals, ids })
     }
 
     /// Compiles the state after changes of these principals. What each shares with a static one is for the caller to ask before.
-    pub fn changed(&self, state: Arc<State>, touched: &[PrincipalId]) -> Self {
+    pub fn changed(&self, state: Arc<State>, touched: &Touched) -> Self {
         let mut disabled = self.disabled.clone();
-        let mut entries = Vec::with_capacity(touched.len());
-        for id in touched {
+        let mut entries = Vec::with_capacity(touched.principals.len());
+        for id in &touched.principals {
             disabled.remove(id);
             let Some(kept) = state.principal_of(id) else { continue };
             match compile(kept) {
@@ -46,8 +56,9 @@ impl ManagedRoster {
                 Err(why) => drop(disabled.insert(*id, why)),
             }
         }
-        let layer = self.put(touched, entries, &mut disabled);
-        Self { state, layer, disabled }
+        let layer = self.put(&touched.principals, entries, &mut disabled);
+        let revoked = self.revoked(&state, &touched.ids);
+        Self { state, layer, revoked, disabled }
     }
 
     /// Returns the authorities of a principal.
@@ -64,7 +75,7 @@ impl ManagedRoster {
         let mut disabled = self.disabled.clone();
         disabled.extend(conflicts.into_iter().map(|(id, conflict)| (id, Disabled::Conflict(conflict))));
         let layer = self.put(&ids, Vec::new(), &mut disabled);
-        Self { state: Arc::clone(&self.state), layer, disabled }
+        Self { state: Arc::clone(&self.state), layer, revoked: self.revoked.clone(), disabled }
     }
 
     /// Puts those back that no static principal stands in the way of any more; `None`: there are none.
@@ -76,8 +87,26 @@ impl ManagedRoster {
         if free.is_empty() {
             return None;
         }
-        let ids: Vec<PrincipalId> = free.iter().map(|(id, _)| *id).collect();
-        Some(self.changed(Arc::clone(&self.state), &ids))
+        let principals = free.iter().map(|(id, _)| *id).collect();
+        Some(self.changed(Arc::clone(&self.state), &Touched { principals, ids: Vec::new() }))
+    }
+
+    fn revoked(&self, state: &State, touched: &[String]) -> RevokedIds {
+        let mut removed: Vec<RevokedId> = Vec::new();
+        let mut added = Vec::new();
+        for id in touched {
+            if let Some(kept) = self.state.revocation(id) {
+                removed.extend(kept.ids());
+            }
+            added.extend(state.revocation(id));
+        }
+        // Two certificates of one key: the key stays revoked with the one that stays.
+        let has_key = |kept: &&Arc<KeptRevocation>| kept.key.is_some();
+        if touched.iter().filter_map(|id| self.state.revocation(id)).any(|kept| has_key(&kept)) {
+            added.extend(state.revocations().filter(has_key));
+        }
+        let entry = |kept: &Arc<KeptRevocation>| kept.ids().map(|id| (id, Provenance::ledger(kept.index))).collect::<Vec<_>>();
+        self.revoked.with(&removed, added.into_iter().flat_map(entry).collect())
     }
 
     /// A state has no two principals that claim the same; if it had, none of those that came together would get in.

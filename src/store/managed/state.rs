@@ -52,6 +52,14 @@ pub struct KeptRevocation {
     pub index: u64,
 }
 
+impl KeptRevocation {
+    /// Returns the id, and that of the key that goes with it.
+    pub fn ids(&self) -> impl Iterator<Item = RevokedId> {
+        let key = self.key.and_then(|key| format!("spki:{}", key.to_string().trim_start_matches("sha256/")).parse().ok());
+        std::iter::once(self.id.clone()).chain(key)
+    }
+}
+
 /// A CRL, and the entry that brought it.
 #[derive(Debug)]
 pub struct KeptCrl {
@@ -185,18 +193,13 @@ impl State {
         self.hash.map(|hash| *hash.as_bytes()).unwrap_or_default()
     }
 
-    /// Returns what to say of a principal's own ids and of everybody's, with the entry that says so.
-    pub fn revoked_ids(&self) -> impl Iterator<Item = (RevokedId, Provenance, Option<PrincipalName>)> {
-        let everywhere = self.revocations().flat_map(|kept| {
-            let key = kept.key.and_then(|key| format!("spki:{}", key.to_string().trim_start_matches("sha256/")).parse().ok());
-            std::iter::once(kept.id.clone()).chain(key).map(|id| (id, Provenance::ledger(kept.index), None))
-        });
-        let own = self.revoking().flat_map(|kept| {
+    /// Returns the ids of principals' own, with the entry that says so.
+    pub fn own_revoked_ids(&self) -> impl Iterator<Item = (RevokedId, Provenance, PrincipalName)> {
+        self.revoking().flat_map(|kept| {
             let name: Option<PrincipalName> = kept.document.name.parse().ok();
             let ids = kept.document.revoked_ids.iter().filter_map(|id| id.parse().ok());
-            ids.map(move |id| (id, Provenance::ledger(kept.index), name.clone()))
-        });
-        everywhere.chain(own)
+            ids.filter_map(move |id| Some((id, Provenance::ledger(kept.index), name.clone()?)))
+        })
     }
 
     /// Makes a state of principals at once, each with the entry that wrote it.
