@@ -6,6 +6,7 @@ use std::fmt;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::admission::{Basis, Candidate, ClientAddress, Decision, Denial, Provenance, RequestScope, Scope, Step, Verdict};
 use crate::clock::Date;
@@ -97,7 +98,7 @@ impl Request {
 }
 
 /// A decision, ready to be told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Report {
     /// `admit`, `deny` or `open`.
     pub verdict: &'static str,
@@ -123,7 +124,7 @@ pub struct Report {
 }
 
 /// How a denial reaches the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Told {
     /// The HTTP status, where denials are answers.
     pub status: u16,
@@ -132,7 +133,7 @@ pub struct Told {
 }
 
 /// A principal and where it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Who {
     pub name: String,
     pub id: String,
@@ -144,7 +145,7 @@ pub struct Who {
 }
 
 /// One step of the reasoning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Line {
     pub rule: &'static str,
     pub passed: bool,

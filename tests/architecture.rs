@@ -61,7 +61,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("tower", &["admin"]),
     ("tracing_subscriber", &["cli/run"]),
-    ("utoipa", &["store/managed", "admin"]),
+    ("utoipa", &["store", "explain", "admin"]),
     ("utoipa_axum", &["admin"]),
     ("webpki", &["pki", "admission/chain", "tls/verifier"]),
     ("x509_parser", &["pki"]),

@@ -5,6 +5,7 @@ mod error;
 mod needs;
 mod operations;
 mod reload;
+mod replays;
 mod socket;
 mod status;
 mod v1;
@@ -18,7 +19,7 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use tower::ServiceExt as _;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -34,10 +35,12 @@ use crate::limits::{Limits, Principals};
 use crate::listener::Bind;
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
+use crate::pki::Fingerprint;
 use crate::reload::Reloader;
 use crate::request::service::{Answer, Call, Caller, Needs, Service, Via};
 pub use error::{Detail, Error, ErrorBody, Input, Refusals, Wanted};
 use needs::Found;
+use replays::{Begun, Replays};
 pub use socket::{ControlSocket, SocketError, path as socket_path};
 
 /// Answers every call, on whatever worker it came.
@@ -55,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) started: u64,
     api: OpenApi,
     calls: Arc<Principals>,
+    replays: Replays,
     ready: OnceLock<Ready>,
 }
 
@@ -78,7 +82,15 @@ impl Admin {
     /// Makes it; it answers 503 until `ready`.
     pub fn new(metrics: Arc<Metrics>, drain: Drain) -> Arc<Self> {
         let (router, api) = routes();
-        let shared = Shared { metrics, drain, started: clock::wall().as_secs(), api, calls: Arc::default(), ready: OnceLock::new() };
+        let shared = Shared {
+            metrics,
+            drain,
+            started: clock::wall().as_secs(),
+            api,
+            calls: Arc::default(),
+            replays: Replays::default(),
+            ready: OnceLock::new(),
+        };
         let shared = Arc::new(shared);
         Arc::new(Self { router: router.with_state(Arc::clone(&shared)), shared })
     }
@@ -91,22 +103,21 @@ impl Admin {
 
     /// Answers a call whose caller was judged.
     async fn answer(self, call: Call) -> Response<Bytes> {
-        let Call { mut request, caller } = call;
+        let Call { request, caller } = call;
         let id = caller.request_id.clone();
         let begins = caller.via != Via::Bootstrap || needs::begins(request.method(), request.uri().path());
         let checked = match self.check(request.method(), request.uri().path(), request.headers(), request.body()) {
             Ok(()) if !begins => Err(Failure::Denied(Denial::ClearanceTooLow).into()),
             checked => checked,
         };
-        let answered = match checked {
+        let answered: Result<std::convert::Infallible, Error> = match checked {
             Ok(()) => {
                 let entered = caller.principal.as_ref().map(|principal| self.shared.calls.enter(&principal.id, &limits(), Instant::now()));
                 match entered.transpose() {
                     Ok(entered) => {
-                        request.extensions_mut().insert(caller);
-                        let response = self.router.oneshot(request.map(axum::body::Body::from)).await;
+                        let response = self.once(request, caller).await;
                         drop(entered);
-                        response.map_err(|never| match never {})
+                        return response;
                     }
                     Err(_) => Err(Failure::RateLimited.into()),
                 }
@@ -114,8 +125,46 @@ impl Admin {
             Err(error) => Err(error),
         };
         match answered {
-            Ok(response) => error::told(response, &id).await,
+            Ok(never) => match never {},
             Err(error) => error.render(&id),
+        }
+    }
+
+    /// Answers; a call with an idempotency key once only, however often it is made.
+    async fn once(self, request: Request<Bytes>, caller: Caller) -> Response<Bytes> {
+        let Some(given) = request.headers().get("idempotency-key").filter(|_| !request.method().is_safe()) else {
+            return self.route(request, caller).await;
+        };
+        let Some(given) = given.to_str().ok().filter(|given| (1..=MOST_KEY).contains(&given.len())) else {
+            let why = format!("is no text of 1 to {MOST_KEY} characters of ASCII");
+            return Error::invalid(vec![Detail { key: "Idempotency-Key".to_owned(), why }]).render(&caller.request_id);
+        };
+        let who = caller.principal.as_ref().map_or_else(|| caller.listener.to_string(), |principal| principal.id.to_string());
+        let key = (who, given.to_owned());
+        let line = format!("{} {}\n", request.method(), request.uri());
+        let call = Fingerprint::of(&[line.as_bytes(), &request.body()[..]].concat());
+        match self.shared.replays.begin(&key, call) {
+            Begun::Answered(response) => *response,
+            Begun::Refused(error) => error.render(&caller.request_id),
+            Begun::New => {
+                let shared = Arc::clone(&self.shared);
+                // A task of its own: whoever asked may be gone before the answer, and asks again for that.
+                let answered = tokio::spawn(async move {
+                    let response = self.route(request, caller).await;
+                    shared.replays.end(&key, &response);
+                    response
+                });
+                answered.await.unwrap_or_else(|_| Error::from(Failure::Internal).render(""))
+            }
+        }
+    }
+
+    async fn route(self, mut request: Request<Bytes>, caller: Caller) -> Response<Bytes> {
+        let id = caller.request_id.clone();
+        request.extensions_mut().insert(caller);
+        match self.router.oneshot(request.map(axum::body::Body::from)).await {
+            Ok(response) => error::told(response, &id).await,
+            Err(never) => match never {},
         }
     }
 
@@ -183,6 +232,14 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(v1::certificates::add))
         .routes(routes!(v1::certificates::generate))
         .routes(routes!(v1::certificates::remove))
+        .routes(routes!(v1::revocations::list, v1::revocations::revoke, v1::revocations::unrevoke))
+        .routes(routes!(v1::crls::list))
+        .routes(routes!(v1::crls::get, v1::crls::put, v1::crls::remove))
+        .routes(routes!(v1::explain::explain))
+        .routes(routes!(v1::ledger::list))
+        .routes(routes!(v1::ledger::checkpoint))
+        .routes(routes!(v1::ledger::get))
+        .routes(routes!(v1::ledger::receipt))
         .routes(routes!(openapi))
         .split_for_parts();
     // `request` bounds the body, for every call alike.
@@ -215,6 +272,8 @@ fn is_json(kind: &str) -> bool {
 fn limits() -> Limits {
     Limits { principal_rate: 500, principal_concurrency: 256, ..Limits::default() }
 }
+
+const MOST_KEY: usize = 255;
 
 #[cfg(test)]
 mod tests;

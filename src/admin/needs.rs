@@ -46,6 +46,18 @@ const OPERATOR: Option<Clearance> = Some(Clearance::Operator);
 /// Method, path, rank; by path.
 const TABLE: &[(&str, &str, Option<Clearance>)] = &[
     ("GET", "/v1/openapi.json", None),
+    ("GET", "/v1/crls", OPERATOR),
+    ("GET", "/v1/crls/{}", OPERATOR),
+    ("PUT", "/v1/crls/{}", OPERATOR),
+    ("DELETE", "/v1/crls/{}", OPERATOR),
+    ("POST", "/v1/explain", OPERATOR),
+    ("GET", "/v1/ledger", OPERATOR),
+    ("GET", "/v1/ledger/checkpoint", OPERATOR),
+    ("GET", "/v1/ledger/{}", OPERATOR),
+    ("GET", "/v1/ledger/{}/receipt", OPERATOR),
+    ("GET", "/v1/revocations", OPERATOR),
+    ("POST", "/v1/revocations", OPERATOR),
+    ("DELETE", "/v1/revocations", OPERATOR),
     ("GET", "/v1/principals", OPERATOR),
     ("POST", "/v1/principals", OPERATOR),
     ("PUT", "/v1/principals", OPERATOR),

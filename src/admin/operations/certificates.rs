@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::How;
@@ -11,6 +12,7 @@ use super::principals::{IfMatch, Which, edit};
 use crate::admin::{Error, Shared};
 use crate::clock::Clock;
 use crate::failure::Failure;
+use crate::pki::files::{FileError, Located};
 use crate::pki::generate::{self, GenerateError, Generated, NewKey, Options};
 use crate::pki::{Certificate, Fingerprint, files};
 use crate::reload::Recorded;
@@ -28,6 +30,20 @@ pub(crate) struct Wish {
 
 /// Reads what somebody is to be pinned by: PEM as it is, else base64 of DER or PFX. Issuers in a PFX are skipped.
 pub(crate) async fn read(text: String, password: Option<Zeroizing<String>>) -> Result<Vec<Certificate>, Error> {
+    read_by(text, password, files::members).await
+}
+
+/// Reads what a client presents: a chain, leaf first.
+pub(crate) async fn read_chain(text: String, password: Option<Zeroizing<String>>) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found = read_by(text, password, files::certificates).await?;
+    Ok(found.into_iter().map(|certificate| certificate.der).collect())
+}
+
+async fn read_by(
+    text: String,
+    password: Option<Zeroizing<String>>,
+    of: fn(&[u8], Option<&str>) -> Result<Vec<Located<Certificate>>, FileError>,
+) -> Result<Vec<Certificate>, Error> {
     let wrong = |why: String| Error::from(Refusal::Invalid(vec![Invalid::new("certificate", why)]));
     // The key of a PFX is derived at some cost: not on the thread that serves others.
     let read = tokio::task::spawn_blocking(move || {
@@ -38,7 +54,7 @@ pub(crate) async fn read(text: String, password: Option<Zeroizing<String>>) -> R
                 STANDARD.decode(text).map_err(|_| "is neither PEM nor base64 of DER or PFX".to_owned())?
             }
         };
-        let found = files::members(&bytes, password.as_ref().map(|password| password.as_str()));
+        let found = of(&bytes, password.as_ref().map(|password| password.as_str()));
         found.map(|found| found.into_iter().map(|located| located.value).collect()).map_err(|error| error.to_string())
     });
     read.await.map_err(|_| Failure::Internal)?.map_err(wrong)

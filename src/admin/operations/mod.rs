@@ -7,6 +7,7 @@ mod audit;
 pub(crate) mod certificates;
 mod guard;
 pub(crate) mod principals;
+pub(crate) mod restrictions;
 
 use std::sync::Arc;
 

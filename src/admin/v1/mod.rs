@@ -1,7 +1,11 @@
 //! `/v1`: the operations in JSON. A handler reads what was sent, asks an operation, and tells what came of it.
 
 pub(super) mod certificates;
+pub(super) mod crls;
+pub(super) mod explain;
+pub(super) mod ledger;
 pub(super) mod principals;
+pub(super) mod revocations;
 
 use axum::extract::FromRequestParts;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -76,6 +80,12 @@ pub(super) fn which(id: String, name: Option<String>) -> Result<Which, Error> {
         (_, None) => Ok(Which::Id(id)),
         (_, Some(_)) => Err(invalid("name", "goes with `-` in the place of the id")),
     }
+}
+
+/// Reads how many to list.
+pub(super) fn limit(wanted: Option<usize>) -> Result<usize, Error> {
+    let limit = wanted.unwrap_or(100);
+    if (1..=1000).contains(&limit) { Ok(limit) } else { Err(invalid("limit", "is none of 1 to 1000")) }
 }
 
 pub(super) fn invalid(key: &str, why: impl Into<String>) -> Error {

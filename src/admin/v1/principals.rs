@@ -316,10 +316,7 @@ struct Read {
 
 impl Filter {
     fn read(self) -> Result<Read, Error> {
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MOST_NAMES).contains(&limit) {
-            return Err(invalid("limit", format!("is none of 1 to {MOST_NAMES}")));
-        }
+        let limit = super::limit(self.limit)?;
         if let Some(clearance) = &self.clearance
             && !["admin", "node", "operator", "user"].contains(&clearance.as_str())
         {
@@ -417,5 +414,4 @@ impl Read {
     }
 }
 
-const DEFAULT_LIMIT: usize = 100;
 const MOST_NAMES: usize = 1000;

@@ -30,7 +30,7 @@ pub struct NewEntry {
 }
 
 /// Who made a change, and how that was known.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Actor {
     pub kind: ActorKind,
@@ -55,7 +55,7 @@ impl Actor {
 }
 
 /// What sort of actor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ActorKind {
     /// A principal, through the API.
@@ -83,7 +83,7 @@ impl fmt::Display for ActorKind {
 }
 
 /// A change in the log.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     pub v: u32,
@@ -108,7 +108,7 @@ pub struct Entry {
 }
 
 /// Data in a file of its own, named by its hash.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Detached {
     pub bytes: u64,
