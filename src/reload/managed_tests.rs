@@ -424,8 +424,7 @@ fn a_million_managed_principals() {
         let mut state = State::default();
         for number in 0..1_000_000u32 {
             let mut id = [0; 12];
-            id[..4].copy_from_slice(&number.to_be_bytes());
-            id.iter_mut().enumerate().for_each(|(at, byte)| *byte = ((number >> (at * 3)) & 31) as u8);
+            id.iter_mut().enumerate().for_each(|(at, byte)| *byte = (u64::from(number) >> (at * 3)) as u8);
             let id = crate::admission::PrincipalId::from_random(&id).to_string();
             let change = Change::put(Document { id, version: 1, ..document(&format!("fleet/device-{number}"), number + 16) });
             state.replay(u64::from(number), &change).expect("good");
