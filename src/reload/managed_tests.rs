@@ -416,7 +416,7 @@ fn a_renewal_on_the_same_key_is_pinned_and_recorded() {
     assert_eq!((entry.actor.kind, entry.reason.as_deref()), (ActorKind::System, Some("renewed on the same key")));
 }
 
-/// Not a test of time: run by hand, in release. What it prints is what docs/performance.md has.
+/// Not a test of time: run by hand, in release, for what it prints.
 #[test]
 #[ignore = "measures a million managed principals"]
 fn a_million_managed_principals() {
