@@ -81,6 +81,7 @@ fn request(route: &RouteScope) -> Scope<'_> {
         route: Some(route),
         access: Access::Read,
         clearance: None,
+        begins: true,
         origin: Origin::Absent,
         unsafe_method: false,
     };

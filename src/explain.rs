@@ -1,20 +1,23 @@
 //! A question put to the rules as a request would put it, and its decision told to a person (text) or a program
 //! (JSON): the same `Decision`, got by the same call as the handshake's. For operators: names, files and lines are in it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::admission::{Basis, Candidate, ClientAddress, Decision, Denial, Provenance, RequestScope, Scope, Step, Verdict};
+use crate::admission::{Basis, Candidate, ClientAddress, Decision, Denial, Provenance, RequestScope, Scope, Step, Surface, Verdict};
 use crate::clock::Date;
 use crate::failure::Failure;
 use crate::request::asked::{self, Asked};
+use crate::request::{label, service};
 use crate::routing::Authority;
 use crate::routing::path::normalise;
-use crate::rules::Rules;
+use crate::rules::{ListenerRules, Rules};
 use crate::tls;
 use crate::upstream::tunnel;
 
@@ -26,6 +29,8 @@ pub struct Question {
     pub address: ClientAddress,
     pub request: Option<Request>,
     pub at: UnixTime,
+    /// By name. `None`: a connection is asked about as on one that serves an upstream, a request as on one that its host is for.
+    pub listener: Option<Box<str>>,
 }
 
 /// A request, as far as a decision depends on it.
@@ -38,20 +43,74 @@ pub struct Request {
     pub origin: Option<HeaderValue>,
     /// The `Upgrade` header.
     pub upgrade: Option<HeaderValue>,
+    /// The name asked for in the handshake; `None`: the host of `uri`.
+    pub sni: Option<Box<str>>,
 }
+
+/// Says what a call on a surface of ours asks for; `admin` knows.
+pub type Needs = fn(Surface, &Method, &str) -> Option<service::Needs>;
 
 impl Question {
     /// Asks the rules, in the order of `request.rs`.
-    pub fn ask(&self, rules: &Rules) -> Report {
-        let Some(request) = &self.request else { return Report::of(&self.decide(rules, None)) };
-        let asked = match request.read(rules) {
-            Ok(asked) => asked,
-            Err(failure) => return Report::failed(failure, request.why(failure), rules.generation),
+    pub fn ask(&self, rules: &Rules, needs: Needs) -> Report {
+        let listener = self.listener(rules);
+        let asking = Asking { question: self, rules, listener };
+        let mut report = match &self.request {
+            None => Report::of(&asking.decide(None)),
+            Some(request) => asking.request(request, needs).unwrap_or_else(|failure| {
+                let mut report = Report::nothing(rules.generation);
+                report.fail(failure, request.why(failure));
+                report
+            }),
         };
-        let headers: HeaderMap = request.origin.iter().map(|origin| (header::ORIGIN, origin.clone())).collect();
+        report.listener = listener.map(|listener| listener.name.to_string());
+        report
+    }
+
+    /// The listener that was named; else, for a request, one that its host is for.
+    fn listener<'r>(&self, rules: &'r Rules) -> Option<&'r ListenerRules> {
+        if let Some(name) = &self.listener {
+            return rules.listener(name).map(|listener| &**listener);
+        }
+        let host = self.request.as_ref()?.uri.host()?.trim_end_matches('.').to_ascii_lowercase();
+        let mut listeners = rules.listeners.iter().map(|listener| &**listener);
+        let named = listeners.clone().find(|listener| listener.serves.control_hosts.iter().any(|ours| **ours == *host));
+        named.or_else(|| listeners.clone().find(|listener| !listener.tls.serves_only_ours)).or_else(|| listeners.next())
+    }
+}
+
+/// A question, to certain rules.
+struct Asking<'a> {
+    question: &'a Question,
+    rules: &'a Rules,
+    listener: Option<&'a ListenerRules>,
+}
+
+impl Asking<'_> {
+    fn request(&self, request: &Request, needs: Needs) -> Result<Report, Failure> {
+        let Self { rules, listener, .. } = self;
+        let asked = request.read(rules)?;
+        let sni = request.sni();
+        let (serves, names) = listener.map_or((None, &[][..]), |listener| (Some(&listener.serves), listener.tls.names(sni.as_deref())));
+        if let Some(serves) = serves
+            && asked.is_ours(serves, sni.as_deref(), names)?
+        {
+            return Ok(self.call(request, &asked::Call::of(&asked, serves, &request.method, needs)));
+        }
+        asked.check_directed(sni.as_deref(), names)?;
+        let headers = request.headers();
+        if let Some(preflight) = asked.preflight(&request.method, &headers) {
+            asked.check_preflight(&rules.snapshot, &preflight)?;
+            let mut report = Report::nothing(rules.generation);
+            report.verdict = "open";
+            let finding =
+                "a preflight: nobody is asked for a certificate, and somebody who can reach the route lists the origin".to_owned();
+            report.steps.push(Line { rule: "request", passed: true, code: None, finding });
+            return Ok(report);
+        }
         let offer = request.offer();
         let scope = asked.scope(&request.method, &headers, "https", offer.is_some());
-        let mut report = Report::of(&self.decide(rules, Some(scope)));
+        let mut report = Report::of(&self.decide(Some(scope)));
         report.route = scope.route.map(|route| route.name.to_string());
         if report.admits() {
             let served = asked.served(&request.method);
@@ -60,11 +119,27 @@ impl Question {
                 report.fail(failure, request.why(failure));
             }
         }
+        Ok(report)
+    }
+
+    /// A request that is ours to answer.
+    fn call(&self, request: &Request, call: &asked::Call<'_>) -> Report {
+        let mut report = Report::of(&self.decide(Some(call.scope(&request.method, &request.headers(), "https"))));
+        report.route = Some(label(call.surface).to_owned());
+        if report.admits() {
+            let served = call.served(&request.method);
+            let served = served.and_then(|needs| if needs.has_method { Ok(()) } else { Err(Failure::MethodNotAllowed) });
+            if let Err(failure) = served {
+                report.fail(failure, request.why(failure));
+            }
+        }
         report
     }
 
-    fn decide(&self, rules: &Rules, request: Option<RequestScope<'_>>) -> Decision {
-        rules.snapshot.decide(self.candidate.as_ref(), &Scope { address: self.address, request, control: false }, self.at)
+    fn decide(&self, request: Option<RequestScope<'_>>) -> Decision {
+        let Question { candidate, address, at, .. } = self.question;
+        let control = self.listener.is_some_and(|listener| listener.tls.serves_only_ours);
+        self.rules.snapshot.decide(candidate.as_ref(), &Scope { address: *address, request, control }, *at)
     }
 }
 
@@ -74,6 +149,22 @@ impl Request {
         asked::check_connect(&self.method, self.offer().is_some())?;
         let authority = Authority::parse(self.uri.authority().map_or("", |authority| authority.as_str()))?;
         Ok(Asked::of(&rules.routes, authority, normalise(self.uri.path())?))
+    }
+
+    /// What the client asked for in its handshake; addresses are not (RFC 6066, 3).
+    fn sni(&self) -> Option<Cow<'_, str>> {
+        let name = self.sni.as_deref().or_else(|| self.uri.host())?.trim_end_matches('.');
+        let is_name = !name.starts_with('[') && name.parse::<IpAddr>().is_err();
+        is_name.then(|| name.to_ascii_lowercase().into())
+    }
+
+    /// What the decision depends on. An OPTIONS of a page is a preflight: no page sends another one by itself.
+    fn headers(&self) -> HeaderMap {
+        let mut headers: HeaderMap = self.origin.iter().map(|origin| (header::ORIGIN, origin.clone())).collect();
+        if self.origin.is_some() && self.method == Method::OPTIONS {
+            headers.insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("GET"));
+        }
+        headers
     }
 
     /// What nobody upgrades to is ignored.
@@ -86,7 +177,11 @@ impl Request {
         let Self { method, uri, upgrade, .. } = self;
         match failure {
             Failure::Malformed(why) => format!("{uri}: {why}"),
+            Failure::Denied(Denial::OriginDenied) => "a preflight, and nobody who can reach the route lists the origin".to_owned(),
             Failure::MethodNotAllowed => format!("{method} is not served"),
+            Failure::Misdirected => {
+                format!("the connection was opened for {}, under which {uri} is not served", self.sni().unwrap_or_default())
+            }
             Failure::NoRoute => format!("no route for {uri}"),
             Failure::UpgradeRefused => {
                 let offered = upgrade.as_ref().map_or(Default::default(), |offered| String::from_utf8_lossy(offered.as_bytes()));
@@ -108,6 +203,8 @@ pub struct Report {
     #[serde(flatten)]
     pub told: Option<Told>,
     pub generation: u64,
+    /// That was asked about.
+    pub listener: Option<String>,
     /// Of a request.
     pub route: Option<String>,
     /// The first second at which the answer may differ for reasons of time alone; `null`: none.
@@ -168,6 +265,7 @@ impl Report {
             code: denial.map(Denial::code),
             told: denial.map(|denial| Told { status: Failure::Denied(denial).status().as_u16(), alert: tls::alert_name(denial) }),
             generation: decision.generation,
+            listener: None,
             route: None,
             valid_until: (until < FOREVER).then(|| Date::of(until).to_string()),
             principal: principal.map(|principal| Who {
@@ -191,13 +289,14 @@ impl Report {
         }
     }
 
-    /// Tells a failure that no decision was needed for.
-    fn failed(failure: Failure, why: String, generation: u64) -> Self {
-        let mut report = Self {
+    /// Tells of no decision: none was needed.
+    fn nothing(generation: u64) -> Self {
+        Self {
             verdict: "deny",
             code: None,
             told: None,
             generation,
+            listener: None,
             route: None,
             valid_until: None,
             principal: None,
@@ -205,9 +304,7 @@ impl Report {
             identifier: None,
             access: None,
             steps: Vec::new(),
-        };
-        report.fail(failure, why);
-        report
+        }
     }
 
     /// Ends an admission in a failure of the request itself.
@@ -233,7 +330,7 @@ impl Line {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.verdict, self.code) {
-            ("open", _) => writeln!(f, "verdict     open: the route asks for no certificate")?,
+            ("open", _) => writeln!(f, "verdict     open: no certificate is asked for")?,
             (_, None) => writeln!(f, "verdict     admitted")?,
             (_, Some(code)) => {
                 write!(f, "verdict     denied: {code}")?;
@@ -250,6 +347,9 @@ impl fmt::Display for Report {
         }
         if let Some(basis) = self.basis {
             writeln!(f, "proven by   {basis}")?;
+        }
+        if let Some(listener) = &self.listener {
+            writeln!(f, "listener    {listener}")?;
         }
         if let Some(route) = &self.route {
             writeln!(f, "route       {route}")?;

@@ -33,7 +33,7 @@ use crate::log::AccessLog;
 use crate::metrics::{Counter, Metrics};
 use crate::routing::cross_site::{self, Preflight};
 use crate::routing::path::normalise;
-use crate::routing::{self, Authority, Route};
+use crate::routing::{Authority, Route};
 use crate::rules::{Rules, Serves};
 use crate::ticker::Ticker;
 use crate::upstream::{Body, Pools};
@@ -41,6 +41,7 @@ use asked::Asked;
 use call::OurCall;
 use carried::Offer;
 use current::Current;
+pub use current::label;
 use record::{Ids, Record};
 use service::Service;
 pub use ways::Ways;
@@ -106,22 +107,14 @@ impl Worker {
 }
 
 impl Context {
-    /// Returns what the listener serves if the host is ours to answer, by the rules of now. A connection is for the surface that
-    /// its SNI names: what was opened for an upstream's host calls nothing of ours, nor the other way round.
-    fn ours(&self, rules: &Rules, host: &str) -> Result<Option<Arc<Serves>>, Failure> {
+    /// Returns what the listener serves if the request is ours to answer, by the rules of now.
+    fn ours(&self, rules: &Rules, asked: &Asked<'_>) -> Result<Option<Arc<Serves>>, Failure> {
         let mut serves = self.serves.borrow_mut();
         if serves.0 != rules.generation {
             let now = rules.listener(&self.listener).map(|listener| Arc::clone(&listener.serves));
             *serves = (rules.generation, now.unwrap_or_else(|| Arc::clone(&serves.1)));
         }
-        let (serves, sni) = (&serves.1, self.sni.as_deref().map(|sni| sni.trim_end_matches('.')));
-        let is_ours = serves.is_ours(host);
-        if let Some(sni) = sni.filter(|sni| !sni.eq_ignore_ascii_case(host))
-            && (serves.is_ours(&sni.to_ascii_lowercase()) != is_ours || (is_ours && !routing::covers(&self.names, host)))
-        {
-            return Err(Failure::Misdirected);
-        }
-        Ok(is_ours.then(|| Arc::clone(serves)))
+        Ok(asked.is_ours(&serves.1, self.sni.as_deref(), &self.names)?.then(|| Arc::clone(&serves.1)))
     }
 }
 
@@ -187,16 +180,14 @@ async fn answer(
     let uri = head.uri.clone();
     let asked = Asked::of(&current.rules.routes, Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
     let host = asked.authority.to_header_value();
-    if let Some(serves) = context.ours(&current.rules, &asked.authority.host)? {
+    if let Some(serves) = context.ours(&current.rules, &asked)? {
         let call = OurCall { context, current, serves: &serves, asked: &asked };
         return Box::pin(call.answer(&head, incoming, lifeline, record)).await;
     }
-    let route = asked.route.map(|route| &**route);
-    if current.rules.routes.misdirected(context.sni.as_deref(), &asked.authority.host, &context.names, route) {
-        return Err(Failure::Misdirected);
-    }
+    asked.check_directed(context.sni.as_deref(), &context.names)?;
     if let Some(preflight) = asked.preflight(&head.method, &head.headers) {
-        return preflight_answer(current, &preflight, route);
+        asked.check_preflight(&current.rules.snapshot, &preflight)?;
+        return Ok(preflight_answer(&preflight));
     }
 
     // Before routing speaks: a 404 would tell a stranger which routes exist.
@@ -237,16 +228,11 @@ async fn answer(
     Ok(response)
 }
 
-/// Browsers send preflights without a certificate: answered here, and alike whether or not a route exists.
-fn preflight_answer(current: &Current, preflight: &Preflight<'_>, route: Option<&Route>) -> Result<Response<Body>, Failure> {
-    let listed = route.zip(preflight.origin()).is_some_and(|(route, origin)| current.rules.snapshot.preflight_allows(&route.scope, origin));
-    if !listed {
-        return Err(Failure::Denied(crate::admission::Denial::OriginDenied));
-    }
+fn preflight_answer(preflight: &Preflight<'_>) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = preflight.answer();
-    Ok(response)
+    response
 }
 
 fn enter(context: &Context, current: &Current, grant: &Grant) -> Result<Option<crate::limits::Entered>, Failure> {

@@ -27,7 +27,7 @@ use utoipa::openapi::security::SecurityScheme;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::admission::{Denial, Surface};
+use crate::admission::Surface;
 use crate::clock;
 use crate::drain::Drain;
 use crate::failure::Failure;
@@ -37,7 +37,7 @@ use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::pki::Fingerprint;
 use crate::reload::Reloader;
-use crate::request::service::{Answer, Call, Caller, Needs, Service, Via};
+use crate::request::service::{Answer, Call, Caller, Needs, Service};
 pub use error::{Detail, Error, ErrorBody, Input, Refusals, Wanted};
 use needs::Found;
 use replays::{Begun, Replays};
@@ -105,25 +105,22 @@ impl Admin {
     async fn answer(self, call: Call) -> Response<Bytes> {
         let Call { request, caller } = call;
         let id = caller.request_id.clone();
-        let begins = caller.via != Via::Bootstrap || needs::begins(request.method(), request.uri().path());
-        let checked = match self.check(request.method(), request.uri().path(), request.headers(), request.body()) {
-            Ok(()) if !begins => Err(Failure::Denied(Denial::ClearanceTooLow).into()),
-            checked => checked,
-        };
-        let answered: Result<std::convert::Infallible, Error> = match checked {
-            Ok(()) => {
-                let entered = caller.principal.as_ref().map(|principal| self.shared.calls.enter(&principal.id, &limits(), Instant::now()));
-                match entered.transpose() {
-                    Ok(entered) => {
-                        let response = self.once(request, caller).await;
-                        drop(entered);
-                        return response;
+        let answered: Result<std::convert::Infallible, Error> =
+            match self.check(request.method(), request.uri().path(), request.headers(), request.body()) {
+                Ok(()) => {
+                    let entered =
+                        caller.principal.as_ref().map(|principal| self.shared.calls.enter(&principal.id, &limits(), Instant::now()));
+                    match entered.transpose() {
+                        Ok(entered) => {
+                            let response = self.once(request, caller).await;
+                            drop(entered);
+                            return response;
+                        }
+                        Err(_) => Err(Failure::RateLimited.into()),
                     }
-                    Err(_) => Err(Failure::RateLimited.into()),
                 }
-            }
-            Err(error) => Err(error),
-        };
+                Err(error) => Err(error),
+            };
         match answered {
             Ok(never) => match never {},
             Err(error) => error.render(&id),
@@ -193,18 +190,23 @@ impl Admin {
 
 impl Service for Admin {
     fn needs(&self, surface: Surface, method: &Method, path: &str) -> Option<Needs> {
-        if surface != Surface::Admin {
-            return None;
-        }
-        match needs::find(method, path) {
-            Found::Row(clearance) => Some(Needs { clearance, ..Needs::ANY }),
-            Found::OtherMethods(_) => Some(Needs::ANY),
-            Found::Nothing => None,
-        }
+        asks(surface, method, path)
     }
 
     fn call(&self, call: Call) -> Answer {
         Box::pin(self.clone().answer(call))
+    }
+}
+
+/// Says what a call asks for: of a request, and of `explain`, where nothing runs.
+pub fn asks(surface: Surface, method: &Method, path: &str) -> Option<Needs> {
+    if surface != Surface::Admin {
+        return None;
+    }
+    match needs::find(method, path) {
+        Found::Row(clearance) => Some(Needs { clearance, begins: needs::begins(method, path), ..Needs::ANY }),
+        Found::OtherMethods(_) => Some(Needs { has_method: false, ..Needs::ANY }),
+        Found::Nothing => None,
     }
 }
 

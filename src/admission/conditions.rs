@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rustls_pki_types::UnixTime;
 
-use super::decision::{Denial, Horizon, Steps};
+use super::decision::{Basis, Denial, Horizon, Steps};
 use super::principal::Terms;
 use super::scope::{ClientAddress, Origin, RequestScope, RouteAuth, RouteScope, Scope};
 use crate::date::Date;
@@ -53,9 +53,15 @@ impl Terms {
 
     /// Judges a call of ours: the page that it was sent from, and the rank. A page of another origin may change nothing here,
     /// whatever the principal's `cors_origins` say: those are for what is behind us.
-    pub(super) fn check_call(&self, request: &RequestScope<'_>, steps: &mut Steps) -> Result<(), Denial> {
+    pub(super) fn check_call(&self, request: &RequestScope<'_>, basis: &Basis, steps: &mut Steps) -> Result<(), Denial> {
         if request.unsafe_method && !matches!(request.origin, Origin::Absent | Origin::Same) {
             return Err(steps.failed("origin", "sent by a page of another origin, and this changes something here", Denial::OriginDenied));
+        }
+        if let Basis::ServerCertificate { first_only: true } = basis
+            && !request.begins
+        {
+            let finding = "the certificate that we serve with may say who it is and register the first admin, no more";
+            return Err(steps.failed("bootstrap", finding, Denial::ClearanceTooLow));
         }
         let Some(needed) = request.clearance else {
             steps.passed("clearance", "whoever is admitted may call this");
@@ -162,6 +168,7 @@ mod tests {
             route: None,
             access: Access::Read,
             clearance: None,
+            begins: true,
             origin: Origin::Absent,
             unsafe_method: false,
         };

@@ -27,6 +27,8 @@ pub struct RequestScope<'a> {
     pub access: Access,
     /// The rank that a call of ours asks for; `None`: whoever is admitted may call. Requests to an upstream ask for none.
     pub clearance: Option<Clearance>,
+    /// A call that the certificate which we serve with may make before there is an admin.
+    pub begins: bool,
     /// From which page the request was sent.
     pub origin: Origin<'a>,
     /// The method may change something, or the request upgrades: cross-site rules apply.

@@ -113,7 +113,7 @@ impl Question<'_> {
         principal.terms.check(self.scope, self.now, &mut self.horizon, &mut self.steps)?;
         let access = match (self.scope.request, route) {
             (Some(request), _) if !request.surface.is_proxied() => {
-                principal.terms.check_call(&request, &mut self.steps)?;
+                principal.terms.check_call(&request, &basis, &mut self.steps)?;
                 None
             }
             (Some(request), Some(route)) => Some(self.access(&principal, &basis, leaf, &request, route)?),

@@ -249,6 +249,7 @@ pub(super) fn request(route: &RouteScope) -> Scope<'_> {
         route: Some(route),
         access: Access::Read,
         clearance: None,
+        begins: true,
         origin: Origin::Absent,
         unsafe_method: false,
     };

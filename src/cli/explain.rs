@@ -9,10 +9,12 @@ use rustls_pki_types::UnixTime;
 use serde::Serialize;
 
 use super::{Exit, Failure, Output, input, load};
+use crate::admin;
 use crate::admission::{Candidate, ClientAddress};
 use crate::clock;
 use crate::config::Loaded;
 use crate::explain::{Question, Report, Request};
+use crate::listener::{Bind, BindAddress};
 use crate::pki::files;
 use crate::store::is_url;
 
@@ -33,6 +35,12 @@ pub(super) struct Arguments {
     /// The request's `Upgrade`, such as websocket
     #[arg(long, requires = "route")]
     upgrade: Option<HeaderValue>,
+    /// The listener; without it one that the URL's port or host is for
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// The name that the handshake asked for [default: the URL's host]
+    #[arg(long, value_name = "HOST", requires = "route")]
+    sni: Option<String>,
     /// Where the client comes from
     #[arg(long, value_name = "ADDRESS")]
     client_ip: Option<IpAddr>,
@@ -55,13 +63,22 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
     };
     let loaded = arguments.config.load()?;
     let (rules, notes) = (&loaded.rules, notes(&loaded));
+    if let Some(name) = arguments.listener.as_ref().filter(|name| rules.listener(name).is_none()) {
+        let known: Vec<&str> = rules.listeners.iter().map(|listener| &*listener.name).collect();
+        return Err(Failure::usage(format!("--listener {name}: there is no such listener; there are {}", known.join(", "))));
+    }
+    let listener = arguments.listener.map(String::into_boxed_str);
     let question = Question {
         candidate,
         address: arguments.client_ip.map_or(ClientAddress::Unknown, |ip| ClientAddress::Settled(ip.to_canonical())),
-        request: arguments.route.map(|(method, uri)| Request { method, uri, origin: arguments.origin, upgrade: arguments.upgrade }),
+        listener: listener.or_else(|| by_port(&loaded, &arguments.route.as_ref()?.1)),
+        request: arguments.route.map(|(method, uri)| {
+            let sni = arguments.sni.map(String::into_boxed_str);
+            Request { method, uri, origin: arguments.origin, upgrade: arguments.upgrade, sni }
+        }),
         at: UnixTime::since_unix_epoch(Duration::from_secs(arguments.at.unwrap_or_else(|| clock::wall().as_secs()))),
     };
-    let report = question.ask(rules);
+    let report = question.ask(rules, admin::asks);
     let hint = if report.code == Some("client_ip_denied") && arguments.client_ip.is_none() {
         "\nno --client-ip was given: whoever is bound to addresses is denied"
     } else {
@@ -79,6 +96,15 @@ struct Answer<'r> {
     report: &'r Report,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+}
+
+/// The one listener on the port of a URL, if there is one.
+fn by_port(loaded: &Loaded, uri: &Uri) -> Option<Box<str>> {
+    let port = uri.port_u16().unwrap_or(443);
+    let on_port = |bind: &&Bind| matches!(bind.address, BindAddress::Tcp(address) if address.port() == port);
+    let mut found = loaded.settings.runtime.binds.iter().filter(on_port);
+    let first = found.next()?;
+    found.next().is_none().then(|| (*first.name).into())
 }
 
 /// Says of each CRL's URL that nothing was fetched from there for this answer.

@@ -63,6 +63,7 @@ struct RequestQuestion {
     route: Option<RouteScope>,
     access: Access,
     clearance: Option<Clearance>,
+    begins: bool,
     origin: KeptOrigin,
     unsafe_method: bool,
 }
@@ -82,6 +83,7 @@ impl Question {
             route: request.route.cloned(),
             access: request.access,
             clearance: request.clearance,
+            begins: request.begins,
             origin: match request.origin {
                 Origin::Absent => KeptOrigin::Absent,
                 Origin::CrossSite => KeptOrigin::CrossSite,
@@ -99,6 +101,7 @@ impl Question {
             route: request.route.as_ref(),
             access: request.access,
             clearance: request.clearance,
+            begins: request.begins,
             origin: match &request.origin {
                 KeptOrigin::Absent => Origin::Absent,
                 KeptOrigin::CrossSite => Origin::CrossSite,

@@ -166,6 +166,7 @@ fn asks(route: &RouteScope, access: Access) -> Scope<'_> {
         route: Some(route),
         access,
         clearance: None,
+        begins: true,
         origin: Origin::Absent,
         unsafe_method: access > Access::Read,
     };

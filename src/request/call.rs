@@ -12,17 +12,16 @@ use http::{Method, Request, Response, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::asked::Asked;
+use super::asked::{self, Asked};
 use super::current::Current;
 use super::onward::{self, check_body};
 use super::record::Record;
-use super::service::{Call, Caller, Needs, Service};
+use super::service::{Call, Caller};
 use super::{Context, enter, within};
-use crate::admission::{Access, RequestScope, RouteAuth, RouteScope, Scope, Surface};
+use crate::admission::{Access, Scope};
 use crate::failure::Failure;
 use crate::gate::{Hold, Inquiry, Lifeline};
 use crate::identity;
-use crate::routing::cross_site;
 use crate::rules::Serves;
 use crate::upstream::hop_by_hop::{self, HopError};
 use crate::upstream::{Body, Upload, UploadLimits};
@@ -45,22 +44,13 @@ impl OurCall<'_> {
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
         let (context, service) = (self.context, self.context.worker.service.as_deref());
-        let (surface, needs) = self.needs(service, &head.method);
-        record.ours(self.current, surface);
+        let needs = |surface, method: &Method, path: &str| service.and_then(|service| service.needs(surface, method, path));
+        let call = asked::Call::of(self.asked, self.serves, &head.method, needs);
+        record.ours(self.current, call.surface);
         let origin = self.current.rules.trust.request(context.address, &context.standing.gateway_ips(), &head.headers);
         record.client = origin.address.ip();
 
-        // Nameless: no configured route has this name, so that no reload takes it for one.
-        let endpoint = RouteScope { name: "".into(), auth: needs.map_or(RouteAuth::Required, |needs| needs.auth), csrf: true };
-        let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(&head.method);
-        let request = RequestScope {
-            surface,
-            route: Some(&endpoint),
-            access: if is_safe { Access::Read } else { Access::Write },
-            clearance: needs.and_then(|needs| needs.clearance),
-            origin: cross_site::classify(&head.headers, if context.secure { "https" } else { "http" }, &self.asked.authority),
-            unsafe_method: !is_safe,
-        };
+        let request = call.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" });
         let scope = Scope { address: origin.address, request: Some(request), control: context.standing.is_control() };
         let inquiry = Inquiry {
             request_id: record.id(),
@@ -74,14 +64,9 @@ impl OurCall<'_> {
         let upload_hold = (!incoming.is_end_stream()).then(|| context.standing.hold(&scope, None));
         record.entered = enter(context, self.current, &grant)?;
 
-        let (Some(_), Some(service)) = (needs, service) else { return Err(Failure::NoRoute) };
-        if head.method == Method::CONNECT || head.method == Method::TRACE {
-            return Err(Failure::MethodNotAllowed);
-        }
-        // No name of ours holds either: another reading of the path would be another call.
-        if self.asked.path.has_parameters || self.asked.path.has_encoded_slash {
-            return Err(Failure::Malformed("a path parameter or an encoded slash, and no call has one"));
-        }
+        call.served(&head.method)?;
+        // INVARIANT: without a service no call was found.
+        let service = service.ok_or(Failure::NoRoute)?;
         // The authority is read out of them still.
         let mut headers = head.headers.clone();
         hop_by_hop::strip_request(&mut headers, identity::is_ours).map_err(|error| match error {
@@ -101,18 +86,6 @@ impl OurCall<'_> {
         answer.headers_mut().insert(super::X_REQUEST_ID, record.id_value());
         record.hold = Some(hold);
         Ok(answer.map(Body::full))
-    }
-
-    /// Finds the surface that has the path, and what it asks for; where none has it, the first will say so.
-    fn needs(&self, service: Option<&dyn Service>, method: &Method) -> (Surface, Option<Needs>) {
-        let found = service.and_then(|service| {
-            self.serves.ours().find_map(|surface| service.needs(surface, method, &self.asked.path.text).map(|needs| (surface, needs)))
-        });
-        match found {
-            Some((surface, needs)) => (surface, Some(needs)),
-            // INVARIANT: what is ours to answer has a surface of ours; were it not so, the admin's is the strictest.
-            None => (self.serves.ours().next().unwrap_or(Surface::Admin), None),
-        }
     }
 
     /// Reads the body whole, no longer than its hold stands.

@@ -60,7 +60,7 @@ impl Current {
 }
 
 /// What stands for a route where one of our surfaces answered: no route can have a name with parentheses.
-pub(super) fn label(surface: Surface) -> &'static str {
+pub fn label(surface: Surface) -> &'static str {
     match surface {
         Surface::Admin => "(admin)",
         Surface::Challenge => "(challenge)",

@@ -32,16 +32,15 @@ pub struct Needs {
     /// `None`: whoever is admitted may call.
     pub clearance: Option<Clearance>,
     pub auth: RouteAuth,
+    /// The certificate that we serve with may make it before there is an admin.
+    pub begins: bool,
+    /// The path is there, by this method too; where not, the service says by which.
+    pub has_method: bool,
 }
 
 impl Needs {
     /// Asks for an admitted client of any rank.
-    pub const ANY: Self = Self { clearance: None, auth: RouteAuth::Required };
-
-    /// Asks for a rank.
-    pub const fn of(clearance: Clearance) -> Self {
-        Self { clearance: Some(clearance), auth: RouteAuth::Required }
-    }
+    pub const ANY: Self = Self { clearance: None, auth: RouteAuth::Required, begins: true, has_method: true };
 }
 
 /// One call: a request with its body, and who makes it.

@@ -154,6 +154,11 @@ impl Acceptor {
         !self.strict_sni || sni.is_none_or(|name| self.credentials.named(name).is_some())
     }
 
+    /// Returns the names of the certificate that a client of this name is shown, as far as its name says which.
+    pub fn names(&self, sni: Option<&str>) -> &[Box<str>] {
+        self.credentials.names(sni)
+    }
+
     pub(super) fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }

@@ -109,6 +109,12 @@ impl ByName {
         self.exact.get(name).or_else(|| self.wildcard.get(parent(name)?)).map(Vec::as_slice)
     }
 
+    /// Returns the names of the first certificate for a lower-case name; of the default for an unknown name or none.
+    pub(super) fn names(&self, sni: Option<&str>) -> &[Box<str>] {
+        let index = sni.and_then(|name| self.named(name)).and_then(|indices| indices.first()).copied().unwrap_or(0);
+        &self.key_pairs[index].names
+    }
+
     /// Chooses the first whose key the client can check; the default for an unknown name or none.
     fn choose(&self, hello: &ClientHello<'_>) -> usize {
         let fallback = &[0][..];

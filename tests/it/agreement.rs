@@ -1,7 +1,10 @@
 //! Promise 3: one decision. Every candidate through every checkpoint of the built binary under every snapshot:
 //! a new handshake, a resumed one, a request, a live connection, `explain`. Same verdict, same code.
 
+mod calls;
+
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use rustls::AlertDescription as Alert;
@@ -9,12 +12,21 @@ use rustls::AlertDescription as Alert;
 use crate::support::client::{Connection, request_with};
 use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace, eventually};
 
-/// The codes that no certificate reaches under a configuration file: management, and same-key renewal, which only managed
-/// principals have (`admission/tests/renewal.rs` and `gate/tests.rs` reach it).
-const LATER: &[&str] = &["clearance_too_low", "issuer_unknown"];
+/// The code that no certificate reaches under a configuration file: same-key renewal, which only managed principals have
+/// (`admission/tests/renewal.rs` and `gate/tests.rs` reach it).
+const LATER: &[&str] = &["issuer_unknown"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_decision_for_every_candidate_at_every_checkpoint_under_every_snapshot() {
+    let mut reached = calls::reached().await;
+    reached.extend(requests().await);
+    let all = all_codes();
+    let missed: Vec<&String> = all.iter().filter(|code| !reached.contains(*code) && !LATER.contains(&code.as_str())).collect();
+    assert!(missed.is_empty(), "no candidate reached {missed:?}");
+}
+
+/// What goes on to an upstream. Returns every code that was reached.
+async fn requests() -> BTreeSet<String> {
     let upstream = TestUpstream::start().await;
     let world = World::new();
     let candidates = world.candidates();
@@ -49,9 +61,7 @@ async fn one_decision_for_every_candidate_at_every_checkpoint_under_every_snapsh
             standing.push(one);
         }
     }
-    let all = all_codes();
-    let missed: Vec<&String> = all.iter().filter(|code| !reached.contains(*code) && !LATER.contains(&code.as_str())).collect();
-    assert!(missed.is_empty(), "no candidate reached {missed:?}");
+    reached
 }
 
 /// One candidate with all it holds on to from snapshot to snapshot: sessions and live connections.
@@ -81,7 +91,7 @@ impl Standing {
     }
 
     /// Asks every checkpoint and holds the answers against `explain`'s.
-    async fn agree(mut self, directory: &std::path::Path, title: &str, log: impl Fn() -> Vec<String>) -> (Self, Vec<String>) {
+    async fn agree(mut self, directory: &Path, title: &str, log: impl Fn() -> Vec<String>) -> (Self, Vec<String>) {
         let at = format!("{} under «{title}»", self.name);
         let connection = self.explain(directory, None);
         let read = self.explain(directory, Some("GET https://localhost/"));
@@ -120,7 +130,7 @@ impl Standing {
                     // It heard no code; the log has it.
                     let mut cut = None;
                     eventually(&format!("{at}: a line about the cut"), || {
-                        cut = self.cut(&log());
+                        cut = cut_with(self.fingerprint.as_deref(), &log());
                         cut.is_some()
                     });
                     assert_eq!(cut, Some(connection.clone()), "{at}: a live connection that was cut");
@@ -139,31 +149,33 @@ impl Standing {
         (self, codes)
     }
 
-    /// Reads with which code a live connection was cut last.
-    fn cut(&self, log: &[String]) -> Option<String> {
-        let fingerprint = self.fingerprint.as_deref()?;
-        let is_cut = |line: &&String| line.contains("\"checkpoint\":\"live\"") && line.contains(fingerprint);
-        let line: serde_json::Value = serde_json::from_str(log.iter().rev().find(is_cut)?).ok()?;
-        Some(line["code"].as_str().or(line["fields"]["code"].as_str())?.to_owned())
-    }
-
-    fn explain(&self, directory: &std::path::Path, route: Option<&str>) -> String {
+    fn explain(&self, directory: &Path, route: Option<&str>) -> String {
         if !self.presented {
             return "no_credential".into();
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-        command.args(["explain", "--json", "-c", "portcullis.toml", "--client-ip", "127.0.0.1"]).arg(format!("{}.pem", self.name));
-        if let Some(route) = route {
-            command.args(["--route", route]);
-        }
-        let output = command.current_dir(directory).output().expect("explain runs");
-        let report: serde_json::Value =
-            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-        match output.status.code() {
-            Some(0) => "admitted".into(),
-            Some(1) => report["code"].as_str().expect("a code").to_owned(),
-            other => panic!("explain ended with {other:?}"),
-        }
+        explained(directory, &self.name, &route.map_or(vec![], |route| vec!["--route", route]))
+    }
+}
+
+/// Reads with which code a live connection was cut last.
+fn cut_with(fingerprint: Option<&str>, log: &[String]) -> Option<String> {
+    let fingerprint = fingerprint?;
+    let is_cut = |line: &&String| line.contains("\"checkpoint\":\"live\"") && line.contains(fingerprint);
+    let line: serde_json::Value = serde_json::from_str(log.iter().rev().find(is_cut)?).ok()?;
+    Some(line["code"].as_str().or(line["fields"]["code"].as_str())?.to_owned())
+}
+
+/// What `explain` says of `NAME.pem`: `admitted`, or the code.
+fn explained(directory: &Path, name: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(["explain", "--json", "-c", "portcullis.toml", "--client-ip", "127.0.0.1"]).arg(format!("{name}.pem")).args(arguments);
+    let output = command.current_dir(directory).output().expect("explain runs");
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    match output.status.code() {
+        Some(0) => "admitted".into(),
+        Some(1) => report["code"].as_str().expect("a code").to_owned(),
+        other => panic!("explain ended with {other:?}"),
     }
 }
 

@@ -45,3 +45,63 @@ fn it_explains_itself_offline_from_the_files() {
     expect(&["alice.pem", "--route", "GET https://localhost/nothing"], "no_route");
     expect(&["stranger.pem", "--route", "GET https://localhost/nothing"], "not_listed");
 }
+
+#[test]
+fn explain_asks_about_the_listener_the_sni_and_preflights() {
+    let workspace = Workspace::new();
+    let alice = Identity::seed("alice");
+    workspace.write("alice.pem", alice.leaf_pem());
+    let more = r#"
+[[listener]]
+name = "control"
+address = "127.0.0.1:18443"
+serve = ["admin"]
+certificates = [{ cert = "server.pem", key = "server.key" }]
+
+[[route]]
+name = "b"
+hosts = ["b.test"]
+path = "/"
+auth = "optional"
+upstream = "app"
+
+[[principal]]
+name = "page"
+role = "Reader"
+cors_origins = ["https://shop.example"]
+certificates = ["alice.pem"]
+"#;
+    workspace.allow("somebody", &Leaf::new("somebody").self_signed());
+    workspace.write("portcullis.toml", Workspace::config("require", "http://127.0.0.1:1", more));
+    let ask = |arguments: &[&str]| {
+        let output = workspace.run(&[&["--json", "explain", "alice.pem"], arguments].concat());
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let said = [&report["verdict"], &report["code"], &report["listener"]].map(|value| value.as_str().unwrap_or("-").to_owned());
+        (output.status.code(), said.join(" "))
+    };
+    let table: [(&[&str], &str); 14] = [
+        (&["--route", "GET https://localhost/"], "admit - edge"),
+        (&["--route", "GET https://localhost/", "--sni", "LOCALHOST."], "admit - edge"),
+        (&["--route", "GET https://127.0.0.1/"], "admit - edge"),
+        // Another policy, and a name that our certificate does not cover.
+        (&["--route", "GET https://localhost/", "--sni", "b.test"], "deny misdirected edge"),
+        (&["--route", "GET https://other.test/", "--sni", "localhost"], "deny misdirected edge"),
+        (&["--route", "OPTIONS https://localhost/", "--origin", "https://shop.example"], "open - edge"),
+        (&["--route", "OPTIONS https://localhost/", "--origin", "https://evil.example"], "deny origin_denied edge"),
+        // A rank that it has not, by the listener's name and by its port; and what there is not.
+        (&["--listener", "control"], "admit - control"),
+        (&["--listener", "control", "--route", "GET https://localhost/v1/whoami"], "admit - control"),
+        (&["--listener", "control", "--route", "GET https://localhost/v1/status"], "deny clearance_too_low control"),
+        (&["--route", "GET https://localhost:18443/v1/status"], "deny clearance_too_low control"),
+        (&["--route", "DELETE https://localhost:18443/v1/whoami"], "deny method_not_allowed control"),
+        (&["--route", "GET https://localhost:18443/v1/nothing"], "deny no_route control"),
+        (&["--route", "GET https://other.test:18443/v1/whoami", "--sni", "localhost"], "deny misdirected control"),
+    ];
+    for (arguments, expected) in table {
+        let exit = if expected.starts_with("deny") { 1 } else { 0 };
+        assert_eq!(ask(arguments), (Some(exit), expected.to_owned()), "{arguments:?}");
+    }
+    let absent = workspace.run(&["explain", "alice.pem", "--listener", "nowhere"]);
+    assert_eq!(absent.status.code(), Some(2), "{absent:?}");
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("edge, control"), "{absent:?}");
+}

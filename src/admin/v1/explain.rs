@@ -35,6 +35,10 @@ pub(crate) struct Asking {
     origin: Option<String>,
     /// The request's `Upgrade`.
     upgrade: Option<String>,
+    /// The listener, by name. Left out: for a request, one that its host is for.
+    listener: Option<String>,
+    /// The name that the handshake asked for. Left out: the URL's host.
+    sni: Option<String>,
     /// Where the client comes from.
     client_ip: Option<String>,
     /// When, RFC 3339. Left out: now.
@@ -44,7 +48,7 @@ pub(crate) struct Asking {
 /// Replays a decision.
 #[utoipa::path(post, path = "/v1/explain", tag = "about", request_body = Asking, responses((status = 200, description = "the decision: verdict, code, principal, and every step of the reasoning", body = Report), Refusals))]
 pub(crate) async fn explain(State(shared): State<Arc<Shared>>, Input(asking): Input<Asking>) -> Result<Json<Report>, Error> {
-    let Asking { certificate, password, route, origin, upgrade, client_ip, at } = asking;
+    let Asking { certificate, password, route, origin, upgrade, listener, sni, client_ip, at } = asking;
     let field = |key: &'static str, text: Option<String>| {
         text.map(|text| HeaderValue::try_from(text).map_err(|_| invalid(key, "cannot be a header's value"))).transpose()
     };
@@ -57,14 +61,18 @@ pub(crate) async fn explain(State(shared): State<Arc<Shared>>, Input(asking): In
         None => Vec::new(),
     };
     let view = control(&shared)?.view();
+    if listener.as_ref().is_some_and(|name| view.rules.listener(name).is_none()) {
+        return Err(invalid("listener", "is no listener's name"));
+    }
     let question = move || {
         let question = Question {
             candidate: Candidate::presented(&chain),
             address: address.map_or(ClientAddress::Unknown, |ip| ClientAddress::Settled(ip.to_canonical())),
-            request: request.map(|(method, uri)| Request { method, uri, origin, upgrade }),
+            listener: listener.map(String::into_boxed_str),
+            request: request.map(|(method, uri)| Request { method, uri, origin, upgrade, sni: sni.map(String::into_boxed_str) }),
             at: at.map_or_else(|| Clock::default().now(), |at| UnixTime::since_unix_epoch(Duration::from_secs(at))),
         };
-        question.ask(&view.rules)
+        question.ask(&view.rules, crate::admin::asks)
     };
     // Paths are built, signatures checked: not on the thread that serves others.
     let report = tokio::task::spawn_blocking(question).await.map_err(|_| Failure::Internal)?;

@@ -241,6 +241,7 @@ fn a_page_of_another_origin_calls_nothing_that_changes_something() {
 
 /// A call on the admin surface.
 fn call(origin: Origin<'_>, clearance: Option<Clearance>) -> Scope<'_> {
-    let request = RequestScope { surface: Surface::Admin, route: None, access: Access::Write, clearance, origin, unsafe_method: true };
+    let request =
+        RequestScope { surface: Surface::Admin, route: None, access: Access::Write, clearance, begins: true, origin, unsafe_method: true };
     Scope { address: ClientAddress::Settled("192.0.2.7".parse().unwrap()), request: Some(request), control: false }
 }
