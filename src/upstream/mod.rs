@@ -16,6 +16,7 @@ pub(crate) mod testing;
 mod tests;
 mod tls;
 pub mod tunnel;
+mod verifier;
 
 pub use body::{Body, BodyError, Sent, Upload, UploadLimits, Watch};
 pub use fetch::{FetchLimits, Url, UrlError};

@@ -1,4 +1,4 @@
-//! TLS to an upstream: always verified, by the configured anchors or those of the system.
+//! TLS to an upstream: always verified, by the configured certificates or the system's anchors.
 
 use std::sync::Arc;
 
@@ -8,14 +8,17 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::UpstreamError;
 use super::settings::{Protocol, Tls};
+use super::verifier::Verifier;
 
 /// Compiles what connections of one protocol use.
 pub(super) fn client_config(tls: &Tls, protocol: Protocol) -> Result<Arc<ClientConfig>, UpstreamError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = Verifier::new(roots(tls)?, &tls.ca, Arc::clone(&provider))?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(UpstreamError::Tls)?
-        .with_root_certificates(roots(tls)?);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &tls.client {
         Some(certified) => {
             let resolver: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(CertifiedKey::clone(certified)));
