@@ -41,7 +41,7 @@ use crate::request::service::{Answer, Call, Caller, Needs, Service};
 pub use error::{Detail, Error, ErrorBody, Input, Refusals, Wanted};
 use needs::Found;
 use replays::{Begun, Replays};
-pub use socket::{ControlSocket, SocketError, path as socket_path};
+pub use socket::{ControlSocket, Reachable, SocketError, path as socket_path};
 
 /// Answers every call, on whatever worker it came.
 #[derive(Clone)]

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,30 @@ pub enum SocketError {
 /// Where the socket of a state directory is.
 pub fn path(state: &Path) -> PathBuf {
     state.join("control.sock")
+}
+
+/// The socket by a path that the kernel takes: 107 bytes at most. A longer one leads through its directory, held open here.
+#[derive(Debug)]
+pub struct Reachable {
+    path: PathBuf,
+    _directory: Option<File>,
+}
+
+impl Reachable {
+    /// Opens the directory where it has to.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let (Some(directory), Some(name)) = (path.parent().filter(|_| path.as_os_str().len() > MAX_PATH), path.file_name()) else {
+            return Ok(Self { path: path.to_owned(), _directory: None });
+        };
+        let directory = File::open(directory)?;
+        let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+        Ok(Self { path, _directory: Some(directory) })
+    }
+
+    /// Returns the path, to be used while this lives.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl ControlSocket {
@@ -116,7 +141,7 @@ fn listen(path: &Path) -> io::Result<StdListener> {
             Ok(()) | Err(_) => {}
         }
     }
-    let listening = StdListener::bind(&draft)?;
+    let listening = StdListener::bind(Reachable::of(&draft)?.path())?;
     fs::set_permissions(&draft, Permissions::from_mode(0o600))?;
     fs::rename(&draft, path)?;
     listening.set_nonblocking(true)?;
@@ -189,7 +214,32 @@ async fn answer(admin: &Arc<Admin>, request: Request<Incoming>, number: u64) -> 
     response
 }
 
+/// `sockaddr_un` has room for 108 bytes, and a NUL ends them.
+const MAX_PATH: usize = 107;
 const MAX_CONNECTIONS: usize = 64;
 const MAX_BODY: usize = 16 << 20;
 /// Between two calls.
 const IDLE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream as StdStream;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_reached_however_long_its_path_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().as_os_str().len();
+        for length in [60, 106, 107, 108, 109, 250] {
+            let state = directory.path().join("x".repeat(length - base - "//control.sock".len()));
+            fs::create_dir(&state).unwrap();
+            let path = path(&state);
+            assert_eq!(path.as_os_str().len(), length);
+            let listening = listen(&path).unwrap_or_else(|error| panic!("{length}: {error}"));
+            StdStream::connect(Reachable::of(&path).unwrap().path()).unwrap_or_else(|error| panic!("{length}: {error}"));
+            listening.accept().unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+}

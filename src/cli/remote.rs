@@ -140,7 +140,8 @@ impl Remote {
     async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
         match &self.way {
             Way::Local(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|error| unreachable(path, &error))?;
+                let reachable = admin::Reachable::of(path).map_err(|error| unreachable(path, &error))?;
+                let stream = UnixStream::connect(reachable.path()).await.map_err(|error| unreachable(path, &error))?;
                 request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
                 over(stream, request).await
             }
