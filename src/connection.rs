@@ -18,10 +18,10 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 use crate::address::proxy::{self, Proxied};
-use crate::admission::{ClientAddress, Denial};
+use crate::admission::ClientAddress;
 use crate::drain::Drain;
 use crate::failure::{self, Failure};
-use crate::gate::{Asker, Cuts, Gate, Lifeline, Review, Standing};
+use crate::gate::{Asker, Cuts, Gate, Lapse, Lifeline, Review, Standing};
 use crate::http1::{self, Ending, EndingKind, Exchange};
 use crate::identity;
 use crate::limits::{Handshakes, Limits, Place};
@@ -252,7 +252,7 @@ async fn serve_http1(stream: Stream, worker: Rc<Worker>, context: Rc<request::Co
 
 /// The reasons for a connection to end before its client ends it.
 struct Leaving {
-    lapsed: Pin<Box<dyn Future<Output = Denial>>>,
+    lapsed: Pin<Box<dyn Future<Output = Lapse>>>,
     /// Of the one request under way over HTTP/1.1.
     lifeline: Rc<Lifeline>,
     drain: Option<Pin<Box<dyn Future<Output = ()>>>>,

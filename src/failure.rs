@@ -180,7 +180,7 @@ impl From<Lapse> for Failure {
             Lapse::Denied(denial) => Self::Denied(denial),
             Lapse::NoRoute => Self::NoRoute,
             // Asked again, it hears what the rules of now say; a 404 would be taken for good.
-            Lapse::Withdrawn => Self::UpstreamUnavailable,
+            Lapse::Dismissed | Lapse::Withdrawn => Self::UpstreamUnavailable,
         }
     }
 }

@@ -9,6 +9,7 @@ mod worker;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::drain::Drain;
-use crate::gate::Cuts;
+use crate::gate::{Cuts, Gate};
 use crate::limits::Load;
 use crate::log::Logs;
 use crate::metrics::Metrics;
@@ -183,6 +184,27 @@ impl Running {
         let gone = |leaf: &Fingerprint| before.snapshot.allowlist.pins(leaf) && !rules.snapshot.allowlist.pins(leaf);
         for listener in &rules.listeners {
             listener.tls.forget(gone);
+        }
+    }
+
+    /// Asks every worker about what lives there. Those that have ended say nothing; one that hangs is not waited for.
+    pub fn ask<T: Send + 'static, F: Fn(&Rc<Gate>) -> T + Clone + Send + 'static>(
+        &self,
+        ask: F,
+    ) -> impl Future<Output = Vec<T>> + Send + use<T, F> {
+        let told = |worker: &WorkerHandle| {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            let ask = ask.clone();
+            worker.ask(Box::new(move |gate| drop(answer.send(ask(gate)))));
+            answered
+        };
+        let answers: Vec<_> = self.workers.iter().map(told).collect();
+        async move {
+            let mut found = Vec::new();
+            for answer in answers {
+                found.extend(tokio::time::timeout(STUCK, answer).await.ok().and_then(Result::ok));
+            }
+            found
         }
     }
 

@@ -32,7 +32,7 @@ use crate::clock;
 use crate::drain::Drain;
 use crate::failure::Failure;
 use crate::limits::{Limits, Principals};
-use crate::listener::Bind;
+use crate::listener::{Bind, Running};
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::pki::Fingerprint;
@@ -65,6 +65,7 @@ pub(crate) struct Shared {
 /// What there is once the proxy runs: listeners listen a moment before it does.
 pub struct Ready {
     pub reloader: Arc<Reloader>,
+    pub workers: Arc<Running>,
     /// Where changes are told.
     pub audit: Mutex<AccessLog>,
     pub listeners: Vec<Bind>,
@@ -238,6 +239,9 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(v1::crls::list))
         .routes(routes!(v1::crls::get, v1::crls::put, v1::crls::remove))
         .routes(routes!(v1::explain::explain))
+        .routes(routes!(v1::live::connections))
+        .routes(routes!(v1::live::dismiss))
+        .routes(routes!(v1::live::refusals))
         .routes(routes!(v1::ledger::list))
         .routes(routes!(v1::ledger::checkpoint))
         .routes(routes!(v1::ledger::get))

@@ -46,6 +46,9 @@ const OPERATOR: Option<Clearance> = Some(Clearance::Operator);
 /// Method, path, rank; by path.
 const TABLE: &[(&str, &str, Option<Clearance>)] = &[
     ("GET", "/v1/openapi.json", None),
+    ("GET", "/v1/connections", OPERATOR),
+    ("DELETE", "/v1/connections/{}", OPERATOR),
+    ("GET", "/v1/refusals", OPERATOR),
     ("GET", "/v1/crls", OPERATOR),
     ("GET", "/v1/crls/{}", OPERATOR),
     ("PUT", "/v1/crls/{}", OPERATOR),

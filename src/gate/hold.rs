@@ -57,14 +57,14 @@ impl Hold {
 
     /// Returns why it has to end, if it has to.
     pub fn lapse(&self) -> Option<Lapse> {
-        let held = self.standing.has_lapsed().map(Lapse::Denied);
+        let held = self.standing.lapse_of_all();
         held.or(self.standing.holds().borrow().slots[self.slot].as_ref()?.lapsed)
     }
 
     /// Waits until it has to end. May be polled from one task at a time.
     pub fn poll_lapsed(&self, context: &mut Context<'_>) -> Poll<Lapse> {
         self.standing.catch_up();
-        let connection = self.standing.has_lapsed().map(Lapse::Denied);
+        let connection = self.standing.lapse_of_all();
         let mut holds = self.standing.holds().borrow_mut();
         // INVARIANT: the slot is this hold's until it is dropped.
         let Some(held) = &mut holds.slots[self.slot] else { return Poll::Pending };

@@ -6,6 +6,7 @@ pub mod cuts;
 pub mod grant;
 pub mod hold;
 pub mod lifeline;
+pub mod live;
 pub mod possession;
 mod refusals;
 mod remembered;
@@ -34,6 +35,8 @@ pub use cuts::Cuts;
 pub use grant::{Admitted, Grant};
 pub use hold::Hold;
 pub use lifeline::Lifeline;
+use live::Strangers;
+pub use live::{Live, Stranger};
 pub use possession::Possession;
 pub use refusals::{About, Inquiry};
 pub use renewed::{OnRenewed, Renewed};
@@ -58,6 +61,7 @@ pub struct Gate {
     due: Cell<u64>,
     looked: Cell<u64>,
     refusals: RefCell<Refusals>,
+    strangers: RefCell<Strangers>,
     renewals: Renewals,
 }
 
@@ -94,6 +98,7 @@ impl Gate {
             due: Cell::new(u64::MAX),
             looked: Cell::new(now),
             refusals: RefCell::default(),
+            strangers: RefCell::default(),
             renewals: Renewals::default(),
         })
     }
@@ -170,6 +175,7 @@ impl Gate {
         match &decision.verdict {
             Verdict::Deny(denial) => {
                 self.metrics.listener(&asker.listener).denied(denial.code());
+                self.note_stranger(*denial, candidate, asker);
                 self.refusals.borrow_mut().log(*denial, decision, candidate, asker, &about);
             }
             Verdict::Admit(admission) => tracing::debug!(

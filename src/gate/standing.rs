@@ -19,12 +19,16 @@ use crate::admission::{Candidate, ClientAddress, Decision, Denial, Origin, Princ
 
 /// One connection's standing. Registered with its worker's gate while it lives.
 pub struct Standing {
-    gate: Rc<Gate>,
+    pub(super) gate: Rc<Gate>,
     possession: Option<Possession>,
-    address: ClientAddress,
+    pub(super) address: ClientAddress,
     /// Its listener serves our own surfaces and no upstream.
-    control: bool,
-    asker: Asker,
+    pub(super) control: bool,
+    pub(super) asker: Asker,
+    /// Seconds since the epoch.
+    pub(super) since: u64,
+    /// An operator ended it.
+    pub(super) dismissed: Cell<bool>,
     slot: Cell<usize>,
     /// The install that everything open was last asked under.
     reviewed: Cell<u64>,
@@ -89,6 +93,8 @@ impl Standing {
             address,
             control,
             asker,
+            since: gate.clock.now().as_secs(),
+            dismissed: Cell::new(false),
             slot: Cell::new(0),
             reviewed: Cell::new(gate.installs.get()),
             connection: RefCell::new(Connection {
@@ -142,13 +148,13 @@ impl Standing {
         Hold::new(self, held)
     }
 
-    /// Waits until the connection itself is denied. Await it in one place only.
-    pub fn lapsed(self: &Rc<Self>) -> impl Future<Output = Denial> + 'static {
+    /// Waits until the connection itself is denied, or an operator ends it. Await it in one place only.
+    pub fn lapsed(self: &Rc<Self>) -> impl Future<Output = Lapse> + 'static {
         let standing = Rc::clone(self);
         poll_fn(move |context| {
             standing.catch_up();
-            if let Some(denial) = standing.has_lapsed() {
-                return Poll::Ready(denial);
+            if let Some(lapse) = standing.lapse_of_all() {
+                return Poll::Ready(lapse);
             }
             match &mut *standing.waker.borrow_mut() {
                 Some(waker) => waker.clone_from(context.waker()),
@@ -198,6 +204,11 @@ impl Standing {
     /// Gateways of the principal, whose forwarding header counts; empty when none.
     pub fn gateway_ips(&self) -> Arc<[IpNet]> {
         Arc::clone(&self.connection.borrow().gateways)
+    }
+
+    /// Returns why everything on the connection has to end, if it has to.
+    pub(super) fn lapse_of_all(&self) -> Option<Lapse> {
+        self.has_lapsed().map(Lapse::Denied).or(self.dismissed.get().then_some(Lapse::Dismissed))
     }
 
     pub(super) fn has_lapsed(&self) -> Option<Denial> {
@@ -252,7 +263,8 @@ impl Standing {
         self.wake_all();
     }
 
-    fn wake_all(&self) {
+    /// Wakes whatever waits for its end.
+    pub(super) fn wake_all(&self) {
         let mut wakers: Vec<Waker> = self.waker.take().into_iter().collect();
         wakers.extend(self.holds.borrow_mut().live().filter_map(|held| held.waker.take()));
         wakers.into_iter().for_each(Waker::wake);

@@ -41,6 +41,8 @@ pub trait Ways {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lapse {
     Denied(Denial),
+    /// An operator ended the connection.
+    Dismissed,
     /// No route leads there any more.
     NoRoute,
     /// The client would be admitted, but to another route, or to one that takes no such request.
@@ -52,6 +54,7 @@ impl Lapse {
     pub fn code(self) -> &'static str {
         match self {
             Self::Denied(denial) => denial.code(),
+            Self::Dismissed => "dismissed",
             Self::NoRoute | Self::Withdrawn => "no_route",
         }
     }

@@ -25,7 +25,7 @@ use crate::ticker::Ticker;
 /// The way to a worker, from the other threads.
 pub(super) struct WorkerHandle {
     pub(super) sockets: UnboundedSender<Accepted>,
-    orders: UnboundedSender<Install>,
+    orders: UnboundedSender<Order>,
 }
 
 /// What every worker has a share of.
@@ -37,6 +37,13 @@ pub(super) struct Shared {
     pub(super) logs: Logs,
     pub(super) drain: Drain,
     pub(super) service: Option<Arc<dyn Service>>,
+}
+
+/// What the other threads want of a worker.
+enum Order {
+    /// Something to be told of what lives here.
+    Ask(Box<dyn FnOnce(&Rc<Gate>) + Send>),
+    Install(Install),
 }
 
 /// Rules to put in force.
@@ -53,7 +60,7 @@ impl WorkerHandle {
     /// Starts the thread. It ends when the drain is over.
     pub(super) fn start(index: usize, shared: Shared) -> io::Result<(Self, JoinHandle<()>)> {
         let (sockets, accepted) = unbounded_channel();
-        let (orders, installs) = unbounded_channel();
+        let (orders, ordered) = unbounded_channel();
         let (ready, started) = mpsc::channel();
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             // Not a `LocalSet`: that one is woken through the kernel for what its own thread's reactor finds.
@@ -62,7 +69,7 @@ impl WorkerHandle {
             let _ = ready.send(outcome);
             let Some(runtime) = runtime else { return };
             metrics::set_worker(index);
-            runtime.block_on(work(accepted, installs, shared));
+            runtime.block_on(work(accepted, ordered, shared));
         })?;
         started.recv().map_err(io::Error::other)??;
         Ok((Self { sockets, orders }, thread))
@@ -70,11 +77,17 @@ impl WorkerHandle {
 
     /// Sends rules; tells whether the worker is there to take them.
     pub(super) fn install(&self, rules: &Arc<Rules>, cuts: &Arc<Cuts>, done: &mpsc::Sender<Installed>) -> bool {
-        self.orders.send(Install { rules: Arc::clone(rules), cuts: Arc::clone(cuts), done: done.clone() }).is_ok()
+        self.orders.send(Order::Install(Install { rules: Arc::clone(rules), cuts: Arc::clone(cuts), done: done.clone() })).is_ok()
+    }
+
+    /// Has the worker look at what lives there, when it comes to it.
+    pub(super) fn ask(&self, ask: Box<dyn FnOnce(&Rc<Gate>) + Send>) {
+        // A worker that has ended tells nothing.
+        let _ = self.orders.send(Order::Ask(ask));
     }
 }
 
-async fn work(mut accepted: UnboundedReceiver<Accepted>, mut installs: UnboundedReceiver<Install>, shared: Shared) {
+async fn work(mut accepted: UnboundedReceiver<Accepted>, mut orders: UnboundedReceiver<Order>, shared: Shared) {
     let Shared { rules: in_force, clock, metrics, logs, mut drain, service } = shared;
     let rules = in_force.rules();
     let gate = Gate::new(clock, Arc::clone(&metrics), Arc::clone(&rules.snapshot));
@@ -109,7 +122,14 @@ async fn work(mut accepted: UnboundedReceiver<Accepted>, mut installs: Unbounded
         tokio::select! {
             // In this order: a removal does not wait behind a crowd of newcomers.
             biased;
-            Some(install) = installs.recv() => {
+            Some(order) = orders.recv() => {
+                let install = match order {
+                    Order::Ask(ask) => {
+                        ask(&gate);
+                        continue;
+                    }
+                    Order::Install(install) => install,
+                };
                 carry_out(worker.install(&install.rules, Some(&install.cuts))).await;
                 let _ = install.done.send(Installed);
             }

@@ -5,6 +5,7 @@
 mod addresses;
 mod admin;
 mod agreement;
+mod api;
 mod attacks;
 mod bootstrap;
 mod certificates;

@@ -4,6 +4,7 @@ pub(super) mod certificates;
 pub(super) mod crls;
 pub(super) mod explain;
 pub(super) mod ledger;
+pub(super) mod live;
 pub(super) mod principals;
 pub(super) mod revocations;
 

@@ -97,7 +97,7 @@ impl Proxy {
         let pins = reloader.control().clone();
         in_force.on_renewed(Box::new(move |renewed| pins.renew(renewed)));
         let audit = Mutex::new(logs.access.clone());
-        admin.ready(Ready { reloader: Arc::clone(&reloader), audit, listeners: running.bound().to_vec() });
+        admin.ready(Ready { reloader: Arc::clone(&reloader), workers: Arc::clone(&running), audit, listeners: running.bound().to_vec() });
         let monitor = settings.monitor.as_ref().map(|address| {
             let names = settings.monitor_names;
             let report = reloader.reporter();

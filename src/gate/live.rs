@@ -1,0 +1,120 @@
+//! What lives on a worker, told to whoever asks: connections, and strangers that proved their key and were denied.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use rustls_pki_types::CertificateDer;
+
+use super::{Asker, Gate, Lapse, Standing};
+use crate::admission::{Candidate, Decision, Denial, Scope, Verdict};
+use crate::pki::Fingerprint;
+
+/// A live connection.
+#[derive(Clone, Debug)]
+pub struct Live {
+    pub connection: u64,
+    pub listener: String,
+    pub peer: Option<SocketAddr>,
+    /// Seconds since the epoch.
+    pub since: u64,
+    /// What was presented, and its key proven.
+    pub fingerprint: Option<Fingerprint>,
+    /// Id and name.
+    pub principal: Option<(String, String)>,
+    /// Why the connection itself is denied, where denials are answers.
+    pub denied: Option<&'static str>,
+    /// Requests, streams and upgrades that are open.
+    pub open: usize,
+}
+
+/// Somebody who proved a key, and was denied.
+#[derive(Clone, Debug)]
+pub struct Stranger {
+    pub fingerprint: Fingerprint,
+    pub der: CertificateDer<'static>,
+    pub code: &'static str,
+    pub listener: String,
+    pub peer: Option<SocketAddr>,
+    /// Seconds since the epoch.
+    pub first: u64,
+    pub last: u64,
+    pub count: u64,
+}
+
+/// The latest of them, latest first; each certificate once.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(VecDeque<Stranger>);
+
+impl Gate {
+    /// Tells of every live connection on this worker.
+    pub fn live(&self) -> Vec<Live> {
+        let slots = self.standings.borrow().slots.len();
+        (0..slots).filter_map(|slot| self.standing_at(slot)).map(|standing| standing.tell()).collect()
+    }
+
+    /// Ends a connection, though its client is admitted: an operator said so. False: it is not on this worker.
+    pub fn dismiss(&self, connection: u64) -> bool {
+        let slots = self.standings.borrow().slots.len();
+        let found = (0..slots).filter_map(|slot| self.standing_at(slot)).find(|standing| standing.asker.connection == connection);
+        found.is_some_and(|standing| {
+            standing.dismiss();
+            true
+        })
+    }
+
+    /// Tells of those who proved a key and were denied, latest first.
+    pub fn strangers(&self) -> Vec<Stranger> {
+        self.strangers.borrow().0.iter().cloned().collect()
+    }
+
+    /// Remembers who was denied for what it is; what was denied for what it asked is no stranger.
+    pub(super) fn note_stranger(&self, denial: Denial, candidate: Option<&Candidate>, asker: &Asker) {
+        let of_a_request = [Denial::ClearanceTooLow, Denial::NotPermitted, Denial::OriginDenied, Denial::SurfaceDenied].contains(&denial);
+        let Some(leaf) = candidate.and_then(|candidate| candidate.leaf().ok()).filter(|_| !of_a_request) else { return };
+        let now = self.clock.now().as_secs();
+        let mut strangers = self.strangers.borrow_mut();
+        let known = strangers.0.iter().position(|stranger| stranger.fingerprint == leaf.fingerprint);
+        let (first, count) = known.and_then(|at| strangers.0.remove(at)).map_or((now, 0), |known| (known.first, known.count));
+        strangers.0.truncate(MOST - 1);
+        strangers.0.push_front(Stranger {
+            fingerprint: leaf.fingerprint,
+            der: leaf.der.clone(),
+            code: denial.code(),
+            listener: asker.listener.to_string(),
+            peer: asker.peer,
+            first,
+            last: now,
+            count: count + 1,
+        });
+    }
+}
+
+impl Standing {
+    fn tell(&self) -> Live {
+        let decision: Decision = self.gate.decide(self.candidate(), &Scope { address: self.address, request: None, control: self.control });
+        let principal = match &decision.verdict {
+            Verdict::Admit(admission) => Some(&admission.principal),
+            Verdict::Deny(_) | Verdict::Open => decision.principal.as_ref(),
+        };
+        Live {
+            connection: self.asker.connection,
+            listener: self.asker.listener.to_string(),
+            peer: self.asker.peer,
+            since: self.since,
+            fingerprint: self.candidate().and_then(|candidate| candidate.leaf().ok()).map(|leaf| leaf.fingerprint),
+            principal: principal.map(|principal| (principal.id.to_string(), principal.name.to_string())),
+            denied: self.denied().map(Denial::code),
+            open: self.holds_open(),
+        }
+    }
+
+    fn dismiss(self: &Rc<Self>) {
+        self.dismissed.set(true);
+        self.gate.metrics.cut(Lapse::Dismissed.code());
+        self.wake_all();
+    }
+}
+
+/// Of one worker: anybody can make as many as they like.
+const MOST: usize = 128;
