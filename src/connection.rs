@@ -253,6 +253,8 @@ async fn serve_http1(stream: Stream, worker: Rc<Worker>, context: Rc<request::Co
 /// The reasons for a connection to end before its client ends it.
 struct Leaving {
     lapsed: Pin<Box<dyn Future<Output = Lapse>>>,
+    standing: Rc<Standing>,
+    left: bool,
     /// Of the one request under way over HTTP/1.1.
     lifeline: Rc<Lifeline>,
     drain: Option<Pin<Box<dyn Future<Output = ()>>>>,
@@ -265,6 +267,8 @@ impl Leaving {
         let spread = |age: Duration| age - age.mul_f64(f64::from(standing.asker().connection as u8) / 2560.0);
         Self {
             lapsed: Box::pin(standing.lapsed()),
+            standing: Rc::clone(standing),
+            left: false,
             lifeline: Rc::default(),
             drain: Some(Box::pin(async move { drain.started().await })),
             age: age.map(|age| Box::pin(tokio::time::sleep_until(Instant::now() + spread(age)))),
@@ -276,6 +280,9 @@ impl Ending for Leaving {
     fn poll_ending(&mut self, context: &mut Context<'_>) -> Poll<EndingKind> {
         if self.lapsed.as_mut().poll(context).is_ready() {
             return Poll::Ready(EndingKind::Cut);
+        }
+        if self.standing.is_leaving() && !std::mem::replace(&mut self.left, true) {
+            return Poll::Ready(EndingKind::Drain);
         }
         if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(context).is_ready()) {
             self.drain = None;

@@ -15,7 +15,7 @@ use super::answer::{Answer, Judged, Window};
 use super::grant::Kind;
 use super::hold::{Held, Holds};
 use super::{About, Admitted, Asker, Checkpoint, Cuts, Gate, Grant, Hold, Inquiry, Lapse, Possession, Target, Ways};
-use crate::admission::{Candidate, ClientAddress, Decision, Denial, Origin, Principal, RouteAuth, Scope, Verdict};
+use crate::admission::{Basis, Candidate, ClientAddress, Decision, Denial, Origin, Principal, RouteAuth, Scope, Verdict};
 
 /// One connection's standing. Registered with its worker's gate while it lives.
 pub struct Standing {
@@ -29,6 +29,8 @@ pub struct Standing {
     pub(super) since: u64,
     /// An operator ended it.
     pub(super) dismissed: Cell<bool>,
+    /// It began what ended its own right: the first admin is there. What it asked for is answered, nothing else is.
+    leaving: Cell<bool>,
     slot: Cell<usize>,
     /// The install that everything open was last asked under.
     reviewed: Cell<u64>,
@@ -43,6 +45,8 @@ pub struct Standing {
 struct Connection {
     window: Window,
     denial: Option<Denial>,
+    /// The server's own certificate, until there is an admin.
+    begins: bool,
     gateways: Arc<[IpNet]>,
     /// It was admitted, and is so no more: for good.
     lapsed: Option<Denial>,
@@ -95,12 +99,14 @@ impl Standing {
             asker,
             since: gate.clock.now().as_secs(),
             dismissed: Cell::new(false),
+            leaving: Cell::new(false),
             slot: Cell::new(0),
             reviewed: Cell::new(gate.installs.get()),
             connection: RefCell::new(Connection {
                 window,
                 denial: denial_of(&decision),
                 gateways: gateways(&decision),
+                begins: begins(&decision),
                 lapsed: None,
                 cuts: None,
             }),
@@ -206,6 +212,11 @@ impl Standing {
         Arc::clone(&self.connection.borrow().gateways)
     }
 
+    /// It is to end once what is under way is answered.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
     /// Returns why everything on the connection has to end, if it has to.
     pub(super) fn lapse_of_all(&self) -> Option<Lapse> {
         self.has_lapsed().map(Lapse::Denied).or(self.dismissed.get().then_some(Lapse::Dismissed))
@@ -225,7 +236,7 @@ impl Standing {
         if connection.lapsed.is_some() || self.gate.holds(connection.window) {
             return;
         }
-        let was_denied = connection.denial;
+        let (was_denied, begun) = (connection.denial, connection.begins);
         drop(connection);
         let (decision, window) = self.gate.ask(self.candidate(), &Scope { address: self.address, request: None, control: self.control });
         self.gate.note_renewal(&decision, self.possession.as_ref());
@@ -235,8 +246,13 @@ impl Standing {
         connection.denial = denial;
         connection.gateways = gateways(&decision);
         drop(connection);
-        if let (None, Some(denial)) = (was_denied, denial) {
-            self.lapse(denial, &decision);
+        match (was_denied, denial) {
+            (None, Some(_)) if begun => {
+                self.leaving.set(true);
+                self.wake_all();
+            }
+            (None, Some(denial)) => self.lapse(denial, &decision),
+            _ => {}
         }
     }
 
@@ -246,7 +262,7 @@ impl Standing {
         let connection = self.connection.borrow();
         let (None, Some(denial)) = (connection.lapsed, connection.denial) else { return };
         drop(connection);
-        if ways.answers_denied(&self.asker.listener) {
+        if self.leaving.get() || ways.answers_denied(&self.asker.listener) {
             return;
         }
         self.lapse(denial, &self.decision());
@@ -335,6 +351,11 @@ fn denial_of(decision: &Decision) -> Option<Denial> {
 fn refusal(decision: &Decision) -> Denial {
     // INVARIANT: an admission without a proven key, or an opening of a route that is not open, is none.
     denial_of(decision).unwrap_or(Denial::NoCredential)
+}
+
+/// Tells whether it is the server's own certificate that may register the first admin.
+fn begins(decision: &Decision) -> bool {
+    matches!(&decision.verdict, Verdict::Admit(admission) if matches!(admission.basis, Basis::ServerCertificate { first_only: true }))
 }
 
 fn gateways(decision: &Decision) -> Arc<[IpNet]> {

@@ -227,7 +227,7 @@ async fn an_operator_gains_nothing_by_any_way() {
         assert_eq!(told(&answer), "403 clearance_too_low", "{method} {path} {body}");
     }
     let taken = send(&operator, "POST", "/v1/principals", user("thief", &world.admin)).await;
-    assert_eq!(told(&taken), "409 fingerprint_taken");
+    assert_eq!(told(&taken), "403 clearance_too_low");
     let conditional = send_with(&operator, "PATCH", &above, json!({ "enabled": false }), &[("if-match", "*")]).await;
     assert_eq!(told(&conditional), "403 clearance_too_low");
     // Another's answer is not to be had by its key.

@@ -54,6 +54,10 @@ impl Standing {
 
     /// Judges an open request as the request that it was; under other rules, where these lead it.
     fn judge_again(&self, held: &mut Held, ways: Option<&dyn Ways>) -> Option<Lapse> {
+        // What began before the first admin came ends by itself: whoever carries it out asks again whether it may.
+        if self.leaving.get() {
+            return None;
+        }
         let Held { answer, target, principal, .. } = held;
         let (strayed, moved) = match ways.zip(target.as_ref()).map(|(ways, target)| ways.way(target)) {
             Some(way) => (strayed(answer, &way), self.moved(answer, &way)),
