@@ -205,7 +205,9 @@ pub fn asks(surface: Surface, method: &Method, path: &str) -> Option<Needs> {
         return None;
     }
     match needs::find(method, path) {
-        Found::Row(clearance) => Some(Needs { clearance, begins: needs::begins(method, path), ..Needs::ANY }),
+        Found::Row(clearance) => {
+            Some(Needs { clearance, begins: needs::begins(method, path), body: needs::body(method, path), ..Needs::ANY })
+        }
         Found::OtherMethods(_) => Some(Needs { has_method: false, ..Needs::ANY }),
         Found::Nothing => None,
     }

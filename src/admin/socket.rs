@@ -23,7 +23,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{Admin, Error};
+use super::{Admin, Error, needs};
 use crate::failure::Failure;
 use crate::request::service::{Call, Caller};
 use crate::routing::path::normalise;
@@ -198,7 +198,8 @@ async fn answer(admin: &Arc<Admin>, request: Request<Incoming>, number: u64) -> 
     let (head, body) = request.into_parts();
     let uri = head.uri.clone();
     let path = normalise(uri.path()).map_err(Failure::from);
-    let body = Limited::new(body, MAX_BODY).collect().await;
+    let most = path.as_ref().map_or(0, |path| needs::body(&head.method, &path.text));
+    let body = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX)).collect().await;
     let (path, body) = match (path, body) {
         (Ok(path), Ok(body)) => (path, body.to_bytes()),
         (Err(failure), _) => return Error::from(failure).render(&id),
@@ -217,7 +218,6 @@ async fn answer(admin: &Arc<Admin>, request: Request<Incoming>, number: u64) -> 
 /// `sockaddr_un` has room for 108 bytes, and a NUL ends them.
 const MAX_PATH: usize = 107;
 const MAX_CONNECTIONS: usize = 64;
-const MAX_BODY: usize = 16 << 20;
 /// Between two calls.
 const IDLE: Duration = Duration::from_secs(60);
 

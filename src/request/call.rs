@@ -64,7 +64,7 @@ impl OurCall<'_> {
         let upload_hold = (!incoming.is_end_stream()).then(|| context.standing.hold(&scope, None));
         record.entered = enter(context, self.current, &grant)?;
 
-        call.served(&head.method)?;
+        let needs = call.served(&head.method)?;
         // INVARIANT: without a service no call was found.
         let service = service.ok_or(Failure::NoRoute)?;
         // The authority is read out of them still.
@@ -74,7 +74,7 @@ impl OurCall<'_> {
             HopError::NoToken => Failure::Malformed("Connection names what is no header"),
         })?;
         identity::remove_claimed(&mut headers, Access::Read);
-        let most = self.current.rules.limits.body_bytes.map_or(MAX_BODY, |limit| limit.min(MAX_BODY));
+        let most = self.current.rules.limits.body_bytes.map_or(needs.body, |limit| limit.min(needs.body));
         check_body(&mut headers, Some(most))?;
         let body = within(&hold, self.read(incoming, upload_hold, most, record)).await?;
         let caller = Caller::of(&grant, origin.address.ip(), &context.listener, record.id());
@@ -112,6 +112,3 @@ impl OurCall<'_> {
         request
     }
 }
-
-/// No call needs more; whole bodies are in memory.
-const MAX_BODY: u64 = 16 << 20;

@@ -36,12 +36,17 @@ pub struct Needs {
     pub begins: bool,
     /// The path is there, by this method too; where not, the service says by which.
     pub has_method: bool,
+    /// How many bytes a body may have: all of it is in memory.
+    pub body: u64,
 }
 
 impl Needs {
     /// Asks for an admitted client of any rank.
-    pub const ANY: Self = Self { clearance: None, auth: RouteAuth::Required, begins: true, has_method: true };
+    pub const ANY: Self = Self { clearance: None, auth: RouteAuth::Required, begins: true, has_method: true, body: MAX_BODY };
 }
+
+/// Few calls need more.
+const MAX_BODY: u64 = 16 << 20;
 
 /// One call: a request with its body, and who makes it.
 #[derive(Debug)]
