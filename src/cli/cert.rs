@@ -2,6 +2,7 @@
 //! allowlist can do with it.
 
 mod new;
+pub(super) use new::write as written;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::input;
 use super::{Exit, Failure, Output};
 use crate::clock::{self, Date};
+use crate::explain::printable;
 use crate::pki::certificate::KeyKind;
 use crate::pki::files::{self, Role};
 use crate::pki::{Certificate, San};
@@ -198,11 +200,6 @@ fn san(name: &San) -> String {
         San::Other => "other name".to_owned(),
         San::Uri(uri) => format!("URI:{}", printable(uri)),
     }
-}
-
-/// Whoever made the certificate chose the text: it must not paint the operator's terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,4 +1,7 @@
-//! `portcullis explain`: replays a decision offline, from the files, by the same call as the handshake's.
+//! `portcullis explain`: replays a decision offline, from the files, by the same call as the handshake's. Or, in
+//! `running.rs`, asks a running proxy.
+
+mod running;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +11,8 @@ use http::{HeaderValue, Method, Uri};
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
 
-use super::{Exit, Failure, Output, input, load};
+use super::remote::Target;
+use super::{Exit, Failure, Output, input};
 use crate::admin;
 use crate::admission::{Candidate, ClientAddress};
 use crate::clock;
@@ -47,11 +51,17 @@ pub(super) struct Arguments {
     /// When: 2027-01-31T12:00:00Z, or seconds since 1970 [default: now]
     #[arg(long, value_name = "TIME", value_parser = input::time)]
     at: Option<u64>,
+    /// Ask the proxy that runs with this configuration, not the files; `--admin` asks one elsewhere
+    #[arg(long)]
+    running: bool,
     #[command(flatten)]
-    config: load::Config,
+    target: Target,
 }
 
 pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
+    if arguments.running || arguments.target.is_elsewhere() {
+        return running::run(&arguments, *output);
+    }
     let candidate = match &arguments.certificate {
         None => None,
         Some(path) => {
@@ -61,7 +71,7 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
             Candidate::presented(&found.into_iter().map(|located| located.value.der).collect::<Vec<_>>())
         }
     };
-    let loaded = arguments.config.load()?;
+    let loaded = arguments.target.config.load()?;
     let (rules, notes) = (&loaded.rules, notes(&loaded));
     if let Some(name) = arguments.listener.as_ref().filter(|name| rules.listener(name).is_none()) {
         let known: Vec<&str> = rules.listeners.iter().map(|listener| &*listener.name).collect();

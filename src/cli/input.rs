@@ -1,6 +1,6 @@
 //! What commands read: certificate files of bounded size, passwords, times.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -20,34 +20,114 @@ pub(super) struct Password {
 impl Password {
     /// Reads the password of something that is there.
     pub(super) fn read(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        self.read_or(|| prompt("Password: "))
+        from(self.password_file.as_deref(), VARIABLE, ask)
     }
 
-    /// Reads the password for something new: who types it types it twice.
+    /// Reads the password for something new.
     pub(super) fn read_new(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        self.read_or(|| {
-            let password = prompt("New password: ")?;
-            match prompt("Once more: ")? == password {
-                true => Ok(password),
-                false => Err(Failure::usage("the two passwords differ")),
-            }
-        })
+        from(self.password_file.as_deref(), VARIABLE, ask_new)
+    }
+}
+
+fn from(
+    file: Option<&Path>,
+    variable: &str,
+    ask: impl FnOnce() -> Result<Zeroizing<String>, Failure>,
+) -> Result<Option<Zeroizing<String>>, Failure> {
+    let Some(path) = file else { return Ok(std::env::var(variable).ok().map(Zeroizing::new)) };
+    if path == Path::new("-") && std::io::stdin().is_terminal() {
+        return ask().map(Some);
+    }
+    first_line(path).map(Some)
+}
+
+/// Reads a password from the first line of a file.
+pub(super) fn first_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let bytes = Zeroizing::new(read(path)?);
+    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::file(path, "not UTF-8"))?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+/// How far long work has come, for who watches a terminal.
+pub(super) struct Progress {
+    what: &'static str,
+    done: usize,
+    all: usize,
+    shown: bool,
+}
+
+impl Progress {
+    pub(super) fn new(what: &'static str, all: usize) -> Self {
+        Self { what, done: 0, all, shown: all > STEP && std::io::stderr().is_terminal() }
     }
 
-    fn read_or(&self, ask: impl FnOnce() -> Result<Zeroizing<String>, Failure>) -> Result<Option<Zeroizing<String>>, Failure> {
-        let Some(path) = &self.password_file else { return Ok(std::env::var("PORTCULLIS_PASSWORD").ok().map(Zeroizing::new)) };
-        if path == Path::new("-") && std::io::stdin().is_terminal() {
-            return ask().map(Some);
+    pub(super) fn advance(&mut self, by: usize) {
+        let before = self.done / STEP;
+        self.done += by;
+        if self.shown && (self.done / STEP > before || self.done == self.all) {
+            let filled = self.done * BAR / self.all.max(1);
+            let end = if self.done == self.all { "\n" } else { "" };
+            // A terminal that does not take it is no reason to stop.
+            let _ = write!(std::io::stderr(), "\r[{:<BAR$}] {} of {} {}{end}", "#".repeat(filled), self.done, self.all, self.what);
         }
-        let bytes = Zeroizing::new(read(path)?);
-        let text = std::str::from_utf8(&bytes).map_err(|_| Failure::file(path, "not UTF-8"))?;
-        Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
+    }
+}
+
+/// The same for the certificate that we call a proxy with: a command may need both.
+#[derive(Debug, clap::Args)]
+pub(super) struct CertPassword {
+    /// File whose first line is the password of `--cert` or `--key`; `-` asks for it. Else PORTCULLIS_CERT_PASSWORD
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    cert_password_file: Option<PathBuf>,
+}
+
+impl CertPassword {
+    pub(super) fn read(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        from(self.cert_password_file.as_deref(), "PORTCULLIS_CERT_PASSWORD", || prompt("Password of the certificate: "))
     }
 }
 
 /// Asks at the terminal, without echo.
 fn prompt(words: &str) -> Result<Zeroizing<String>, Failure> {
-    rpassword::prompt_password(words).map(Zeroizing::new).map_err(|error| Failure::local(format_args!("the terminal: {error}")))
+    rpassword::prompt_password(words).map(Zeroizing::new).map_err(terminal)
+}
+
+/// Tells that the terminal is to blame.
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+pub(super) fn terminal(error: std::io::Error) -> Failure {
+    Failure::local(format_args!("the terminal: {error}"))
+}
+
+/// Reads a password that may stand among the arguments, where every process of the machine can read it: hence the warning. `-` asks.
+pub(super) fn positional(
+    word: Option<String>,
+    otherwise: impl FnOnce() -> Result<Option<Zeroizing<String>>, Failure>,
+    ask: impl FnOnce() -> Result<Zeroizing<String>, Failure>,
+) -> Result<Option<Zeroizing<String>>, Failure> {
+    match word.map(Zeroizing::new) {
+        None => otherwise(),
+        Some(word) if *word == "-" => from(Some(Path::new("-")), "", ask),
+        Some(word) => {
+            let warning = "other processes can read a password among the arguments, and the shell keeps it; give `-` or --password-file";
+            // Nothing to be done about a closed standard error.
+            let _ = writeln!(std::io::stderr(), "portcullis: warning: {warning}");
+            Ok(Some(word))
+        }
+    }
+}
+
+/// Asks for a password.
+pub(super) fn ask() -> Result<Zeroizing<String>, Failure> {
+    prompt("Password: ")
+}
+
+/// Asks for the password of something new: who types it types it twice.
+pub(super) fn ask_new() -> Result<Zeroizing<String>, Failure> {
+    let password = prompt("New password: ")?;
+    match prompt("Once more: ")? == password {
+        true => Ok(password),
+        false => Err(Failure::usage("the two passwords differ")),
+    }
 }
 
 /// Reads a file whole; `-` is standard input.
@@ -85,6 +165,10 @@ fn parse_time(text: &str) -> Option<u64> {
     rfc3339(text)
 }
 
+/// How often a bar moves, and how long it is.
+const STEP: usize = 1000;
+const BAR: usize = 40;
+const VARIABLE: &str = "PORTCULLIS_PASSWORD";
 /// No list that a person inspects is longer; a device file is.
 const MAX_INPUT: u64 = 64 << 20;
 

@@ -1,16 +1,22 @@
 //! The command line: one file per subcommand. Here are the arguments, the exit codes and how a failure is told.
 
+mod admin;
+mod allow;
 mod cert;
 mod check;
+mod completions;
+mod confirm;
 mod echo;
 mod explain;
 mod input;
 mod ledger;
 mod load;
+mod man;
 mod output;
 mod quickstart;
 mod reload;
 mod remote;
+mod revoke;
 mod run;
 mod status;
 
@@ -34,11 +40,19 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make and trust admins' certificates: over the control socket this is how the first one comes to be
+    #[command(subcommand)]
+    Admin(Box<admin::Command>),
+    /// Say who is let in: the principals that a running proxy keeps in its ledger
+    #[command(subcommand)]
+    Allow(Box<allow::Command>),
     /// Work with certificates
     #[command(subcommand)]
     Cert(cert::Command),
     /// Check the configuration and all that it names, tell every problem, and summarise what would be in force
     Check(check::Arguments),
+    /// Print a shell's completions
+    Completions(completions::Arguments),
     /// Run an upstream that answers with what it was asked: for tests and demos
     Echo(echo::Arguments),
     /// Replay a decision from the files: who would be admitted, by which rule, in which file and line
@@ -46,14 +60,20 @@ enum Command {
     /// Read and verify the ledger of changes, offline
     #[command(subcommand)]
     Ledger(Box<ledger::Command>),
+    /// Write the manual pages
+    Man(man::Arguments),
     /// Make certificates and a configuration, run an upstream and the proxy, and print three commands to try
     Quickstart(quickstart::Arguments),
     /// Have a running proxy read everything again, and say what came of it
     Reload(reload::Arguments),
+    /// Revoke a certificate, a key, or whatever an id hits, on a running proxy
+    Revoke(Box<revoke::Revoke>),
     /// Run the proxy
     Run(run::Arguments),
     /// Say how a running proxy stands
     Status(status::Arguments),
+    /// Take back a revocation
+    Unrevoke(Box<revoke::Unrevoke>),
 }
 
 /// Runs the command that the arguments name.
@@ -64,15 +84,21 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
     let result = match arguments.command {
+        Command::Admin(command) => admin::run(*command, &output),
+        Command::Allow(command) => allow::run(*command, &output),
         Command::Cert(command) => cert::run(&command, &output),
         Command::Check(arguments) => check::run(&arguments, &output),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Echo(arguments) => echo::run(&arguments, &output),
         Command::Explain(arguments) => explain::run(*arguments, &output),
         Command::Ledger(command) => ledger::run(*command, &output),
+        Command::Man(arguments) => man::run(&arguments, &output),
         Command::Quickstart(arguments) => quickstart::run(arguments, &output),
         Command::Reload(arguments) => reload::run(&arguments, &output),
+        Command::Revoke(arguments) => revoke::revoke(&arguments, &output),
         Command::Run(arguments) => run::run(&arguments),
         Command::Status(arguments) => status::run(&arguments, &output),
+        Command::Unrevoke(arguments) => revoke::unrevoke(&arguments, &output),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -80,5 +106,30 @@ pub fn main() -> ExitCode {
             output.failure(&failure);
             failure.exit.into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// A page of the manual that says nothing is worse than none.
+    fn speaks(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        assert!(command.get_about().is_some(), "{path} has no help text");
+        for argument in command.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version")) {
+            assert!(argument.get_help().is_some(), "{path}: {} has no help text", argument.get_id());
+        }
+        command.get_subcommands().filter(|below| below.get_name() != "help").for_each(|below| speaks(below, &path));
+    }
+
+    #[test]
+    fn every_command_and_every_argument_has_help_text() {
+        let mut command = Arguments::command();
+        command.build();
+        speaks(&command, "");
+        command.debug_assert();
     }
 }

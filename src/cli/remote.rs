@@ -25,7 +25,7 @@ use crate::upstream::{Tls, Url};
 #[derive(Debug, clap::Args)]
 pub(super) struct Target {
     #[command(flatten)]
-    config: load::Config,
+    pub(super) config: load::Config,
     /// A proxy elsewhere, by the URL of a listener that serves `admin`; without it the one of this configuration, on this machine
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct Target {
     #[arg(long, value_name = "FILE", requires = "admin")]
     cacert: Option<PathBuf>,
     #[command(flatten)]
-    password: input::Password,
+    password: input::CertPassword,
 }
 
 /// A proxy that may be called.
@@ -61,6 +61,11 @@ pub(super) struct Reply {
 }
 
 impl Target {
+    /// Another machine's proxy is meant, maybe: the files here say nothing of it.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.admin.is_some()
+    }
+
     /// Finds the way; calls nobody yet.
     pub(super) fn remote(&self) -> Result<Remote, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local)?;
@@ -122,7 +127,12 @@ impl Remote {
 
     /// Calls, with a body or none; whatever is no success is the failure.
     pub(super) fn call(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        let reply = self.send(method, target, body)?;
+        self.call_if(method, target, body, None)
+    }
+
+    /// The same, where what is changed is of this version still: who read it before may not undo what another did since.
+    pub(super) fn call_if(&self, method: &Method, target: &str, body: Option<&Value>, version: Option<u64>) -> Result<Value, Failure> {
+        let reply = self.send(method, target, body, version)?;
         if reply.status.is_success() {
             return reply.json();
         }
@@ -130,9 +140,13 @@ impl Remote {
     }
 
     /// Calls, and returns whatever is answered.
-    pub(super) fn send(&self, method: &Method, target: &str, body: Option<&Value>) -> Result<Reply, Failure> {
+    pub(super) fn send(&self, method: &Method, target: &str, body: Option<&Value>, version: Option<u64>) -> Result<Reply, Failure> {
+        let mut request = request(method, target, body)?;
+        // RFC 9110, 13.1.1: an entity tag, in quotes.
+        let tag = version.and_then(|version| HeaderValue::try_from(format!("\"{version}\"")).ok());
+        request.headers_mut().extend(tag.map(|tag| (header::IF_MATCH, tag)));
         self.runtime.block_on(async {
-            let exchange = self.exchange(request(method, target, body)?);
+            let exchange = self.exchange(request);
             tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(Failure::network("the proxy does not answer")))
         })
     }
@@ -219,6 +233,12 @@ impl Reply {
     }
 }
 
+/// Writes a text as a part of a target: RFC 3986, 2.3: what is not unreserved is encoded.
+pub(super) fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
 fn unreachable(path: &Path, error: &std::io::Error) -> Failure {
     let why = match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => "no proxy runs with this configuration".to_owned(),
@@ -235,6 +255,6 @@ fn broken(error: hyper::Error) -> Failure {
     }
 }
 
-/// A reload of a million entries takes a few seconds.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+/// A reload of a million entries takes a few seconds, a set of a hundred thousand certificates more on a slow disk.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 const MAX_ANSWER: usize = 256 << 20;

@@ -218,7 +218,7 @@ fn is_bmp(text: &str) -> bool {
 }
 
 /// Makes a name fit to be a file's, on any system that a zip is unpacked on.
-fn file_stem(name: &str) -> String {
+pub fn file_stem(name: &str) -> String {
     let fit = |character: char| if character.is_ascii_alphanumeric() || matches!(character, '-' | '.' | '_') { character } else { '_' };
     let stem: String = name.chars().map(fit).collect();
     // A leading dot hides a file or names a directory, a leading dash is an option to some command, Windows drops a final dot.

@@ -20,6 +20,7 @@ mod lifetimes;
 mod limits;
 mod live;
 mod logs;
+mod managing;
 mod monitor;
 mod open_streams;
 mod origins;

@@ -99,7 +99,7 @@ fn principal(name: &str, fingerprint: &str) -> String {
 }
 
 /// Writes all files or none, and over nothing: a key that is lost is lost for good.
-fn write(directory: &Path, files: &[(String, &[u8])]) -> Result<Vec<PathBuf>, Failure> {
+pub(in crate::cli) fn write(directory: &Path, files: &[(String, &[u8])]) -> Result<Vec<PathBuf>, Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.map_err(|error| Failure::file(directory, error))?;
     let mut written: Vec<PathBuf> = Vec::new();

@@ -1,0 +1,96 @@
+//! `portcullis allow list`: who is let in, as a table.
+
+use serde_json::Value;
+
+use super::principals::{all, text};
+use crate::cli::remote::{Target, encoded};
+use crate::cli::{Exit, Failure, Output};
+use crate::explain::printable;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// Only those with this in name, display name or id
+    #[arg(value_name = "TEXT")]
+    search: Option<String>,
+    /// Only those of this clearance: user, operator, admin, node
+    #[arg(long)]
+    clearance: Option<String>,
+    /// Only those of which a certificate, or they themselves, end before: 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    expires_before: Option<String>,
+    /// Only whose certificate this is
+    #[arg(long, value_name = "SHA256")]
+    fingerprint: Option<String>,
+    /// Those of the ledger, those of files, or both: managed, static, all
+    #[arg(long, default_value = "managed")]
+    source: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
+    let filters = [
+        ("q", arguments.search.as_ref()),
+        ("clearance", arguments.clearance.as_ref()),
+        ("expires_before", arguments.expires_before.as_ref()),
+        ("fingerprint", arguments.fingerprint.as_ref()),
+        ("source", Some(&arguments.source)),
+    ];
+    let given = filters.into_iter().filter_map(|(key, value)| Some(format!("&{key}={}", encoded(value?))));
+    let found = all(&arguments.target.remote()?, &given.collect::<String>())?;
+    let table = table(&found);
+    output.answer(&serde_json::json!({ "principals": found }), table);
+    Ok(Exit::Done)
+}
+
+/// Makes columns, as wide as what they hold.
+fn table(found: &[Value]) -> String {
+    let head = ["NAME", "ID", "CLEARANCE", "MAY", "CREDENTIALS", "UNTIL", ""].map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(head).chain(found.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; 7] = std::array::from_fn(width);
+    let line = |row: &[String; 7]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn row(principal: &Value) -> [String; 7] {
+    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    let may = principal["permissions"].as_array().into_iter().flatten().map(|permission| {
+        let routes = permission["routes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+        format!("{}={}", routes.join(","), text(permission, "access"))
+    });
+    let count = |key: &str, one: &str, many: &str| match principal[key].as_array().map_or(0, Vec::len) {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        several => Some(format!("{several} {many}")),
+    };
+    let credentials = [
+        count("certificates", "certificate", "certificates"),
+        count("spki_pins", "key", "keys"),
+        count("authority", "authority", "authorities"),
+    ];
+    let mut notes = Vec::new();
+    if text(principal, "source") == "static" {
+        notes.push(format!("in {}", text(principal, "written")));
+    }
+    if principal["enabled"].as_bool() == Some(false) {
+        notes.push("disabled".to_owned());
+    }
+    if principal["protected"].as_bool() == Some(true) {
+        notes.push("protected".to_owned());
+    }
+    notes.extend(principal["display_name"].as_str().map(|name| format!("\"{name}\"")));
+    [
+        text(principal, "name").to_owned(),
+        text(principal, "id").to_owned(),
+        principal["clearance"].as_str().unwrap_or("user").to_owned(),
+        or_dash(may.collect::<Vec<_>>().join(" ")),
+        or_dash(credentials.into_iter().flatten().collect::<Vec<_>>().join(", ")),
+        or_dash(text(principal, "valid_until").to_owned()),
+        notes.join(", "),
+    ]
+    .map(|cell| printable(&cell))
+}
