@@ -142,7 +142,7 @@ fn every_dependency_says_why_and_the_readme_lists_each_once() {
 
 #[test]
 fn every_link_of_the_documents_leads_to_a_file() {
-    for document in ["README.md", "docs/operating.md", "SECURITY.md", "docs/life-of-a-request.md"] {
+    for document in ["README.md", "docs/managing.md", "docs/operating.md", "SECURITY.md", "docs/life-of-a-request.md"] {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(document).parent().expect("a directory").to_owned();
         for link in read(document).split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next().map(str::to_owned)) {
             let elsewhere = link.is_empty() || link.contains("://");

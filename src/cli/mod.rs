@@ -6,6 +6,7 @@ mod cert;
 mod check;
 mod completions;
 mod confirm;
+mod crl;
 mod echo;
 mod explain;
 mod input;
@@ -53,6 +54,9 @@ enum Command {
     Check(check::Arguments),
     /// Print a shell's completions
     Completions(completions::Arguments),
+    /// Keep revocation lists on a running proxy
+    #[command(subcommand)]
+    Crl(Box<crl::Command>),
     /// Run an upstream that answers with what it was asked: for tests and demos
     Echo(echo::Arguments),
     /// Replay a decision from the files: who would be admitted, by which rule, in which file and line
@@ -68,6 +72,8 @@ enum Command {
     Reload(reload::Arguments),
     /// Revoke a certificate, a key, or whatever an id hits, on a running proxy
     Revoke(Box<revoke::Revoke>),
+    /// List what was revoked by commands
+    Revoked(revoke::Revoked),
     /// Run the proxy
     Run(run::Arguments),
     /// Say how a running proxy stands
@@ -89,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Cert(command) => cert::run(&command, &output),
         Command::Check(arguments) => check::run(&arguments, &output),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Crl(command) => crl::run(&command, &output),
         Command::Echo(arguments) => echo::run(&arguments, &output),
         Command::Explain(arguments) => explain::run(*arguments, &output),
         Command::Ledger(command) => ledger::run(*command, &output),
@@ -96,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Quickstart(arguments) => quickstart::run(arguments, &output),
         Command::Reload(arguments) => reload::run(&arguments, &output),
         Command::Revoke(arguments) => revoke::revoke(&arguments, &output),
+        Command::Revoked(arguments) => revoke::revoked(&arguments, &output),
         Command::Run(arguments) => run::run(&arguments),
         Command::Status(arguments) => status::run(&arguments, &output),
         Command::Unrevoke(arguments) => revoke::unrevoke(&arguments, &output),

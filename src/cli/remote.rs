@@ -233,6 +233,21 @@ impl Reply {
     }
 }
 
+/// Returns a whole list, as `filters` (`&key=value…`) have it, asked for page by page.
+pub(super) fn pages(remote: &Remote, path: &str, key: &str, filters: &str) -> Result<Vec<Value>, Failure> {
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let mut page = remote.get(&format!("{path}?limit={PAGE}{filters}{after}"))?;
+        if let Value::Array(mut some) = page[key].take() {
+            found.append(&mut some);
+        }
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={}", encoded(next)),
+            None => return Ok(found),
+        }
+    }
+}
+
 /// Writes a text as a part of a target: RFC 3986, 2.3: what is not unreserved is encoded.
 pub(super) fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
@@ -257,4 +272,6 @@ fn broken(error: hyper::Error) -> Failure {
 
 /// A reload of a million entries takes a few seconds, a set of a hundred thousand certificates more on a slow disk.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
+/// The most that is given.
+const PAGE: usize = 1000;
 const MAX_ANSWER: usize = 256 << 20;

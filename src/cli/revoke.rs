@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::allow::How;
 use super::confirm::Confirm;
-use super::remote::encoded;
+use super::remote::{Target, encoded, pages};
 use super::{Exit, Failure, Output, input};
 use crate::admission::RevokedId;
 use crate::explain::printable;
@@ -37,6 +37,14 @@ pub(super) struct Unrevoke {
     issuer: Option<PathBuf>,
     #[command(flatten)]
     how: How,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Revoked {
+    /// Only ids with this in them
+    search: Option<String>,
+    #[command(flatten)]
+    target: Target,
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,6 +99,18 @@ pub(super) fn unrevoke(arguments: &Unrevoke, output: &Output) -> Result<Exit, Fa
     }
     let text = ids.iter().map(|id| format!("{}: {}", how.told("taken back"), printable(id))).collect::<Vec<_>>().join("\n");
     output.answer(&json!({ "unrevoked": ids, "dry_run": how.dry_run }), text);
+    Ok(Exit::Done)
+}
+
+pub(super) fn revoked(arguments: &Revoked, output: &Output) -> Result<Exit, Failure> {
+    let filter = arguments.search.as_ref().map(|search| format!("&q={}", encoded(search))).unwrap_or_default();
+    let found = pages(&arguments.target.remote()?, "/v1/revocations", "revocations", &filter)?;
+    let line = |one: &Value| {
+        let text = |value: &Value| printable(value.as_str().unwrap_or("-"));
+        format!("{}  {}  {}", text(&one["id"]), text(&one["added"]["at"]), text(&one["reason"]))
+    };
+    let text = found.iter().map(line).collect::<Vec<_>>().join("\n");
+    output.answer(&json!({ "revocations": found }), if found.is_empty() { "nothing".to_owned() } else { text });
     Ok(Exit::Done)
 }
 

@@ -134,6 +134,12 @@ async fn a_revocation_says_whom_it_hits_and_is_taken_back() {
     world.done(&["unrevoke", "alice.pem"]);
     world.done(&["unrevoke", "dora.pem", "--issuer", "ca.pem"]);
     assert_eq!((world.status("dora").await, world.status("alice").await), (200, 200));
+    assert_eq!(world.json(&["revoked"])["revocations"][0]["id"], "serial:0123456789");
+    world.workspace.write("ca.crl", ca.crl(1, &[&[1, 2, 3]], 24));
+    world.done(&["crl", "put", "ours", "ca.crl"]);
+    assert_eq!(world.json(&["crl", "list"])["crls"][0]["name"], "ours");
+    world.refused(2, "--yes", &["crl", "rm", "ours"]);
+    world.done(&["crl", "rm", "ours", "--yes"]);
     world.refused(1, "not_found", &["unrevoke", "serial:abcdef"]);
     world.refused(2, "neither an id nor a file", &["revoke", "nobody's.pem", "--yes"]);
     world.refused(2, "--yes", &["revoke", "alice.pem"]);

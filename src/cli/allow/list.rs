@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::principals::{all, text};
-use crate::cli::remote::{Target, encoded};
+use super::principals::text;
+use crate::cli::remote::{Target, encoded, pages};
 use crate::cli::{Exit, Failure, Output};
 use crate::explain::printable;
 
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         ("source", Some(&arguments.source)),
     ];
     let given = filters.into_iter().filter_map(|(key, value)| Some(format!("&{key}={}", encoded(value?))));
-    let found = all(&arguments.target.remote()?, &given.collect::<String>())?;
+    let found = pages(&arguments.target.remote()?, "/v1/principals", "principals", &given.collect::<String>())?;
     let table = table(&found);
     output.answer(&serde_json::json!({ "principals": found }), table);
     Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! The principals of a running proxy, as the commands call for them: found by name or id, gone through page by page.
+//! The principals of a running proxy, as the commands call for them: found by name or id.
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -37,21 +37,6 @@ pub(in crate::cli) fn find_managed(remote: &Remote, who: &str) -> Result<Value, 
     }
 }
 
-/// Returns all of them, as `filters` (`&key=value…`) have it, asked for page by page.
-pub(super) fn all(remote: &Remote, filters: &str) -> Result<Vec<Value>, Failure> {
-    let (mut found, mut after) = (Vec::new(), String::new());
-    loop {
-        let mut page = remote.get(&format!("/v1/principals?limit={PAGE}{filters}{after}"))?;
-        if let Value::Array(mut some) = page["principals"].take() {
-            found.append(&mut some);
-        }
-        match page["next"].as_str() {
-            Some(next) => after = format!("&after={}", encoded(next)),
-            None => return Ok(found),
-        }
-    }
-}
-
 /// Returns where the API has a principal.
 pub(in crate::cli) fn path(id: &str) -> String {
     format!("/v1/principals/{}", encoded(id))
@@ -61,6 +46,3 @@ pub(in crate::cli) fn path(id: &str) -> String {
 pub(in crate::cli) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
 }
-
-/// The most that is given.
-const PAGE: usize = 1000;
