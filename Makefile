@@ -7,13 +7,18 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: test check lint deny msrv fuzz bench side-by-side dist clean packages
+.PHONY: test schemathesis check lint deny msrv fuzz bench side-by-side dist clean packages
 
 test: packages
 	$(CARGO) test --locked
 
 # Everything that CI runs, in the order of how fast it fails.
 check: lint deny test msrv fuzz
+
+# The API against its own description, by a tool of PyPI.
+schemathesis:
+	$(CARGO) build --locked
+	scripts/schemathesis target/debug/portcullis
 
 lint:
 	$(CARGO) fmt --check
@@ -51,7 +56,7 @@ dist:
 	@! ldd dist/portcullis 2>/dev/null | grep -q '=>' || { echo "dist/portcullis needs shared libraries"; exit 1; }
 
 packages:
-	scripts/packages cc:gcc openssl:openssl curl:curl prlimit:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:openjdk-17-jre-headless pk12util:libnss3-tools
+	scripts/packages cc:gcc openssl:openssl curl:curl prlimit:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:openjdk-17-jre-headless pk12util:libnss3-tools python3:python3-venv
 
 clean:
 	$(CARGO) clean

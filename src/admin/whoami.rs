@@ -27,6 +27,7 @@ pub(crate) struct WhoAmI {
 
 /// A principal.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CallingPrincipal)]
 struct Who {
     id: String,
     name: String,

@@ -33,6 +33,7 @@ pub(crate) struct Filter {
 
 /// Entries, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LedgerPage)]
 pub(crate) struct Page {
     /// How many entries the ledger has.
     size: u64,

@@ -59,6 +59,7 @@ pub(crate) struct Filter {
 
 /// A page of principals, by name.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PrincipalPage)]
 pub(crate) struct Page {
     principals: Vec<Principal>,
     /// Give it as `after` for the next page; `null`: there is none.

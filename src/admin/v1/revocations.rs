@@ -31,6 +31,7 @@ pub(crate) struct Filter {
 
 /// Revoked ids, in order.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RevocationPage)]
 pub(crate) struct Page {
     revocations: Vec<Revoked>,
     next: Option<String>,
