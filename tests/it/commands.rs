@@ -28,7 +28,9 @@ impl Drop for Killed {
 fn the_three_commands_of_the_quickstart_do_what_it_says() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    child.args(["quickstart", "qs", "--json"]).current_dir(directory.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+    // Longer than a unix socket's path may be.
+    let name = "qs".repeat(60);
+    child.args(["quickstart", &name, "--json"]).current_dir(directory.path()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = Killed(child.spawn().expect("the binary starts"));
     let mut said = String::new();
     let mut stdout = BufReader::new(child.0.stdout.take().expect("piped"));
@@ -38,7 +40,7 @@ fn the_three_commands_of_the_quickstart_do_what_it_says() {
             break value;
         }
     };
-    let home = directory.path().join("qs");
+    let home = directory.path().join(&name);
     assert_eq!(std::fs::metadata(&home).expect("made").permissions().mode() & 0o777, 0o700);
     for key in ["server.key", "client.key", "stranger.key"] {
         assert_eq!(std::fs::metadata(home.join(key)).expect("made").permissions().mode() & 0o777, 0o600, "{key}");
@@ -47,6 +49,15 @@ fn the_three_commands_of_the_quickstart_do_what_it_says() {
         let command = said["commands"][number].as_str().expect("a command");
         Command::new("bash").args(["-c", command]).current_dir(directory.path()).output().expect("bash")
     };
+    for (command, wanted) in [("status", "generation"), ("reload", "")] {
+        let printed = said[command].as_str().expect("a command");
+        let here = Command::new("bash").args(["-c", printed]).current_dir(directory.path()).output().expect("bash");
+        assert!(here.status.success() && text(&here).contains(wanted), "{printed}: {}", text(&here));
+        let mut elsewhere = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let elsewhere =
+            elsewhere.arg(command).arg("-c").arg(home.join("portcullis.toml")).current_dir("/").output().expect("the binary runs");
+        assert!(elsewhere.status.success(), "{command} from elsewhere: {}", text(&elsewhere));
+    }
     let admitted = run(0);
     assert!(admitted.status.success() && text(&admitted).to_lowercase().contains("x-portcullis-principal"), "{}", text(&admitted));
     let stranger = run(1);

@@ -13,7 +13,7 @@ use super::echo::Echo;
 use super::run::Proxy;
 use super::{Exit, Failure, Output};
 use crate::listener::BindAddress;
-use materials::{LISTED, Materials};
+use materials::{CONFIG, LISTED, Materials};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -41,6 +41,8 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
             "upstream": upstream,
             "monitor": proxy.monitor().map(ToString::to_string),
             "commands": commands,
+            "status": local(&materials, "status"),
+            "reload": local(&materials, "reload"),
             "notes": materials.notes,
         }),
         introduction(&materials, &commands, edge, &upstream, proxy.monitor()),
@@ -74,8 +76,12 @@ Three commands for another terminal, in this directory:
 {removal}
 
 To list the client again:  {again}
+How it stands:             {status}
+Read the files again:      {reload}
 Ctrl-C ends it.",
         port = edge.port(),
+        status = local(materials, "status"),
+        reload = local(materials, "reload"),
     )
 }
 
@@ -91,6 +97,12 @@ fn commands(materials: &Materials, port: u16) -> [String; 3] {
         curl("stranger", "/hello"),
         format!("{} & sleep 3; rm {}; wait $!", curl("client", "/drip?seconds=30&interval=500"), quoted(&materials.path(LISTED))),
     ]
+}
+
+/// A command of ours to this proxy, as this one was called.
+fn local(materials: &Materials, command: &str) -> String {
+    let called = std::env::args_os().next().map_or_else(|| PathBuf::from("portcullis"), PathBuf::from);
+    format!("{} {command} -c {}", quoted(&called), quoted(&materials.path(CONFIG)))
 }
 
 /// Quotes a path for a shell, if it needs to be.
