@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use super::changed::Part;
 use super::error::{At, Problem, Span};
 use super::file::CertificateFiles;
 use super::plan::{Plan, Planned, PlannedAuthority, PlannedPrincipal};
@@ -51,8 +52,7 @@ pub struct Gathered {
     pub warnings: Vec<Problem>,
     pub sources: Vec<SourceStatus>,
     pub expiries: Vec<CertificateExpiry>,
-    /// Changes exactly when any content does.
-    pub(super) identity: Vec<u8>,
+    pub(super) parts: Vec<Part>,
 }
 
 /// One source, for the status page.
@@ -116,7 +116,7 @@ impl Sources {
 impl Gathered {
     /// Tells one content of all sources from another.
     pub fn identity(&self) -> Fingerprint {
-        Fingerprint::of(&self.identity)
+        Part::identity(&self.parts)
     }
 }
 
@@ -236,7 +236,7 @@ impl Gathering<'_, '_> {
             share: entry.max_shrink.share,
             min: entry.max_shrink.min,
         };
-        let look = self.sources.lists.look(self.round, spec);
+        let mut look = self.sources.lists.look(self.round, spec);
         for error in &look.errors {
             let problem = self.problem(&planned.path, entry.path.span, error, look.before.is_some());
             self.found.problems.push(problem);
@@ -244,7 +244,8 @@ impl Gathering<'_, '_> {
         self.found.warnings.extend(look.warnings.iter().map(|error| from_source(error).warning()));
         let error = look.errors.first().map(ToString::to_string);
         self.found.sources.push(SourceStatus { name: planned.path.display().to_string(), last_good: look.last_good, error });
-        self.found.identity.extend_from_slice(look.hash.as_ref().map_or(&[0; 32][..], |hash| hash.as_bytes()));
+        let name = planned.path.display().to_string();
+        self.found.parts.push(Part { name, hash: look.hash, files: std::mem::take(&mut look.changed) });
         let names = self.plan.file.monitor.as_ref().is_some_and(|monitor| monitor.names);
         for end in look.ends.iter() {
             match &end.principal {
@@ -348,7 +349,7 @@ impl Gathering<'_, '_> {
             let error = error.map(|error| error.to_string());
             self.found.sources.push(SourceStatus { name, last_good: good.as_ref().map(|good| good.read), error });
         }
-        self.found.identity.extend_from_slice(good.as_ref().map_or(&[0; 32][..], |good| good.hash.as_bytes()));
+        self.found.parts.push(Part::of(path.display().to_string(), good.as_ref().map(|good| good.hash)));
         good
     }
 

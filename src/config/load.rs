@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::kept::await_first;
+use super::changed::Part;
 use super::compile::{Compiled, compile};
 use super::error::{Document, Problem, Severity};
 use super::file::ConfigFile;
@@ -72,6 +73,8 @@ pub struct Status {
 pub struct Look {
     /// To be put in force; `None`: as it was.
     pub loaded: Option<Loaded>,
+    /// What is other than before in it: files, for the log.
+    pub changed: Vec<String>,
     /// What is wrong; the last good content stays in its place.
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
@@ -220,6 +223,7 @@ impl Loader {
         let candidate = self.read_config(&mut round);
         let mut look = Look {
             loaded: None,
+            changed: Vec::new(),
             problems: self.config_problems.clone(),
             warnings: Vec::new(),
             status: Status::default(),
@@ -366,6 +370,10 @@ impl Loader {
             problems.push(from_source(&error));
         }
         look.status = status(Some(&compiled), identity, &gathered);
+        if let Some(before) = &self.in_force {
+            let own = (before.config.hash != config.hash).then(|| self.path.display().to_string());
+            look.changed = own.into_iter().chain(Part::changed(&before.gathered.parts, &gathered.parts)).collect();
+        }
         let settings = settings(plan);
         look.loaded = Some(Loaded {
             rules: Arc::clone(&compiled.rules),

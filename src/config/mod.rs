@@ -1,5 +1,6 @@
 //! What operators write, and what it compiles to.
 
+pub mod changed;
 pub mod compile;
 pub mod crls;
 mod cross_check;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::changed::Part;
 use super::error::Problem;
 use super::gather::{Gathering, SourceStatus, from_source};
 use super::plan::Plan;
@@ -50,7 +51,7 @@ impl Gathering<'_, '_> {
                 not_after: end,
             }));
         }
-        self.found.identity.extend_from_slice(found.hash.as_ref().map_or(&[0; 32][..], |hash| hash.as_bytes()));
+        self.found.parts.push(Part::of("[revocation]", found.hash));
         self.found.restrictions = found;
     }
 

@@ -332,6 +332,9 @@ const LONGEST_REASON: usize = 4096;
 
 /// Answers a run that was recorded so.
 fn answer(run: Vec<Planned>, mut appended: &[Appended], generation: u64) {
+    if let (Some(first), Some(last)) = (appended.first(), appended.last()) {
+        tracing::info!(generation, first_entry = first.index, last_entry = last.index, "new rules in force, by the ledger");
+    }
     for Planned { answer, changes, state, .. } in run {
         let (own, rest) = appended.split_at(changes.len().min(appended.len()));
         appended = rest;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::config::{Loaded, Loader, Look, Problem, Seen, Settings, Status};
+use crate::config::{self, Loaded, Loader, Look, Problem, Seen, Settings, Status};
 use crate::log;
 use crate::metrics::{Metrics, ReloadResult};
 use crate::rules::Rules;
@@ -341,6 +341,7 @@ impl<F: FnMut(Install)> Thread<F> {
                 entries = look.status.entries,
                 entries_before = before.status.entries,
                 microseconds = took,
+                changed = config::changed::some(&look.changed),
                 "new rules in force"
             );
             self.tell_unchangeable(&loaded.settings);

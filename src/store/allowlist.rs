@@ -48,6 +48,8 @@ pub struct Look {
     pub last_good: Option<Duration>,
     /// Of what `roster` was read from.
     pub hash: Option<Fingerprint>,
+    /// Of a directory: the files that are others than those in force.
+    pub changed: Vec<PathBuf>,
     pub ends: Arc<[End]>,
 }
 
@@ -126,6 +128,7 @@ impl Allowlists {
             look.roster = Some(Arc::clone(&candidate.roster));
             look.warnings.clone_from(&candidate.warnings);
             look.hash = Some(candidate.identity());
+            look.changed = list.in_force.as_ref().map(|before| differing(&before.parts, &candidate.parts)).unwrap_or_default();
             look.ends = Arc::clone(&candidate.ends);
         }
         look.last_good = list.last_good;
@@ -250,6 +253,13 @@ impl Built {
         }
         Self { roster: Arc::new(self.roster.under(terms)), terms: Arc::clone(terms), ..self.clone() }
     }
+}
+
+/// Names the parts that came, went or have other content.
+fn differing(before: &BTreeMap<PathBuf, Part>, after: &BTreeMap<PathBuf, Part>) -> Vec<PathBuf> {
+    let hash = |parts: &BTreeMap<PathBuf, Part>, path: &PathBuf| parts.get(path).map(|part| part.hash);
+    let gone = before.keys().filter(|path| !after.contains_key(*path));
+    after.keys().filter(|path| hash(before, path) != hash(after, path)).chain(gone).cloned().collect()
 }
 
 /// Compiles a directory's files into one roster: first what stands as it stood, so that of two files that claim the same

@@ -121,6 +121,29 @@ endpoints = ["http://127.0.0.1:9"]
 "#;
 
 #[test]
+fn a_look_names_the_files_that_are_others() {
+    let mut world = World::new();
+    for name in ["alice", "bob"] {
+        world.write(&format!("list/{name}.pem"), &made(name).cert);
+    }
+    world.start();
+    let changed = |world: &mut World| {
+        let look = world.look();
+        assert!(look.loaded.is_some() || look.changed.is_empty());
+        let short = |name: &String| name.replace(&format!("{}/", world.directory.path().display()), "");
+        look.changed.iter().map(short).collect::<Vec<_>>()
+    };
+    assert!(changed(&mut world).is_empty());
+    world.replace("list/alice.pem", made("alice again").cert);
+    world.replace("list/carol.pem", made("carol").cert);
+    assert_eq!(changed(&mut world), ["list/alice.pem", "list/carol.pem"]);
+    world.remove("list/bob.pem");
+    assert_eq!(changed(&mut world), ["list/bob.pem"]);
+    world.config("\n[revocation]\nids = [\"serial-dec:7\"]\n");
+    assert_eq!(changed(&mut world), ["p.toml", "[revocation]"]);
+}
+
+#[test]
 fn a_directory_is_followed_file_by_file() {
     let mut world = World::new();
     let (alice, bob, carol) = (made("alice"), made("bob"), made("carol"));
