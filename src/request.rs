@@ -152,7 +152,9 @@ pub fn refused_unread(context: &Context, failure: Failure) {
 /// Tells a failure; the connection ends with it where nothing more may come over it.
 fn refused(context: &Context, failure: Failure, html: bool, mut record: Box<Record>) -> Response<Body> {
     record.failed(failure);
-    let mut response = failure.response(record.id(), html);
+    let refused = record.refused(failure).filter(|_| !html);
+    let in_its_form = refused.zip(context.worker.service.as_deref()).and_then(|(refused, service)| service.refuse(&refused));
+    let mut response = in_its_form.unwrap_or_else(|| failure.response(record.id(), html));
     record.answered(response.status());
     // Behind a CONNECT comes what was meant for its tunnel.
     let ends = failure.closes() || record.is_connect() || context.standing.denied().is_some();

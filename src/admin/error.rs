@@ -95,7 +95,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// Carried out of the handler; `told` makes the body, which names the request.
+/// Carried out of the handler; whoever answers makes the body, which names the request, in the form of its protocol.
 impl IntoResponse for Error {
     fn into_response(self) -> axum::response::Response {
         let mut response = self.status.into_response();
@@ -104,24 +104,23 @@ impl IntoResponse for Error {
     }
 }
 
-/// Reads a handler's answer whole. What the library refuses by itself is told in our form.
-pub(super) async fn told(mut response: axum::response::Response, request_id: &str) -> Response<Bytes> {
+/// Reads a handler's answer whole. What the library refuses by itself is an error of ours too.
+pub(super) async fn told(mut response: axum::response::Response) -> Result<Response<Bytes>, Error> {
     if let Some(error) = response.extensions_mut().remove::<Error>() {
-        return error.render(request_id);
+        return Err(error);
     }
     let (head, body) = response.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else { return Error::from(Failure::Internal).render(request_id) };
+    let body = axum::body::to_bytes(body, usize::MAX).await.map_err(|_| Failure::Internal)?;
     let is_ours = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| !kind.as_bytes().starts_with(b"text/plain"));
     if head.status.as_u16() < 400 || is_ours {
-        return Response::from_parts(head, body);
+        return Ok(Response::from_parts(head, body));
     }
-    let error = match head.status {
+    Err(match head.status {
         StatusCode::NOT_FOUND => Failure::NoRoute.into(),
         StatusCode::METHOD_NOT_ALLOWED => Failure::MethodNotAllowed.into(),
         status if status.is_server_error() => Failure::Internal.into(),
         _ => Error::invalid(vec![Detail { key: String::new(), why: String::from_utf8_lossy(&body).into_owned() }]),
-    };
-    error.render(request_id)
+    })
 }
 
 /// A body in JSON, as an argument of a handler.

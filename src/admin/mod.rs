@@ -1,11 +1,15 @@
 //! The operator API: what answers on listeners that serve `admin`, and on the local socket. `request` admits the caller and
 //! asks `needs` for the rank that a call takes; handlers judge nobody. `cli/run.rs` makes it once for all workers.
 
+mod azure;
+mod dialect;
 mod error;
 mod needs;
 mod operations;
+mod raven;
 mod reload;
 mod replays;
+mod rights;
 mod socket;
 mod status;
 mod v1;
@@ -27,7 +31,7 @@ use utoipa::openapi::security::SecurityScheme;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::admission::Surface;
+use crate::admission::{RouteAuth, Surface};
 use crate::clock;
 use crate::drain::Drain;
 use crate::failure::Failure;
@@ -37,7 +41,8 @@ use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::pki::Fingerprint;
 use crate::reload::Reloader;
-use crate::request::service::{Answer, Call, Caller, Needs, Service};
+use crate::request::service::{Answer, Call, Caller, Needs, Refused, Service};
+use dialect::{Asked, Asking, Dialect};
 pub use error::{Detail, Error, ErrorBody, Input, Refusals, Wanted};
 use needs::Found;
 use replays::{Begun, Replays};
@@ -105,7 +110,7 @@ impl Admin {
     /// Answers a call whose caller was judged.
     async fn answer(self, call: Call) -> Response<Bytes> {
         let Call { request, caller } = call;
-        let id = caller.request_id.clone();
+        let asking = Asking::of(&request, &caller);
         let answered: Result<std::convert::Infallible, Error> =
             match self.check(request.method(), request.uri().path(), request.headers(), request.body()) {
                 Ok(()) => {
@@ -124,7 +129,7 @@ impl Admin {
             };
         match answered {
             Ok(never) => match never {},
-            Err(error) => error.render(&id),
+            Err(error) => asking.refused(error),
         }
     }
 
@@ -135,15 +140,16 @@ impl Admin {
         };
         let Some(given) = given.to_str().ok().filter(|given| (1..=MOST_KEY).contains(&given.len())) else {
             let why = format!("is no text of 1 to {MOST_KEY} characters of ASCII");
-            return Error::invalid(vec![Detail { key: "Idempotency-Key".to_owned(), why }]).render(&caller.request_id);
+            return Asking::of(&request, &caller).refused(Error::invalid(vec![Detail { key: "Idempotency-Key".to_owned(), why }]));
         };
+        let asking = Asking::of(&request, &caller);
         let who = caller.principal.as_ref().map_or_else(|| caller.listener.to_string(), |principal| principal.id.to_string());
         let key = (who, given.to_owned());
         let line = format!("{} {}\n", request.method(), request.uri());
         let call = Fingerprint::of(&[line.as_bytes(), &request.body()[..]].concat());
         match self.shared.replays.begin(&key, call) {
             Begun::Answered(response) => *response,
-            Begun::Refused(error) => error.render(&caller.request_id),
+            Begun::Refused(error) => asking.refused(error),
             Begun::New => {
                 let shared = Arc::clone(&self.shared);
                 // A task of its own: whoever asked may be gone before the answer, and asks again for that.
@@ -152,16 +158,16 @@ impl Admin {
                     shared.replays.end(&key, &response);
                     response
                 });
-                answered.await.unwrap_or_else(|_| Error::from(Failure::Internal).render(""))
+                answered.await.unwrap_or_else(|_| asking.refused(Failure::Internal.into()))
             }
         }
     }
 
     async fn route(self, mut request: Request<Bytes>, caller: Caller) -> Response<Bytes> {
-        let id = caller.request_id.clone();
+        let asking = Asking::of(&request, &caller);
         request.extensions_mut().insert(caller);
         match self.router.oneshot(request.map(axum::body::Body::from)).await {
-            Ok(response) => error::told(response, &id).await,
+            Ok(response) => error::told(response).await.unwrap_or_else(|error| asking.refused(error)),
             Err(never) => match never {},
         }
     }
@@ -197,6 +203,12 @@ impl Service for Admin {
     fn call(&self, call: Call) -> Answer {
         Box::pin(self.clone().answer(call))
     }
+
+    fn refuse(&self, refused: &Refused<'_>) -> Option<Response<Bytes>> {
+        let Refused { method, path, failure, request_id, leaf } = *refused;
+        let dialect = Some(Dialect::of(path)).filter(|dialect| *dialect != Dialect::Ours)?;
+        Some(dialect.render(failure.into(), &Asked { method, path, request_id, leaf }))
+    }
 }
 
 /// Says what a call asks for: of a request, and of `explain`, where nothing runs.
@@ -205,6 +217,8 @@ pub fn asks(surface: Surface, method: &Method, path: &str) -> Option<Needs> {
         return None;
     }
     match needs::find(method, path) {
+        // Who has no certificate is told so there, by an answer without content.
+        Found::Row(None) if path == raven::WHOAMI => Some(Needs { auth: RouteAuth::Optional, begins: true, ..Needs::ANY }),
         Found::Row(clearance) => {
             Some(Needs { clearance, begins: needs::begins(method, path), body: needs::body(method, path), ..Needs::ANY })
         }
@@ -250,6 +264,7 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(v1::ledger::receipt))
         .routes(routes!(openapi))
         .split_for_parts();
+    let router = router.merge(azure::router()).merge(raven::router());
     // `request` bounds the body, for every call alike.
     (router.layer(DefaultBodyLimit::disable()), api)
 }

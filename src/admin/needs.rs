@@ -51,6 +51,18 @@ pub(super) fn body(method: &Method, path: &str) -> u64 {
 
 /// Method, path, rank; by path.
 const TABLE: &[(&str, &str, Option<Clearance>)] = &[
+    ("DELETE", "/admin/certificates", OPERATOR),
+    ("GET", "/admin/certificates", OPERATOR),
+    ("POST", "/admin/certificates", OPERATOR),
+    ("PUT", "/admin/certificates", OPERATOR),
+    ("POST", "/admin/certificates/edit", OPERATOR),
+    ("GET", "/admin/certificates/export", OPERATOR),
+    ("DELETE", "/admin/certificates/purge", Some(Clearance::Admin)),
+    ("GET", "/app/users", OPERATOR),
+    ("DELETE", "/app/users/{}", OPERATOR),
+    ("GET", "/app/users/{}", OPERATOR),
+    ("PATCH", "/app/users/{}", OPERATOR),
+    ("GET", "/certificates/whoami", None),
     ("GET", "/v1/openapi.json", None),
     ("GET", "/v1/connections", OPERATOR),
     ("DELETE", "/v1/connections/{}", OPERATOR),
@@ -90,7 +102,13 @@ pub(super) fn begins(method: &Method, path: &str) -> bool {
     BEGINNING.iter().any(|(begins, pattern)| *begins == *method && matches(pattern, path))
 }
 
-const BEGINNING: &[(&str, &str)] = &[("GET", "/v1/whoami"), ("POST", "/v1/principals")];
+const BEGINNING: &[(&str, &str)] = &[
+    ("POST", "/admin/certificates"),
+    ("PUT", "/admin/certificates"),
+    ("GET", "/certificates/whoami"),
+    ("POST", "/v1/principals"),
+    ("GET", "/v1/whoami"),
+];
 
 /// The rows, with `{}` for each parameter.
 #[cfg(test)]

@@ -18,7 +18,9 @@ fn the_table_of_calls_and_the_document_have_the_same() {
             documented.insert((method.to_uppercase(), pattern.join("/")));
         }
     }
-    assert_eq!(needs::rows().collect::<BTreeSet<_>>(), documented);
+    // The protocols of others are documented by them.
+    let ours = needs::rows().filter(|(_, path)| path.starts_with("/v1/"));
+    assert_eq!(ours.collect::<BTreeSet<_>>(), documented);
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
 

@@ -265,6 +265,11 @@ impl Allowlist {
         listed.chain(well_known)
     }
 
+    /// Goes through the well-known admins.
+    pub fn well_known(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.admins.keys()
+    }
+
     pub(super) fn find_admin(&self, fingerprint: &Fingerprint) -> Option<&Arc<Principal>> {
         self.admins.get(fingerprint)
     }

@@ -240,7 +240,8 @@ impl KeyKind {
     }
 }
 
-fn sha1(bytes: &[u8]) -> [u8; 20] {
+/// Takes SHA-1 of a DER: for lookup and display, never a basis of trust.
+pub fn sha1(bytes: &[u8]) -> [u8; 20] {
     let mut out = [0; 20];
     out.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref());
     out

@@ -98,6 +98,16 @@ pub(super) fn write(
     writer.write().map(Zeroizing::new)
 }
 
+/// Writes certificates without keys, under the empty password: what anybody may read.
+pub(super) fn write_certificates(certificates: &[Certificate]) -> Result<Vec<u8>, Error> {
+    let mut store = KeyStore::new();
+    for certificate in certificates {
+        let entry = p12_keystore::Certificate::from_der(&certificate.der)?;
+        store.add_entry(&certificate.fingerprint.to_string(), KeyStoreEntry::Certificate(entry));
+    }
+    store.writer("").encryption_algorithm(EncryptionAlgorithm::PbeWithHmacSha256AndAes256).mac_algorithm(MacAlgorithm::HmacSha256).write()
+}
+
 fn why(error: &Error, pfx: &[u8]) -> String {
     match error {
         Error::MacError(_) | Error::UnpadError => WRONG_PASSWORD.to_owned(),

@@ -15,6 +15,7 @@ use http::{Method, Request, StatusCode, Uri, Version};
 use super::Context;
 use super::X_REQUEST_ID;
 use super::current::{Current, Handles, label};
+use super::service::Refused;
 use crate::admission::{Denial, Surface};
 use crate::failure::Failure;
 use crate::gate::{Grant, Hold, Lapse};
@@ -95,6 +96,13 @@ impl Record {
     pub(super) fn ours(&mut self, current: &Current, surface: Surface) {
         self.surface = Some(surface);
         self.unrouted = Arc::clone(current.ours(surface));
+    }
+
+    /// Describes a call of ours that failed; `None`: it is no call of ours.
+    pub(super) fn refused(&self, failure: Failure) -> Option<Refused<'_>> {
+        self.surface?;
+        let leaf = self.context.standing.candidate().and_then(|candidate| candidate.leaf().ok());
+        Some(Refused { method: &self.method, path: self.uri.path(), failure, request_id: self.id(), leaf })
     }
 
     /// The request was admitted. Counted by principal.

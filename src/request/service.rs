@@ -11,8 +11,9 @@ use http::{Method, Request, Response};
 use rustls_pki_types::CertificateDer;
 
 use crate::admission::{Basis, Clearance, PrincipalId, PrincipalName, RouteAuth, Surface};
+use crate::failure::Failure;
 use crate::gate::{Admitted, Grant};
-use crate::pki::Fingerprint;
+use crate::pki::{Certificate, Fingerprint};
 
 /// Answers the calls of every worker.
 pub trait Service: Send + Sync {
@@ -21,6 +22,21 @@ pub trait Service: Send + Sync {
 
     /// Answers. Dropped before it is done where its caller is no longer admitted: what it began elsewhere goes on.
     fn call(&self, call: Call) -> Answer;
+
+    /// Tells why a call is not answered, where its path belongs to a protocol with a form of its own for that; `None`: in ours.
+    fn refuse(&self, refused: &Refused<'_>) -> Option<Response<Bytes>>;
+}
+
+/// A call that is not answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    pub method: &'a Method,
+    /// As far as is known: it may have no normal form.
+    pub path: &'a str,
+    pub failure: Failure,
+    pub request_id: &'a str,
+    /// What was presented, and its key proven: admitted or not.
+    pub leaf: Option<&'a Certificate>,
 }
 
 /// An answer to come, whole.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{DistinguishedName, ServerConfig};
+use rustls_pki_types::CertificateDer;
 
 use super::algorithms;
 use super::credentials::{ByName, Credentials};
@@ -150,6 +151,11 @@ impl Acceptor {
     }
 
     /// Tells whether a handshake for this name may begin: any name, unless `strict_sni`.
+    /// Returns the certificates that it may show, without their chains.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.credentials.key_pairs.iter().filter_map(|pair| pair.certified.cert.first())
+    }
+
     pub(super) fn knows(&self, sni: Option<&str>) -> bool {
         !self.strict_sni || sni.is_none_or(|name| self.credentials.named(name).is_some())
     }

@@ -74,7 +74,7 @@ impl std::error::Error for KeyPairError {}
 #[derive(Debug)]
 pub(super) struct ByName {
     /// Never empty.
-    key_pairs: Vec<KeyPair>,
+    pub(super) key_pairs: Vec<KeyPair>,
     /// The URI SANs of each: what we are called in XFCC's `By`.
     uris: Vec<Names>,
     /// Several where one name has keys of several kinds, in the order of the configuration.

@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "one binary: everything is reachable")]
 
+mod adapters;
 mod addresses;
 mod admin;
 mod agreement;
@@ -30,3 +31,4 @@ mod revocation;
 mod smuggling;
 mod strangers;
 mod support;
+mod transcripts;

@@ -11,6 +11,7 @@ use crate::admin::{Error, Shared};
 use crate::admission::{Principal, PrincipalId, Snapshot};
 use crate::clock::Date;
 use crate::failure::Failure;
+use crate::pki::Fingerprint;
 use crate::reload::Recorded;
 use crate::request::service::Caller;
 use crate::store::managed::{Change, Document, Invalid, Managed, Refusal, State};
@@ -18,6 +19,7 @@ use crate::store::managed::{Change, Document, Invalid, Managed, Refusal, State};
 /// Which principal is meant.
 #[derive(Clone, Debug)]
 pub(crate) enum Which {
+    Certificate(Fingerprint),
     Id(String),
     Name(String),
 }
@@ -26,6 +28,7 @@ impl Which {
     /// Finds it; `Static`: a file has it.
     pub(crate) fn find<'s>(&self, state: &'s State, snapshot: &Snapshot) -> Result<&'s Arc<Managed>, Refusal> {
         let found = match self {
+            Self::Certificate(fingerprint) => state.owner(fingerprint),
             Self::Id(id) => state.principal(id),
             Self::Name(name) => state.principal_named(name),
         };
@@ -38,6 +41,7 @@ impl Which {
     /// Finds it among those of files.
     pub(crate) fn find_static(&self, snapshot: &Snapshot) -> Option<Principal> {
         let found = match self {
+            Self::Certificate(fingerprint) => snapshot.allowlist.owner_of_pin(fingerprint).map(|owner| Principal::clone(&owner)),
             Self::Id(id) => {
                 let id: PrincipalId = id.parse().ok()?;
                 snapshot.allowlist.principals().find(|principal| principal.id == id)
@@ -232,7 +236,7 @@ fn remove(document: &Document) -> Change {
     Change::PrincipalRemove { id: document.id.clone(), name: document.name.clone() }
 }
 
-fn new_id() -> Result<String, Error> {
+pub(crate) fn new_id() -> Result<String, Error> {
     let mut random = [0; 12];
     rand::fill(&mut random).map_err(|_| Failure::Internal)?;
     Ok(PrincipalId::from_random(&random).to_string())

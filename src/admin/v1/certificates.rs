@@ -54,7 +54,8 @@ pub(crate) struct Generation {
 pub(crate) struct Secret(String);
 
 impl Secret {
-    fn take(mut self) -> Zeroizing<String> {
+    /// Takes the text out.
+    pub(crate) fn take(mut self) -> Zeroizing<String> {
         Zeroizing::new(std::mem::take(&mut self.0))
     }
 }

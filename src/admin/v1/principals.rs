@@ -251,6 +251,7 @@ pub(super) fn answer(recorded: &Recorded, which: &Which, dry_run: bool) -> Resul
     let id = put.or_else(|| match which {
         Which::Id(id) => Some(id.clone()),
         Which::Name(name) => recorded.state.principal_named(name).map(|kept| kept.document.id.clone()),
+        Which::Certificate(fingerprint) => recorded.state.owner(fingerprint).map(|kept| kept.document.id.clone()),
     });
     Ok(told(recorded, &id.unwrap_or_default(), dry_run))
 }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::refusal::Invalid;
 use crate::admission::Clearance;
+use crate::pki::certificate::sha1;
 use crate::pki::{Certificate, Fingerprint, files};
 
 /// A managed principal.
@@ -238,6 +239,11 @@ impl CertificateDocument {
                 (Some(_) | None, _) => Err("holds more than one certificate".to_owned()),
             }
         })
+    }
+
+    /// Returns SHA-1 of the DER, where that is known: for lookup and display, never a basis of trust.
+    pub fn thumbprint(&self) -> Option<[u8; 20]> {
+        STANDARD.decode(self.der.as_deref()?).ok().map(|der| sha1(&der))
     }
 
     fn normalised(mut self) -> Result<Self, (&'static str, String)> {
