@@ -1,6 +1,8 @@
 //! One change, as an entry of the ledger records it; and whether it only takes away, which decides what comes first, the record or the
 //! effect.
 
+use std::collections::{HashMap, HashSet};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -149,9 +151,8 @@ impl Change {
             // A CRL that is fresh again lets those in whom a stale one kept out; one that was never there, where one is required.
             Self::CrlPut { .. } | Self::CrlRemove { .. } | Self::RevocationRemove { .. } => false,
             Self::PrincipalPut { document } => state.principal(&document.id).is_some_and(|kept| is_less(document, &kept.document)),
-            // A disabled one keeps its certificates from counting elsewhere, and its ids bind others too.
             Self::PrincipalRemove { id, .. } => {
-                state.principal(id).is_some_and(|kept| kept.document.enabled && kept.document.revoked_ids.is_empty())
+                state.principal(id).is_some_and(|kept| may_go(&kept.document) && kept.document.revoked_ids.is_empty())
             }
         }
     }
@@ -162,9 +163,10 @@ impl Document {
         let before = state.principal(&self.id).map(|kept| &kept.document);
         self.version = before.map_or(1, |before| before.version + 1);
         self.created = before.map_or_else(|| Some(stamp.clone()), |before| before.created.clone());
+        let known = before.iter().flat_map(|before| &before.certificates).map(|known| (known.fingerprint.as_str(), &known.added));
+        let known: HashMap<&str, &Option<String>> = known.collect();
         for entry in &mut self.certificates {
-            let known = before.and_then(|before| before.certificates.iter().find(|known| known.fingerprint == entry.fingerprint));
-            entry.added = known.map_or_else(|| Some(stamp.at.clone()), |known| known.added.clone());
+            entry.added = known.get(entry.fingerprint.as_str()).map_or_else(|| Some(stamp.at.clone()), |added| (*added).clone());
         }
         if self.id.is_empty() {
             self.id = PrincipalId::from_random(random).to_string();
@@ -186,10 +188,28 @@ fn is_less(new: &Document, old: &Document) -> bool {
         && less_rights(new, old)
         && (!new.allow_any_eku || old.allow_any_eku)
         && (!new.renews_same_key() || old.renews_same_key())
-        && new.certificates.iter().all(|entry| old.certificates.iter().any(|known| known.fingerprint == entry.fingerprint))
-        && is_subset(&new.spki_pins, &old.spki_pins)
-        && is_subset(&new.authority, &old.authority)
+        && fewer_credentials(new, old)
         && is_subset(&old.revoked_ids, &new.revoked_ids)
+}
+
+/// A disabled principal keeps its certificates and keys from counting elsewhere.
+fn may_go(document: &Document) -> bool {
+    document.enabled
+}
+
+fn fewer_credentials(new: &Document, old: &Document) -> bool {
+    let fingerprints: HashSet<&str> = old.certificates.iter().map(|entry| entry.fingerprint.as_str()).collect();
+    let fewer = new.certificates.iter().all(|entry| fingerprints.contains(entry.fingerprint.as_str()))
+        && is_subset(&new.spki_pins, &old.spki_pins)
+        && is_subset(&new.authority, &old.authority);
+    let same = new.certificates.len() == old.certificates.len() && new.spki_pins == old.spki_pins && new.authority == old.authority;
+    fewer
+        && (same || may_go(old))
+        // A revoked certificate takes the others of its key with it, and one that was renewed lately keeps the next one waiting; so
+        // long as it is there, and all that a successor is compared with.
+        && (!old.renews_same_key() || (new.renews_same_key() && new.certificates == old.certificates))
+        // Its ids bind everybody under the same anchors.
+        && (old.revoked_ids.is_empty() || new.authority == old.authority)
 }
 
 /// Who the upstream is told of, and whose word is taken for an address.
@@ -237,6 +257,10 @@ fn narrower(new: Option<&[String]>, old: Option<&[String]>) -> bool {
     }
 }
 
+/// Short lists: no document has more than so many entries of a kind.
 fn is_subset<T: PartialEq>(part: &[T], whole: &[T]) -> bool {
     part.iter().all(|item| whole.contains(item))
 }
+
+#[cfg(test)]
+mod tests;
