@@ -91,7 +91,8 @@ impl State {
             Change::PrincipalRemove { id, .. } => drop(self.take(id)),
             Change::RevocationAdd { id, reason, added } => {
                 let parsed: RevokedId = revoked_id(id)?;
-                let key = self.renewed_key(id);
+                // Who says it again takes nothing back, though the certificate may have gone meanwhile.
+                let key = self.renewed_key(&parsed).or_else(|| self.revocation(id)?.key);
                 self.revocations.insert(
                     id.as_str().into(),
                     Arc::new(KeptRevocation { id: parsed, key, reason: reason.clone(), added: added.clone(), index }),
@@ -276,7 +277,11 @@ impl State {
             .crl(Arc::clone(&new), Provenance::ledger(self.entries))
             .map_err(|why| invalid("der", why.to_string()))?;
         match self.crl(name) {
-            Some(kept) if kept.crl.issuer == new.issuer && is_older(&new, &kept.crl) => {
+            Some(kept) if kept.crl.issuer != new.issuer || kept.crl.distribution_point != new.distribution_point => {
+                let why = "has another issuer or distribution point than the CRL of this name, which would be lost: give it a name of its own";
+                Err(invalid("der", why.to_owned()))
+            }
+            Some(kept) if is_older(&new, &kept.crl) => {
                 Err(invalid("der", "is older than the CRL of this name and issuer that is in force: remove that one first".to_owned()))
             }
             Some(_) | None => Ok(()),
@@ -318,8 +323,8 @@ impl State {
     }
 
     /// Finds the key of a certificate that renews itself: who revokes one of a line of certificates means the line.
-    fn renewed_key(&self, id: &str) -> Option<SpkiPin> {
-        let fingerprint: Fingerprint = id.parse().ok()?;
+    fn renewed_key(&self, id: &RevokedId) -> Option<SpkiPin> {
+        let fingerprint = id.fingerprint()?;
         let kept = self.owner(&fingerprint).filter(|kept| kept.document.renews_same_key())?;
         let entry = kept.document.certificates.iter().find(|entry| entry.fingerprint == fingerprint.to_string())?;
         Some(entry.certificate()?.ok()?.spki_pin)
