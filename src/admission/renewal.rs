@@ -8,7 +8,7 @@ use rustls_pki_types::UnixTime;
 use super::allowlist::Match;
 use super::authorities::validity;
 use super::decision::Horizon;
-use super::principal::Principal;
+use super::principal::{Identifier, Principal};
 use super::snapshot::Snapshot;
 use crate::pki::certificate::Extension;
 use crate::pki::{Certificate, Fingerprint, SpkiPin, Validity};
@@ -91,7 +91,13 @@ pub(super) fn judge(snapshot: &Snapshot, leaf: &Certificate, now: UnixTime, hori
     }
     let mut first_failure = None;
     for predecessor in renewal.of_key(leaf.spki_pin) {
-        match predecessor.may_become(leaf, snapshot, now, horizon) {
+        let identifies = principal.terms.identifier == Identifier::Serial && leaf.serial != predecessor.certificate.serial;
+        let judged = match identifies {
+            // Its holder writes the serial number: it would choose by which name an upstream knows it.
+            true => Err("the serial number differs, and it identifies the client to upstreams".to_owned()),
+            false => predecessor.may_become(leaf, snapshot, now, horizon),
+        };
+        match judged {
             Ok(()) => {
                 let predecessor = predecessor.certificate.fingerprint;
                 return Some(Outcome::Renews { found, predecessor });

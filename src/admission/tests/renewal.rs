@@ -88,6 +88,26 @@ fn a_renewal_that_fails_any_condition_is_issuer_unknown_and_says_which() {
 }
 
 #[test]
+fn nobody_chooses_its_identifier_by_renewing() {
+    let key = KeyPair::generate().unwrap();
+    let serial = |number: u8| move |params: &mut CertificateParams| params.serial_number = Some(vec![number].into());
+    let old = client(&key, serial(7));
+    let by = |identifier: Identifier| {
+        let pinned = vec![predecessor(&old)];
+        let credentials = vec![Credential::Pin((&old).into())];
+        let terms = Terms { renewal: Renewal::SameKey(pinned.into()), identifier, ..terms() };
+        World::default().principal("alice", terms, credentials).snapshot()
+    };
+    let new = client(&key, serial(8));
+    let denied = ask(&by(Identifier::Serial), &new, &[]);
+    assert_eq!(told(&denied), "issuer_unknown");
+    assert!(findings(&denied).contains("the serial number differs"), "{}", findings(&denied));
+    let same = client(&key, |params| (params.not_after, params.serial_number) = (date(NOW + 300 * DAY), Some(vec![7].into())));
+    assert_eq!(told(&ask(&by(Identifier::Serial), &same, &[])), "admit alice");
+    assert_eq!(told(&ask(&by(Identifier::Principal), &new, &[])), "admit alice");
+}
+
+#[test]
 fn a_signature_respelled_is_no_renewal() {
     let key = KeyPair::generate().unwrap();
     let old = client(&key, |_| {});
