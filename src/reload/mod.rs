@@ -8,6 +8,7 @@ mod renewal;
 mod watch;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -196,23 +197,31 @@ impl<F: FnMut(Install)> Thread<F> {
             }
             let noticed = Instant::now();
             self.gather(noticed, &mut cause);
-            let changes = std::mem::take(&mut cause.changes);
-            if !changes.is_empty() {
-                self.change(noticed, changes);
-            }
-            if cause.stop {
+            let (stop, looks) = (cause.stop, cause.look);
+            // A defect that one change or one file finds must not end the thread that takes people off the list: counted and said where
+            // panics are. What was in force is, and whoever waited hears that nothing came of it.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.act(noticed, cause)));
+            if stop {
                 return;
             }
-            if cause.look {
-                let began = Instant::now();
-                // Changes that took something away, and that the ledger could not take.
-                if self.record().is_ok() {
-                    self.make_public();
-                }
-                self.look(noticed, cause);
+            if looks {
                 // A list so long that a look takes its time is looked at less often: events tell sooner anyway.
-                poll = Instant::now() + POLL.max(began.elapsed() * 20);
+                poll = Instant::now() + POLL.max(noticed.elapsed() * 20);
             }
+        }
+    }
+
+    fn act(&mut self, noticed: Instant, mut cause: Cause) {
+        let changes = std::mem::take(&mut cause.changes);
+        if !changes.is_empty() {
+            self.change(noticed, changes);
+        }
+        if cause.look && !cause.stop {
+            // Changes that took something away, and that the ledger could not take.
+            if self.record().is_ok() {
+                self.make_public();
+            }
+            self.look(noticed, cause);
         }
     }
 
