@@ -104,7 +104,16 @@ impl<F: FnMut(Install)> Thread<F> {
             after = after.apply(after.entries(), &closed)?;
             changes.push(closed);
         }
+        changes.iter().try_for_each(|change| self.check_entry(change, mutation))?;
         Ok((Arc::new(after), changes, tightens))
+    }
+
+    /// Keeps out what the ledger would never take: once in force it would wait to be recorded for ever, and all that widens behind it.
+    fn check_entry(&self, change: &Change, mutation: &Mutation) -> Result<(), Refusal> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let hash = self.loader.policy_hash(self.loader.managed());
+        let entry = entry(change, (&mutation.actor, mutation.reason.clone()), (hash.clone(), hash), false);
+        journal.check(entry).map_err(|why| Refusal::Invalid(vec![Invalid::new("", format!("cannot be recorded: {why}"))]))
     }
 
     /// In force first, then recorded: what is taken away holds though the disk is full.
@@ -183,16 +192,8 @@ impl<F: FnMut(Install)> Thread<F> {
             let after = self.loader.policy_hash(&planned.state);
             let last = planned.changes.len().saturating_sub(1);
             for (at, change) in planned.changes.iter().enumerate() {
-                entries.push(NewEntry {
-                    action: change.action().to_owned(),
-                    object: change.object().to_owned(),
-                    actor: planned.actor.clone(),
-                    before: before.clone(),
-                    after: after.clone(),
-                    reason: planned.reason.clone(),
-                    data: change.data(),
-                    more: at < last,
-                });
+                let asked = (&planned.actor, planned.reason.clone());
+                entries.push(entry(change, asked, (before.clone(), after.clone()), at < last));
             }
             before = after;
         }
@@ -259,16 +260,7 @@ impl<F: FnMut(Install)> Thread<F> {
             restrictions_after: restrictions(new),
         });
         self.loader.count_entry(&change);
-        self.unrecorded.entries.push(NewEntry {
-            action: change.action().to_owned(),
-            object: change.object().to_owned(),
-            actor: Actor::new(ActorKind::File),
-            before: hash,
-            after,
-            reason: None,
-            data: change.data(),
-            more: false,
-        });
+        self.unrecorded.entries.push(entry(&change, (&Actor::new(ActorKind::File), None), (hash, after), false));
         // Told where it is said; tried again each second.
         let _ = self.record();
     }
@@ -282,16 +274,8 @@ impl<F: FnMut(Install)> Thread<F> {
         let change = Change::BootstrapClosed {};
         let before = self.loader.policy_hash(self.loader.managed());
         self.loader.count_entry(&change);
-        self.unrecorded.entries.push(NewEntry {
-            action: change.action().to_owned(),
-            object: change.object().to_owned(),
-            actor: Actor::new(ActorKind::File),
-            before,
-            after: self.loader.policy_hash(self.loader.managed()),
-            reason: None,
-            data: change.data(),
-            more: false,
-        });
+        let after = self.loader.policy_hash(self.loader.managed());
+        self.unrecorded.entries.push(entry(&change, (&Actor::new(ActorKind::File), None), (before, after), false));
         let _ = self.record();
         let report = lock(&self.view).report.clone();
         self.show(report);
@@ -329,6 +313,11 @@ impl<F: FnMut(Install)> Thread<F> {
 /// The names that a record of a reload of files holds at most, of those that came and of those that went.
 const MOST_NAMES: usize = 1000;
 const LONGEST_REASON: usize = 4096;
+
+fn entry(change: &Change, (actor, reason): (&Actor, Option<String>), (before, after): (String, String), more: bool) -> NewEntry {
+    let (action, object) = (change.action().to_owned(), change.object().to_owned());
+    NewEntry { action, object, actor: actor.clone(), before, after, reason, data: change.data(), more }
+}
 
 /// Answers a run that was recorded so.
 fn answer(run: Vec<Planned>, mut appended: &[Appended], generation: u64) {

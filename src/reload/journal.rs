@@ -16,6 +16,9 @@ pub trait Journal: Send {
     /// Records changes: when it returns they are on disk, all of them, or none is.
     fn append(&mut self, changes: Vec<NewEntry>, now: Duration) -> Result<Vec<Appended>, String>;
 
+    /// Says why a change could never be recorded, if it could not: however much room there is.
+    fn check(&self, change: NewEntry) -> Result<(), String>;
+
     /// Makes public what was appended: after whoever asked was answered.
     fn publish(&mut self) -> Result<(), String>;
 
@@ -33,6 +36,10 @@ impl Journal for OpenLedger {
 
     fn append(&mut self, changes: Vec<NewEntry>, now: Duration) -> Result<Vec<Appended>, String> {
         self.ledger.append(changes, now).map_err(|error| error.to_string())
+    }
+
+    fn check(&self, change: NewEntry) -> Result<(), String> {
+        self.ledger.check(change).map_err(|error| error.to_string())
     }
 
     fn publish(&mut self) -> Result<(), String> {

@@ -9,7 +9,7 @@ use super::journal::Journal;
 use super::*;
 use crate::admission::{Clearance, Provenance};
 use crate::store::ledger::{Actor, ActorKind, Appended, Hash, NewEntry, Reader};
-use crate::store::managed::{Change, Document, Invalid, Refusal, State};
+use crate::store::managed::{Change, Document, Invalid, PermissionDocument, Refusal, State};
 
 /// What was appended, and whether it is to fail.
 #[derive(Clone, Default)]
@@ -37,6 +37,10 @@ impl Journal for Memory {
         let appended = (first..).zip(&changes).map(|(index, _)| Appended { index, leaf: Hash::of(b"") }).collect();
         inner.entries.extend(changes);
         Ok(appended)
+    }
+
+    fn check(&self, change: NewEntry) -> Result<(), String> {
+        if change.data.to_string().contains("PRIVATE KEY-----") { Err("holds a private key".to_owned()) } else { Ok(()) }
     }
 
     fn publish(&mut self) -> Result<(), String> {
@@ -208,6 +212,30 @@ fn a_full_ledger_refuses_what_widens_and_not_what_tightens() {
     assert_eq!(world.actions(), ["principal.put", "principal.put", "principal.remove"]);
     let recorded = world.change(put(document("ci/three", 3))).expect("made");
     assert_eq!(recorded.entries[0].index, 3);
+}
+
+#[test]
+fn what_can_never_be_recorded_is_never_in_force() {
+    let world = world();
+    let made = world.change(put(document("ci/one", 1))).expect("made");
+    let mut document = made.state.principal_named("ci/one").expect("kept").document.clone();
+    // It takes away only, and so would be in force first; then it would wait for the ledger for ever, and all that widens behind it.
+    let when = [("common_name".to_owned(), vec!["-----BEGIN PRIVATE KEY-----".to_owned()])].into();
+    document.permissions.push(PermissionDocument { routes: vec!["*".to_owned()], access: "deny".to_owned(), when });
+    assert!(Change::put(document.clone()).tightens(&made.state));
+    let refused = world.change(put(document));
+    let Err(ChangeError::Refused(Refusal::Invalid(wrong))) = refused else { panic!("{refused:?}") };
+    assert_eq!(wrong[0].why, "cannot be recorded: holds a private key");
+    assert_eq!((world.reloader.report().unrecorded, world.reloader.control().view().rules.generation), (0, made.generation));
+    world.change(put(self::document("ci/two", 2))).expect("nothing waits");
+}
+
+#[test]
+fn a_defect_in_one_plan_ends_no_thread() {
+    let world = world();
+    let broken = world.change(Box::new(|_, _| panic!("a defect, as a test makes one")));
+    assert_eq!(broken.expect_err("nothing came of it"), ChangeError::Ended);
+    world.change(put(document("ci/one", 1))).expect("made");
 }
 
 #[test]

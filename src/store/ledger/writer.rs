@@ -108,26 +108,17 @@ impl Ledger {
         snapshot::is_due(stored, self.size())
     }
 
-    fn line(&self, change: NewEntry, index: u64, at: usize, now: Duration) -> Result<String, AppendError> {
-        let refused = |error| AppendError::NotCanonical(at, error);
-        let mut entry = Entry::place(change, index, now);
-        let data = canonical::to_string(&entry.data).map_err(refused)?;
-        if data.contains(SECRET) {
-            return Err(AppendError::Secret(at));
-        }
-        if data.len() > MAX_INLINE {
-            // Asked before anything is written for it.
-            entry.data = serde_json::Value::Null;
-            self.fits(&entry, at)?;
-            entry.detached = Some(data::put(&*self.shared.disk, &self.shared.directory, &data)?);
-        }
-        self.fits(&entry, at)
+    /// Says why no append could ever record a change, if none could; nothing is written.
+    pub fn check(&self, change: NewEntry) -> Result<(), AppendError> {
+        placed(change, self.size(), 0, Duration::ZERO).map(|_| ())
     }
 
-    fn fits(&self, entry: &Entry, at: usize) -> Result<String, AppendError> {
-        let line = entry.to_line().map_err(|error| AppendError::NotCanonical(at, error))?;
-        // Room for `detached`, which may come to it.
-        if line.len() > MAX_LINE - 256 { Err(AppendError::TooLong(at)) } else { Ok(line) }
+    fn line(&self, change: NewEntry, index: u64, at: usize, now: Duration) -> Result<String, AppendError> {
+        let (mut entry, apart) = placed(change, index, at, now)?;
+        if let Some(data) = apart {
+            entry.detached = Some(data::put(&*self.shared.disk, &self.shared.directory, &data)?);
+        }
+        fits(&entry, at)
     }
 
     fn write(&mut self, end: u64, bytes: &[u8]) -> io::Result<()> {
@@ -142,6 +133,28 @@ impl Ledger {
         self.untidy = log.truncate(end).and_then(|()| log.sync()).is_err();
         Err(error)
     }
+}
+
+/// Gives a change its place; its data apart, where that is too long for a line. All that can be said against it is said here, before
+/// anything is written.
+fn placed(change: NewEntry, index: u64, at: usize, now: Duration) -> Result<(Entry, Option<String>), AppendError> {
+    let mut entry = Entry::place(change, index, now);
+    let data = canonical::to_string(&entry.data).map_err(|error| AppendError::NotCanonical(at, error))?;
+    if data.contains(SECRET) {
+        return Err(AppendError::Secret(at));
+    }
+    let apart = (data.len() > MAX_INLINE).then_some(data);
+    if apart.is_some() {
+        entry.data = serde_json::Value::Null;
+    }
+    fits(&entry, at)?;
+    Ok((entry, apart))
+}
+
+fn fits(entry: &Entry, at: usize) -> Result<String, AppendError> {
+    let line = entry.to_line().map_err(|error| AppendError::NotCanonical(at, error))?;
+    // Room for `detached`, which may come to it.
+    if line.len() > MAX_LINE - 256 { Err(AppendError::TooLong(at)) } else { Ok(line) }
 }
 
 impl fmt::Debug for Ledger {

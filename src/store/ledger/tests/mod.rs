@@ -230,3 +230,16 @@ fn the_worked_example_of_the_docs_is_what_is_written() {
     let docs = include_str!("../../../../docs/ledger.md");
     assert!(docs.contains(&format!("```text\n{example}```\n")), "docs/ledger.md lacks:\n{example}");
 }
+
+#[test]
+fn what_can_never_be_recorded_is_said_before_and_writes_nothing() {
+    let disk = written(1);
+    let ledger = open(&disk).ledger;
+    let with = |data: Value| NewEntry { data, ..change("p-1") };
+    assert!(ledger.check(change("p-1")).is_ok());
+    assert!(ledger.check(with(json!("x".repeat(100_000)))).is_ok(), "long data stands in a file of its own");
+    assert!(matches!(ledger.check(change(&"0".repeat(100_000))), Err(AppendError::TooLong(0))));
+    assert!(matches!(ledger.check(with(json!(["-----BEGIN EC PRIVATE KEY-----"]))), Err(AppendError::Secret(0))));
+    assert!(matches!(ledger.check(with(json!(1.5))), Err(AppendError::NotCanonical(0, _))));
+    assert_eq!((ledger.size(), objects(&open(&disk.after(disk::Left::Everything)))), (1, vec!["p-0".to_owned()]));
+}
