@@ -432,6 +432,7 @@ fn a_renewal_on_the_same_key_is_pinned_and_recorded() {
     world.change(put(Document { certificates, renewal, ..document("ci/renewing", 1) })).expect("made");
     let control = world.reloader.control().clone();
     let principal = Arc::new(control.view().rules.snapshot.allowlist.find("ci/renewing").expect("listed"));
+    let before = control.view();
     for renewed in [&other, &second] {
         let (principal, predecessor) = (Arc::clone(&principal), first.fingerprint);
         control.renew(Renewed { principal, certificate: renewed.der.clone(), predecessor, generation: 1 });
@@ -442,6 +443,14 @@ fn a_renewal_on_the_same_key_is_pinned_and_recorded() {
     assert_eq!(view.state.owner(&second.fingerprint).expect("kept").document.certificates.len(), 2);
     let entry = lock(&world.journal.0).entries.last().cloned().expect("recorded");
     assert_eq!((entry.actor.kind, entry.reason.as_deref()), (ActorKind::System, Some("renewed on the same key")));
+    // Offered together with the second it is planned on a snapshot that knows of neither.
+    let third = certificate(4, "c.example");
+    let offered = Renewed { principal, certificate: third.der.clone(), predecessor: first.fingerprint, generation: 1 };
+    let planned = |state: &State| super::renewal::plan(&offered, state, &before.rules.snapshot).expect("planned");
+    assert_eq!(planned(&before.state).len(), 1);
+    assert_eq!(planned(&view.state), []);
+    let off = Document { renewal: None, ..before.state.owner(&first.fingerprint).expect("kept").document.clone() };
+    assert_eq!(planned(&before.state.apply(9, &Change::put(off)).expect("good")), []);
 }
 
 /// Not a test of time: run by hand, in release, for what it prints.

@@ -1,7 +1,7 @@
 //! A same-key renewal, from the gate to the ledger: judged once more on the newest state, then pinned like any other certificate.
 
 use crate::admission::{Basis, Candidate, ClientAddress, Scope, Snapshot, Verdict};
-use crate::clock::Clock;
+use crate::clock::{self, Clock, rfc3339};
 use crate::gate::Renewed;
 use crate::pki::Certificate;
 use crate::store::managed::{CertificateDocument, CertificateSource, Change, Document, Refusal, State};
@@ -19,6 +19,10 @@ pub(super) fn plan(renewed: &Renewed, state: &State, snapshot: &Snapshot) -> Res
     let Some(before) = kept.document.certificates.iter().find(|entry| renews && entry.fingerprint == predecessor) else {
         return Ok(Vec::new());
     };
+    // Those made together with this one are in the state and not yet in the snapshot.
+    if !kept.document.renews_same_key() || was_renewed_lately(&kept.document, &certificate) {
+        return Ok(Vec::new());
+    }
     let surplus = surplus(&kept.document, &certificate);
     let mut document = kept.document.clone();
     document.certificates.retain(|entry| !surplus.contains(&entry.fingerprint));
@@ -29,15 +33,29 @@ pub(super) fn plan(renewed: &Renewed, state: &State, snapshot: &Snapshot) -> Res
 
 /// The pins that renewals made on this key, but for the newest that stay beside this one.
 fn surplus(document: &Document, certificate: &Certificate) -> Vec<String> {
-    let same_key = |entry: &&CertificateDocument| {
-        entry.source == CertificateSource::Renewed
-            && entry.certificate().is_some_and(|found| found.is_ok_and(|found| found.spki_pin == certificate.spki_pin))
-    };
-    let mut made: Vec<&CertificateDocument> = document.certificates.iter().filter(same_key).collect();
+    let mut made: Vec<&CertificateDocument> = made(document, certificate).collect();
     // Of one form and one zone, so that text sorts as time does.
     made.sort_by(|a, b| b.added.cmp(&a.added));
     made.into_iter().skip(KEPT - 1).map(|entry| entry.fingerprint.clone()).collect()
 }
 
+/// Whoever offers a thousand certificates at once has one of them pinned: the next one in an hour.
+fn was_renewed_lately(document: &Document, certificate: &Certificate) -> bool {
+    let now = clock::wall().as_secs();
+    let times = made(document, certificate).filter_map(|entry| entry.added.as_deref().and_then(rfc3339));
+    times.max().is_some_and(|last| now < last.saturating_add(INTERVAL))
+}
+
+/// The pins that renewals made on the key of a certificate.
+fn made<'d>(document: &'d Document, certificate: &Certificate) -> impl Iterator<Item = &'d CertificateDocument> {
+    let key = certificate.spki_pin;
+    document.certificates.iter().filter(move |entry| {
+        entry.source == CertificateSource::Renewed
+            && entry.certificate().is_some_and(|found| found.is_ok_and(|found| found.spki_pin == key))
+    })
+}
+
+/// In seconds, as for whoever judges.
+const INTERVAL: u64 = 3_600;
 /// Renewed pins on one key, the new one among them.
 const KEPT: usize = 5;
