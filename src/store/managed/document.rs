@@ -1,7 +1,7 @@
 //! A principal as it is written down: in the ledger, and in the bodies of the API. Key names and meanings are those of `[[principal]]`;
 //! what the texts mean is for `compile.rs` to say. Never a private key, never a password.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -165,11 +165,11 @@ impl Document {
         let known = std::mem::take(&mut self.fingerprints);
         self.certificates
             .extend(known.into_iter().map(|fingerprint| CertificateDocument { fingerprint, ..CertificateDocument::default() }));
-        let mut certificates: Vec<CertificateDocument> = Vec::new();
+        let (mut certificates, mut seen): (Vec<CertificateDocument>, HashSet<String>) = Default::default();
         for (at, entry) in std::mem::take(&mut self.certificates).into_iter().enumerate() {
             match entry.normalised() {
                 // Twice the same is once.
-                Ok(entry) if certificates.iter().any(|known| known.fingerprint == entry.fingerprint) => {}
+                Ok(entry) if !seen.insert(entry.fingerprint.clone()) => {}
                 Ok(entry) => certificates.push(entry),
                 Err((key, why)) => wrong.push(Invalid::new(format!("certificates[{at}].{key}"), why)),
             }

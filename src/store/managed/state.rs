@@ -278,7 +278,8 @@ impl State {
             .map_err(|why| invalid("der", why.to_string()))?;
         match self.crl(name) {
             Some(kept) if kept.crl.issuer != new.issuer || kept.crl.distribution_point != new.distribution_point => {
-                let why = "has another issuer or distribution point than the CRL of this name, which would be lost: give it a name of its own";
+                let why =
+                    "has another issuer or distribution point than the CRL of this name, which would be lost: give it a name of its own";
                 Err(invalid("der", why.to_owned()))
             }
             Some(kept) if is_older(&new, &kept.crl) => {

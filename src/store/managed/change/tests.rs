@@ -88,6 +88,16 @@ fn only_what_lets_nobody_in_is_in_force_before_it_is_recorded() {
 }
 
 #[test]
+fn a_list_without_end_is_refused_before_it_is_compared_with_anything() {
+    let mut document = pinned(&(0..200_000).collect::<Vec<u32>>());
+    document.fingerprints.push(document.fingerprints[0].clone());
+    let document = document.normalised().expect("read");
+    assert_eq!(document.certificates.len(), 200_000, "twice the same is once");
+    let wrong = document.compile(0).expect_err("too many");
+    assert_eq!(wrong[0].to_string(), "certificates: has 200000 entries, and 1000 are the most");
+}
+
+#[test]
 fn who_goes_may_have_kept_others_out() {
     type Edit = fn(&mut Document);
     let table: [(&str, Edit, bool); 3] = [
