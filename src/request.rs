@@ -3,6 +3,7 @@
 //! whether a route exists, and nothing is forwarded that was not judged.
 
 pub mod asked;
+mod bodies;
 mod call;
 mod carried;
 mod current;
@@ -38,6 +39,7 @@ use crate::rules::{Rules, Serves};
 use crate::ticker::Ticker;
 use crate::upstream::{Body, Pools};
 use asked::Asked;
+use bodies::Bodies;
 use call::OurCall;
 use carried::Offer;
 use current::Current;
@@ -57,6 +59,7 @@ pub struct Worker {
     pools: Rc<Pools>,
     current: RefCell<Rc<Current>>,
     ids: Ids,
+    bodies: Bodies,
     /// Answers what is ours to answer; `None`: nothing is.
     service: Option<Arc<dyn Service>>,
 }
@@ -96,7 +99,7 @@ impl Worker {
     ) -> Rc<Self> {
         let pools = Pools::new(Rc::clone(&ticker));
         let current = RefCell::new(Rc::new(Current::new(rules, &pools, &metrics)));
-        Rc::new(Self { gate, log, ticker, metrics, principals, pools, current, ids: Ids::new(), service })
+        Rc::new(Self { gate, log, ticker, metrics, principals, pools, current, ids: Ids::new(), bodies: Bodies::default(), service })
     }
 
     /// Uses other rules from the next request on. Pools of unchanged upstreams keep their connections.

@@ -13,6 +13,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::asked::{self, Asked};
+use super::bodies::Room;
 use super::current::Current;
 use super::onward::{self, check_body};
 use super::record::Record;
@@ -74,9 +75,14 @@ impl OurCall<'_> {
             HopError::NoToken => Failure::Malformed("Connection names what is no header"),
         })?;
         identity::remove_claimed(&mut headers, Access::Read);
-        let most = self.current.rules.limits.body_bytes.map_or(needs.body, |limit| limit.min(needs.body));
+        let (own, mut room) = match needs.clearance {
+            Some(_) => (needs.body, context.worker.bodies.of_ranked()),
+            None => (needs.body.min(SMALL_BODY), context.worker.bodies.of_others()),
+        };
+        let most = self.current.rules.limits.body_bytes.map_or(own, |limit| limit.min(own));
         check_body(&mut headers, Some(most))?;
-        let body = within(&hold, self.read(incoming, upload_hold, most, record)).await?;
+        // Given back with the answer.
+        let body = within(&hold, self.read(incoming, upload_hold, most, &mut room, record)).await?;
         let caller = Caller::of(&grant, origin.address.ip(), &context.listener, record.id());
         let answer = service.call(Call { request: self.request(head, headers, body), caller });
         let mut answer = within(&hold, async { Ok(answer.await) }).await?;
@@ -89,7 +95,14 @@ impl OurCall<'_> {
     }
 
     /// Reads the body whole, no longer than its hold stands.
-    async fn read(&self, incoming: Incoming, hold: Option<Hold>, bytes: u64, record: &mut Record) -> Result<Bytes, Failure> {
+    async fn read(
+        &self,
+        incoming: Incoming,
+        hold: Option<Hold>,
+        bytes: u64,
+        room: &mut Room<'_>,
+        record: &mut Record,
+    ) -> Result<Bytes, Failure> {
         let limits = UploadLimits { bytes, progress: self.current.rules.limits.body_progress, trailers: |trailers| trailers.clear() };
         let (mut upload, sent) = Upload::new(incoming, hold, || self.context.worker.ticker.timer(), limits);
         record.sent = sent;
@@ -97,6 +110,7 @@ impl OurCall<'_> {
         while let Some(frame) = poll_fn(|context| Pin::new(&mut upload).poll_frame(context)).await {
             let frame = frame.map_err(onward::body_failure)?;
             if let Some(data) = frame.data_ref() {
+                room.grow(body.len() + data.len())?;
                 body.extend_from_slice(data);
             }
         }
@@ -112,3 +126,6 @@ impl OurCall<'_> {
         request
     }
 }
+
+/// Of what anybody who is admitted may call.
+const SMALL_BODY: u64 = 64 << 10;
