@@ -175,6 +175,25 @@ async fn what_a_page_of_another_origin_can_send_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_needs_no_rank_fills_no_memory() {
+    let world = World::start().await;
+    let user = Client::of_listener(&world.proxy, "control", Some(&world.user), ALL_VERSIONS, true);
+    let body = |method: &str, path: &str, length: usize| {
+        let mut request = request_with(method, path, vec![b' '; length]);
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+        request
+    };
+    let calls = [("POST", "/v1/whoami", "405 method_not_allowed"), ("GET", "/v1/whoami", "200"), ("GET", "/v1/openapi.json", "200")];
+    for (method, path, expected) in calls {
+        assert_eq!(told(&user.send(body(method, path, 64 << 10)).await.expect("an answer")), expected, "{method} {path}");
+        let long = user.send(body(method, path, (64 << 10) + 1)).await.expect("an answer");
+        assert_eq!(told(&long), "413 body_too_large", "{method} {path}");
+    }
+    let admin = Client::of_listener(&world.proxy, "control", Some(&world.admin), ALL_VERSIONS, true);
+    assert_eq!(told(&admin.send(body("POST", "/v1/reload", 1 << 20)).await.expect("an answer")), "200", "who ranks has more room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_read_whole_or_not_at_all() {
     let world = World::start().await;
     for http2 in [false, true] {
