@@ -195,6 +195,11 @@ impl Allowlist {
         in_rosters.or_else(|| self.layers.iter().find_map(|layer| layer.find_name(name)))
     }
 
+    /// Finds a principal of a file or the configuration by its id.
+    pub fn find_static_id(&self, id: &PrincipalId) -> Option<Principal> {
+        self.rosters.iter().find_map(|roster| roster.find_id(id).map(|owner| roster.principal(owner)))
+    }
+
     /// Finds what a principal and its credentials would share with a principal of a file or the configuration that only one may have:
     /// what a change by API is refused for before it is recorded. What it shares with its own source its layer finds, in `with`.
     pub fn check_static(&self, principal: &Principal, credentials: &[(Credential, Provenance)]) -> Result<(), Conflict> {

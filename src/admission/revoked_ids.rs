@@ -1,7 +1,7 @@
 //! Revoked ids of one source, by what they hit: a persistent value, in which revoking one or taking one back beside a million
 //! costs what that one costs. Asked in constant time per certificate.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -169,11 +169,15 @@ impl RevokedIds {
     }
 }
 
-/// Tells whether an id hits a certificate, its issuer left aside.
+/// Tells whether an id hits a certificate, its issuer left aside. Asked for each of many ids: nothing is built for it.
 pub(super) fn hits(id: &RevokedId, certificate: &Certificate) -> bool {
-    let written = Provenance { file: "".into(), line: 0 };
-    let ids = RevokedIds::default().with(&[], vec![(id.clone(), written)]);
-    ids.hit(certificate, Issuer::NotAmong(&HashSet::new()), Serials::Counted).is_some()
+    id.targets.iter().any(|target| match target {
+        Target::Fingerprint(fingerprint) => certificate.fingerprint == *fingerprint || certificate.twin() == Some(*fingerprint),
+        Target::Serial(serial) | Target::SerialOfIssuer(serial, _) => certificate.serial == *serial,
+        Target::Sha1(sha1) => certificate.sha1() == *sha1 || certificate.twin_sha1() == Some(*sha1),
+        Target::Spki(key) => certificate.spki_pin == *key,
+        Target::SubjectKeyId(key) => certificate.subject_key_id.as_ref() == Some(key),
+    })
 }
 
 impl Key {
@@ -211,6 +215,8 @@ const KINDS: usize = 6;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn id(text: &str) -> RevokedId {

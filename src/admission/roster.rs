@@ -45,8 +45,8 @@ pub struct Roster {
     files: Vec<Arc<str>>,
     /// Ids that are not derived from the name, by owner; ascending.
     ids: Vec<(u32, PrincipalId)>,
-    /// All ids, sorted; made only where somebody asks a long roster.
-    all_ids: OnceLock<Vec<PrincipalId>>,
+    /// All ids with their owners, sorted; made only where somebody asks a long roster.
+    all_ids: OnceLock<Vec<(PrincipalId, u32)>>,
     display_names: HashMap<u32, Box<str>>,
     by_name: HashTable<u32>,
     name_hasher: NameHasher,
@@ -164,8 +164,9 @@ impl Roster {
     /// Finds the owner of an id.
     pub(super) fn find_id(&self, id: &PrincipalId) -> Option<u32> {
         // Names are short, ids are hashes of them: a million are hashed once, and a few each time.
-        if self.len() > FEW && self.all_ids.get_or_init(|| self.sorted_ids()).binary_search(id).is_err() {
-            return None;
+        if self.len() > FEW {
+            let all = self.all_ids.get_or_init(|| self.sorted_ids());
+            return all.binary_search_by_key(id, |(id, _)| *id).ok().map(|at| all[at].1);
         }
         (0..self.len()).find(|owner| self.id(*owner) == *id)
     }
@@ -228,8 +229,8 @@ impl Roster {
         Provenance { file: Arc::clone(&self.files[place.file as usize]), line: place.line }
     }
 
-    fn sorted_ids(&self) -> Vec<PrincipalId> {
-        let mut ids: Vec<PrincipalId> = (0..self.len()).map(|owner| self.id(owner)).collect();
+    fn sorted_ids(&self) -> Vec<(PrincipalId, u32)> {
+        let mut ids: Vec<(PrincipalId, u32)> = (0..self.len()).map(|owner| (self.id(owner), owner)).collect();
         ids.sort_unstable();
         ids
     }

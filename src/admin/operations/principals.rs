@@ -42,10 +42,8 @@ impl Which {
     pub(crate) fn find_static(&self, snapshot: &Snapshot) -> Option<Principal> {
         let found = match self {
             Self::Certificate(fingerprint) => snapshot.allowlist.owner_of_pin(fingerprint).map(|owner| Principal::clone(&owner)),
-            Self::Id(id) => {
-                let id: PrincipalId = id.parse().ok()?;
-                snapshot.allowlist.principals().find(|principal| principal.id == id)
-            }
+            // Asked on the thread that takes people off the list: a million are not gone through for an id that nobody has.
+            Self::Id(id) => snapshot.allowlist.find_static_id(&id.parse().ok()?),
             Self::Name(name) => snapshot.allowlist.find(name),
         };
         found.filter(|principal| !principal.provenance.is_ledger())
