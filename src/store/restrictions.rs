@@ -3,6 +3,8 @@
 //! vanishes or goes back in time stays until a newer one of its issuer is there. What is in force is kept in the state
 //! directory too, and holds at a cold start.
 
+mod held;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use super::revocation_files::{crls, ids};
 use super::source::{ReadError, Stamp};
 use crate::admission::{PrincipalName, Provenance, RevokedId, RevokedIds};
 use crate::pki::{Crl, Fingerprint};
+pub(super) use held::{Entry, HeldCrl};
+use held::{Held, Said};
 
 /// What the configuration itself says of revocation.
 #[derive(Clone, Debug, Default)]
@@ -76,42 +80,6 @@ pub struct Found {
     pub sources: Vec<(PathBuf, Option<Duration>)>,
     /// Changes when what restricts does.
     pub hash: Option<Fingerprint>,
-}
-
-/// What is in force of one file.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Held {
-    pub(super) entries: Arc<Vec<Entry>>,
-    /// The ids among them, compiled: a million are not compiled again because something else changed.
-    compiled: Option<RevokedIds>,
-    pub(super) replaced: Replaced,
-    /// It was seen missing: what comes back is no replacement by rename.
-    gone: bool,
-    /// Content that would take something back, and since when it stands.
-    pending: Option<(Fingerprint, Instant)>,
-    /// The content in force; `None` while it is more than a file says, or not known.
-    accepted: Option<Fingerprint>,
-    /// Counts what changed.
-    changes: u64,
-}
-
-/// One thing that a file says. That a file or CRL is named at all is such a thing, too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
-    Crls(PathBuf),
-    File(PathBuf),
-    Id(IdEntry),
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct HeldCrl {
-    pub(super) crl: Arc<Crl>,
-    pub(super) file: PathBuf,
-    pub(super) line: u32,
-    /// As configured: the file, or its directory.
-    pub(super) entry: PathBuf,
-    /// Not what the file says now.
-    pub(super) kept: bool,
 }
 
 impl Restrictions {
@@ -348,22 +316,6 @@ impl Restrictions {
     }
 }
 
-impl Held {
-    /// Returns the ids of a file of ids.
-    fn compiled(&mut self, file: &Path) -> RevokedIds {
-        let entries = &self.entries;
-        let compile = || {
-            let name: Arc<str> = file.display().to_string().into();
-            let id = |entry: &Entry| match entry {
-                Entry::Id(entry) => Some((entry.id.clone(), Provenance { file: Arc::clone(&name), line: entry.line })),
-                Entry::Crls(_) | Entry::File(_) => None,
-            };
-            RevokedIds::default().with(&[], entries.iter().filter_map(id).collect())
-        };
-        self.compiled.get_or_insert_with(compile).clone()
-    }
-}
-
 impl Found {
     fn ids(&mut self, file: &Path, entries: &[Entry]) {
         let name: Arc<str> = file.display().to_string().into();
@@ -372,32 +324,6 @@ impl Found {
                 self.ids.push((entry.clone(), Provenance { file: Arc::clone(&name), line: entry.line }));
             }
         }
-    }
-}
-
-impl Entry {
-    /// The line does not matter: an id that moved is still there.
-    fn said(&self) -> Said<'_> {
-        match self {
-            Self::Crls(path) => Said::Crls(path),
-            Self::File(path) => Said::File(path),
-            Self::Id(entry) => Said::Id(entry.id.as_str(), entry.principal.as_ref()),
-        }
-    }
-}
-
-/// What an entry says, to find it again.
-#[derive(PartialEq, Eq, Hash)]
-enum Said<'a> {
-    Crls(&'a Path),
-    File(&'a Path),
-    Id(&'a str, Option<&'a PrincipalName>),
-}
-
-impl HeldCrl {
-    fn provenance(&self) -> Provenance {
-        let kept = if self.kept { " (last good)" } else { "" };
-        Provenance { file: format!("{}{kept}", self.file.display()).into(), line: self.line }
     }
 }
 
