@@ -1,30 +1,23 @@
 //! /metrics /livez /readyz /status, on a thread and a socket of their own: whoever scrapes never delays a client.
 //! Plain HTTP or TLS, no secrets either way; names of principals only where the configuration says so. `cli/run.rs` starts it.
 
-use std::convert::Infallible;
-use std::io;
-use std::rc::Rc;
+mod serving;
+
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::LocalSet;
 
 use crate::clock;
-use crate::connection::Socket;
 use crate::drain::Drain;
-use crate::limits::Handshakes;
 use crate::listener::{Bind, BindAddress, ListenError, Listening};
 use crate::metrics::Metrics;
 use crate::tls::ServerOnly;
+use serving::serve;
 
 /// Where the rules in force came from; `reload` knows, `cli/run.rs` asks it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -122,98 +115,6 @@ impl std::fmt::Debug for Monitor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Monitor").field("bound", &self.bound).finish_non_exhaustive()
     }
-}
-
-async fn serve(listening: Listening, state: Arc<State>) -> io::Result<Infallible> {
-    let listening = listening.register()?;
-    let crowd = Crowd::default();
-    loop {
-        match listening.accept().await {
-            Ok(socket) => drop(tokio::task::spawn_local(connection(socket, Arc::clone(&state), crowd.clone()))),
-            // Out of file descriptors, most often: the data plane frees some sooner or later.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    }
-}
-
-/// Everybody at the monitor, in bounds, so that a crowd can neither take every file descriptor nor shut a scraper out: the oldest
-/// has to go, and whoever has not said anything yet goes only for another such.
-#[derive(Clone, Default)]
-struct Crowd {
-    silent: Rc<Handshakes>,
-    speaking: Rc<Handshakes>,
-}
-
-/// A socket of the monitor's.
-trait Stream: AsyncRead + AsyncWrite + Unpin {
-    async fn has_bytes(&self) -> io::Result<()>;
-}
-
-impl Stream for TcpStream {
-    async fn has_bytes(&self) -> io::Result<()> {
-        self.readable().await
-    }
-}
-
-impl Stream for UnixStream {
-    async fn has_bytes(&self) -> io::Result<()> {
-        self.readable().await
-    }
-}
-
-async fn connection(socket: Socket, state: Arc<State>, crowd: Crowd) {
-    // How a scrape ends is the scraper's business.
-    match socket {
-        Socket::Tcp(stream, _) => {
-            if let Ok(stream) = TcpStream::from_std(stream) {
-                greet(stream, state, crowd).await;
-            }
-        }
-        Socket::Unix(stream) => {
-            if let Ok(stream) = UnixStream::from_std(stream) {
-                greet(stream, state, crowd).await;
-            }
-        }
-    }
-}
-
-/// Waits for the first byte, or for the end of the handshake, and answers.
-async fn greet(stream: impl Stream, state: Arc<State>, crowd: Crowd) {
-    let tls = state.view.shown.now();
-    let mut silent = crowd.silent.begin(MAX_CONNECTIONS);
-    let greeted = async {
-        Ok::<_, io::Error>(match tls {
-            Some(tls) => (None, Some(tls.accept(stream).await?)),
-            None => {
-                stream.has_bytes().await?;
-                (Some(stream), None)
-            }
-        })
-    };
-    let greeted = tokio::select! {
-        greeted = tokio::time::timeout(GREETING, greeted) => greeted,
-        () = silent.shed() => return,
-    };
-    drop(silent);
-    let mut speaking = crowd.speaking.begin(MAX_CONNECTIONS);
-    let answered = async {
-        match greeted {
-            Ok(Ok((Some(plain), _))) => exchange(plain, state).await,
-            Ok(Ok((None, Some(tls)))) => exchange(tls, state).await,
-            _ => {}
-        }
-    };
-    tokio::select! {
-        () = answered => {}
-        () = speaking.shed() => {}
-    }
-}
-
-async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
-    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(state.answer(&request))));
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    let connection = builder.timer(TokioTimer::new()).header_read_timeout(IDLE).serve_connection(TokioIo::new(stream), service);
-    let _ = tokio::time::timeout(MAX_AGE, connection).await;
 }
 
 impl State {
@@ -329,13 +230,6 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response<Full<Bytes>> {
 const fn prometheus_text() -> &'static str {
     "text/plain; version=0.0.4; charset=utf-8"
 }
-
-const MAX_CONNECTIONS: usize = 64;
-/// Until a client has said something, or shaken hands.
-const GREETING: Duration = Duration::from_secs(10);
-/// Between two requests of a scraper.
-const IDLE: Duration = Duration::from_secs(120);
-const MAX_AGE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
