@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::error::At;
 use super::file::ConfigFile;
-use super::reader::{Mixed, Reader, Table};
+use super::reader::Reader;
+use super::table::{Mixed, Table};
 use super::value;
 use crate::upstream::{Url, UrlError};
 

@@ -13,7 +13,8 @@ use toml::de::DeTable;
 
 use super::crls::CrlEntry;
 use super::error::{At, Document, Problem, Span};
-use super::reader::{Reader, Table};
+use super::reader::Reader;
+use super::table::Table;
 use super::{cross_check, people, sections};
 use crate::admission::{Access, BootstrapMode, Clearance, RouteAuth, Surface};
 use crate::identity;

@@ -14,10 +14,12 @@ mod reader;
 mod restricted;
 mod sections;
 mod settings;
+mod table;
 #[cfg(test)]
 mod tests;
 mod units;
 pub mod value;
+mod words;
 
 pub use error::{Problem, Severity};
 pub use file::ConfigFile;

@@ -2,9 +2,10 @@
 
 use super::error::At;
 use super::file::{AllowlistEntry, AuthorityEntry, CertificateSource, MaxShrink, PermissionEntry, PrincipalEntry, TermsEntry};
-use super::reader::{Table, Words};
 use super::sections::{self, fingerprint, plain};
+use super::table::Table;
 use super::value;
+use super::words::Words;
 use crate::admission::{Access, Clearance};
 use crate::pki::SpkiPin;
 

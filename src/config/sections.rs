@@ -12,8 +12,9 @@ use super::error::At;
 use super::file::{
     CertificateFiles, Limits, Listener, Monitor, RevocationEntry, RouteEntry, RuleEntry, Store, TrustEntry, UpstreamEntry, UpstreamTls,
 };
-use super::reader::{LATER, Table, Words, one_of};
+use super::table::Table;
 use super::value;
+use super::words::{LATER, Words, one_of};
 use crate::admission::{Access, BootstrapMode, RouteAuth, Surface};
 use crate::identity::{self, Dialect};
 use crate::log::{self, Audit, Destination, Format, Refusals};
