@@ -49,13 +49,18 @@ fn the_three_commands_of_the_quickstart_do_what_it_says() {
         let command = said["commands"][number].as_str().expect("a command");
         Command::new("bash").args(["-c", command]).current_dir(directory.path()).output().expect("bash")
     };
-    for (command, wanted) in [("status", "generation"), ("reload", "")] {
+    for (command, wanted) in [("status", "generation"), ("list", "acl-client"), ("reload", "")] {
         let printed = said[command].as_str().expect("a command");
         let here = Command::new("bash").args(["-c", printed]).current_dir(directory.path()).output().expect("bash");
         assert!(here.status.success() && text(&here).contains(wanted), "{printed}: {}", text(&here));
         let mut elsewhere = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-        let elsewhere =
-            elsewhere.arg(command).arg("-c").arg(home.join("portcullis.toml")).current_dir("/").output().expect("the binary runs");
+        let elsewhere = elsewhere
+            .args(if command == "list" { &["allow", "list"][..] } else { std::slice::from_ref(&command) })
+            .arg("-c")
+            .arg(home.join("portcullis.toml"))
+            .current_dir("/")
+            .output()
+            .expect("the binary runs");
         assert!(elsewhere.status.success(), "{command} from elsewhere: {}", text(&elsewhere));
     }
     let admitted = run(0);

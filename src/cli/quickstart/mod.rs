@@ -43,6 +43,7 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
             "commands": commands,
             "status": local(&materials, "status"),
             "reload": local(&materials, "reload"),
+            "list": local(&materials, "allow list"),
             "notes": materials.notes,
         }),
         introduction(&materials, &commands, edge, &upstream, proxy.monitor()),
@@ -77,11 +78,13 @@ Three commands for another terminal, in this directory:
 
 To list the client again:  {again}
 How it stands:             {status}
+Who may come in:           {list}
 Read the files again:      {reload}
 Ctrl-C ends it.",
         port = edge.port(),
         status = local(materials, "status"),
         reload = local(materials, "reload"),
+        list = local(materials, "allow list"),
     )
 }
 
