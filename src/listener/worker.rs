@@ -39,10 +39,13 @@ pub(super) struct Shared {
     pub(super) service: Option<Arc<dyn Service>>,
 }
 
+/// A look at what lives on a worker, taken on its own thread.
+pub(super) type Ask = Box<dyn FnOnce(&Rc<Gate>) + Send>;
+
 /// What the other threads want of a worker.
 enum Order {
     /// Something to be told of what lives here.
-    Ask(Box<dyn FnOnce(&Rc<Gate>) + Send>),
+    Ask(Ask),
     Install(Install),
 }
 
@@ -81,7 +84,7 @@ impl WorkerHandle {
     }
 
     /// Has the worker look at what lives there, when it comes to it.
-    pub(super) fn ask(&self, ask: Box<dyn FnOnce(&Rc<Gate>) + Send>) {
+    pub(super) fn ask(&self, ask: Ask) {
         // A worker that has ended tells nothing.
         let _ = self.orders.send(Order::Ask(ask));
     }

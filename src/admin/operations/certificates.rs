@@ -39,11 +39,10 @@ pub(crate) async fn read_chain(text: String, password: Option<Zeroizing<String>>
     Ok(found.into_iter().map(|certificate| certificate.der).collect())
 }
 
-async fn read_by(
-    text: String,
-    password: Option<Zeroizing<String>>,
-    of: fn(&[u8], Option<&str>) -> Result<Vec<Located<Certificate>>, FileError>,
-) -> Result<Vec<Certificate>, Error> {
+/// One of the ways in which `pki` reads certificates.
+type FileReader = fn(&[u8], Option<&str>) -> Result<Vec<Located<Certificate>>, FileError>;
+
+async fn read_by(text: String, password: Option<Zeroizing<String>>, of: FileReader) -> Result<Vec<Certificate>, Error> {
     let wrong = |why: String| Error::from(Refusal::Invalid(vec![Invalid::new("certificate", why)]));
     // The key of a PFX is derived at some cost: not on the thread that serves others.
     let read = tokio::task::spawn_blocking(move || {

@@ -82,10 +82,10 @@ pub(crate) fn hits(view: &View, id: &RevokedId) -> (Vec<Hit>, bool) {
         }
     };
     let who = |principal: &crate::admission::Principal| Some((principal.id.to_string(), principal.name.to_string()));
-    if let Some(fingerprint) = id.fingerprint() {
-        if let Some(owner) = allowlist.owner_of_pin(&fingerprint) {
-            take(who(&owner), Some(fingerprint.to_string()));
-        }
+    if let Some(fingerprint) = id.fingerprint()
+        && let Some(owner) = allowlist.owner_of_pin(&fingerprint)
+    {
+        take(who(&owner), Some(fingerprint.to_string()));
     }
     if let Some(owner) = id.key().and_then(|key| allowlist.owner_of_spki_pin(&key)) {
         take(who(&owner), None);
