@@ -70,6 +70,7 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>, now:
     if let Some(index) = entry.ledger_index {
         number(out, "ledger_index", index);
     }
+    text(out, "note", entry.note);
     text(out, "verdict", entry.verdict);
     text(out, "code", entry.code);
     if let Some(status) = entry.status {

@@ -90,6 +90,8 @@ pub struct Entry<'a> {
     pub ledger_index: Option<u64>,
     /// `admin`, `bootstrap`, `socket`: by what right.
     pub actor: Option<&'a str>,
+    /// Of a checkpoint of the ledger: the signed note, whole.
+    pub note: Option<&'a str>,
 
     /// Of a denial: where it was asked for.
     pub checkpoint: Option<&'a str>,
@@ -190,6 +192,11 @@ impl AccessLog {
     /// Tells whether lines go anywhere.
     pub fn is_on(&self) -> bool {
         self.shared.format.load(Ordering::Relaxed) != OFF
+    }
+
+    /// Tells whether lines about anything but requests are written, too.
+    pub fn takes_events(&self) -> bool {
+        self.shared.format.load(Ordering::Relaxed) == JSON
     }
 
     /// Writes a line into the buffer. Never waits.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::OpenLedger;
+use crate::log::{AccessLog, Entry};
 use crate::store::ledger::{Appended, NewEntry, Reader};
 use crate::store::managed::State;
 
@@ -27,6 +28,26 @@ pub trait Journal: Send {
 
     /// Returns a handle for reading.
     fn reader(&self) -> Option<Reader>;
+}
+
+/// Has each checkpoint that is published told to the audit log, from the one that the start signed on: who keeps these lines elsewhere
+/// sees a history that was replaced.
+pub fn audited(mut open: OpenLedger, log: AccessLog) -> Box<dyn Journal> {
+    if open.ledger.is_writable() {
+        tell(&log, &open.ledger.reader().checkpoint());
+    }
+    open.ledger.on_checkpoint(move |note| tell(&log, note));
+    Box::new(open)
+}
+
+fn tell(log: &AccessLog, note: &str) {
+    if log.takes_events() {
+        log.line(&Entry { event: "checkpoint", note: Some(note), ..Entry::default() });
+        log.flush();
+    } else {
+        // It has to leave the machine somehow.
+        tracing::info!(note, "ledger checkpoint");
+    }
 }
 
 impl Journal for OpenLedger {

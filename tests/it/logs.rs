@@ -194,3 +194,33 @@ async fn what_never_became_a_request_has_a_line_in_the_access_log() {
     eventually("and one in Apache's form", || combined().ends_with('\n'));
     assert!(combined().starts_with("127.0.0.1 - alice [") && combined().contains("] \"-\" 400 0 "), "{}", combined());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_checkpoint_of_the_ledger_is_a_line_of_the_audit_log_whole_and_as_signed() {
+    let workspace = Workspace::new();
+    let config = |format: &str| {
+        let more = format!("[audit]\ndestination = \"audit.log\"\nformat = \"{format}\"\n");
+        Workspace::config("require", "http://127.0.0.1:1", &more)
+    };
+    let proxy = workspace.start_with_somebody(&config("json"));
+    let audit = proxy.path("audit.log");
+    let published = || std::fs::read_to_string(proxy.path("state/ledger/checkpoint")).unwrap_or_default();
+    let notes =
+        || named(&file(&audit), "checkpoint").iter().map(|line| line["note"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>();
+    eventually("the start tells where the log stands", || notes().last() == Some(&published()));
+    let first = published();
+    proxy.allow("other", &Leaf::new("other").self_signed());
+    eventually("a change of files is an entry, signed, and told", || published() != first && notes().last() == Some(&published()));
+    assert_eq!(notes().first(), Some(&first));
+    // A format without a place for it: the operational log has it.
+    proxy.replace("portcullis.toml", config("combined"));
+    let told = || {
+        let log = lines(&proxy.log());
+        log.iter().filter(|line| line["fields"]["message"] == "ledger checkpoint" || line["message"] == "ledger checkpoint").count()
+    };
+    let before = notes().len();
+    proxy.wait_for_generation_after(2);
+    proxy.allow("third", &Leaf::new("third").self_signed());
+    eventually("the operational log tells", || told() > 0);
+    assert_eq!(notes().len(), before, "{:?}", std::fs::read_to_string(&audit));
+}

@@ -24,7 +24,7 @@ use crate::listener::{self, Bind, BindAddress, ListenError, Running};
 use crate::log::Logs;
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, Policy, Shown, Source, View};
-use crate::reload::journal::Journal;
+use crate::reload::journal;
 use crate::reload::{self, Install, Reloader};
 use crate::request::service::Service;
 use crate::rules::InForce;
@@ -90,7 +90,7 @@ impl Proxy {
         );
         let running = Arc::new(running.map_err(cannot_listen)?);
         let shown = Shown::new(loaded.monitor_tls.clone());
-        let journal = loader.take_ledger().map(|ledger| -> Box<dyn Journal> { Box::new(ledger) });
+        let journal = loader.take_ledger().map(|ledger| journal::audited(ledger, logs.access.clone()));
         let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), journal, installer(&running, &logs, &shown, settings));
         let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
         let reloader = Arc::new(reloader);
