@@ -17,7 +17,7 @@ use crate::reload::Report;
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
     version: &'static str,
-    /// `starting`, `ready` or `draining`.
+    /// `ready`, `draining`, or `unrecorded`: in force is what a restart would forget.
     state: &'static str,
     uptime_seconds: u64,
     /// The number of the rules in force.
@@ -26,6 +26,8 @@ pub(crate) struct Status {
     policy_hash: String,
     /// Principals in force.
     entries: usize,
+    /// Changes in force that the ledger could not take yet.
+    unrecorded: usize,
     sources: Vec<Source>,
     listeners: Vec<Listener>,
     /// What is wrong now; what is in force is the last good content of it.
@@ -66,7 +68,7 @@ pub(super) struct Wrong {
 #[utoipa::path(get, path = "/v1/status", tag = "about", responses((status = 200, description = "how things stand", body = Status), Refusals))]
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<Status>, Error> {
     let running = shared.running()?;
-    let Report { generation, status, problems, warnings, unrecorded: _ } = running.reloader.report();
+    let Report { generation, status, problems, warnings, unrecorded } = running.reloader.report();
     let listeners = running.listeners.iter().map(|bind| Listener {
         name: bind.name.to_string(),
         address: bind.address.to_string(),
@@ -74,11 +76,16 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<Sta
     });
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
-        state: if shared.drain.has_started() { "draining" } else { "ready" },
+        state: match (shared.drain.has_started(), unrecorded) {
+            (true, _) => "draining",
+            (false, 0) => "ready",
+            (false, _) => "unrecorded",
+        },
         uptime_seconds: clock::wall().as_secs().saturating_sub(shared.started),
         generation,
         policy_hash: status.hash,
         entries: status.entries,
+        unrecorded,
         sources: status.sources.into_iter().map(Source::of).collect(),
         listeners: listeners.collect(),
         problems: problems.iter().map(Wrong::of).collect(),

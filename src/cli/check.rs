@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Write};
 use std::fs;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use crate::admission::Revocation;
 use crate::clock::{self, Date};
 use crate::config::{Loaded, Loader, Problem};
 use crate::explain::written;
+use crate::log::{Audit, Destination, Refusals};
 use crate::pki::{Certificate, files};
 use crate::routing::HostPattern;
 
@@ -31,13 +33,33 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<Exit, Failur
     let (report, exit) = match loader.start() {
         Ok(loaded) => {
             let ok = arguments.offline || loaded.missing.is_empty();
-            let report = Report { ok, problems: loaded.warnings.clone(), summary: Some(Summary::of(&loaded)) };
+            let problems = loaded.warnings.iter().cloned().chain(cannot_log(&loaded, &arguments.config.path)).collect();
+            let report = Report { ok, problems, summary: Some(Summary::of(&loaded)) };
             (report, if ok { Exit::Done } else { Exit::Network })
         }
         Err(problems) => (Report { ok: false, problems, summary: None }, Exit::Local),
     };
     output.answer(&report, &report);
     Ok(exit)
+}
+
+/// Warns of logs without a directory: `run` would not start. It may be there on the machine that runs it.
+fn cannot_log(loaded: &Loaded, config: &Path) -> Vec<Problem> {
+    let Audit { access, refusals } = &loaded.settings.audit;
+    let own = match refusals {
+        Refusals::Own(destination) => Some(destination),
+        Refusals::Off | Refusals::Operational => None,
+    };
+    let mut problems = Vec::new();
+    for destination in [Some(&access.destination), own].into_iter().flatten() {
+        let Destination::File(file) = destination else { continue };
+        if file.parent().is_some_and(|directory| !directory.as_os_str().is_empty() && !directory.is_dir()) {
+            let message = format!("[audit]: {}: its directory is not there; `run` would not start", file.display());
+            problems
+                .push(Problem::in_file(&config.display().to_string().into(), 0, message).help("make it, for the proxy's user").warning());
+        }
+    }
+    problems
 }
 
 #[derive(Debug, Serialize)]

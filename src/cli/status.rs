@@ -41,6 +41,10 @@ fn text(status: &Value) -> String {
         status["entries"],
         status["policy_hash"].as_str().unwrap_or_default(),
     );
+    if let Some(waiting) = status["unrecorded"].as_u64().filter(|waiting| *waiting > 0) {
+        text +=
+            &format!("\nunrecorded: {waiting} changes are in force that the ledger could not take; make room on its disk before a restart");
+    }
     for listener in status["listeners"].as_array().into_iter().flatten() {
         let name = |key: &str| listener[key].as_str().unwrap_or_default();
         text += &format!("\nlistener {} on {}: {} connections", name("name"), name("address"), listener["connections"]);

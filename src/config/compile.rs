@@ -167,10 +167,12 @@ impl Compiler<'_> {
         for (id, why) in &managed.disabled {
             let Some(kept) = managed.state.principal(&id.to_string()) else { continue };
             let why = match why {
-                Disabled::Conflict(conflict) => allowlist::describe(&conflict.clone().reversed()).why,
+                // The place that a person can change, not the one that is told of.
+                Disabled::Conflict(conflict) if conflict.first.is_ledger() => allowlist::describe(&conflict.clone().reversed()).why,
+                Disabled::Conflict(conflict) => allowlist::describe(conflict).why,
                 Disabled::Invalid(wrong) => wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             };
-            let message = format!("the managed principal {} admits nobody: {why}", kept.document.name);
+            let message = format!("the managed principal {} (ledger entry {}) admits nobody: {why}", kept.document.name, kept.index);
             self.warn_of_ledger(kept.index, message);
         }
     }

@@ -284,7 +284,9 @@ fn at_the_start_a_static_principal_wins_until_it_is_gone() {
     assert!(!listed("static/one").expect("listed").provenance.is_ledger());
     assert!(listed("ci/fine").expect("listed").provenance.is_ledger());
     let said = world.reloader.report().warnings;
-    assert!(said.iter().any(|warning| warning.message.contains("static/one admits nobody")), "{said:?}");
+    let words = "static/one (ledger entry 0) admits nobody: the name static/one belongs to another principal already (";
+    let warning = said.iter().find_map(|warning| warning.message.strip_prefix("the managed principal ")?.strip_prefix(words));
+    assert!(warning.is_some_and(|place| place.contains("p.toml:")), "{said:?}");
     let config = world.directory.path().join("p.toml");
     let without = fs::read_to_string(&config).expect("read").replace(STATIC, "");
     fs::write(&config, without).expect("written");

@@ -29,6 +29,7 @@ mod paths;
 mod reload;
 mod revocation;
 mod smuggling;
+mod state;
 mod strangers;
 mod support;
 mod transcripts;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Loader, Problem};
 use crate::store::SourceError;
-use crate::store::ledger::{Extent, Ledger, Opened, Reader};
+use crate::store::ledger::{Extent, Ledger, OpenError, Opened, Reader};
 use crate::store::managed::{Change, ManagedRoster, State};
 
 /// The ledger, open, and how many entries the newest state stands for that was stored in it.
@@ -42,7 +42,17 @@ impl Loader {
             }
             false if !directory.join("ledger").is_dir() => State::default(),
             false => match Reader::offline(directory, None, Extent::All) {
-                Ok(reader) => replayed(State::default(), &reader).map_err(wrong)?,
+                Ok(reader) => {
+                    let state = replayed(State::default(), &reader).map_err(wrong)?;
+                    if state.entries() > 0 && key_is_missing(directory) {
+                        return Err(wrong(
+                            "ledger.key is missing, and the ledger has begun: `run` would not start; restore it from a backup".to_owned(),
+                        ));
+                    }
+                    state
+                }
+                // `run` would not start, nor should anybody believe what is left without these principals.
+                Err(error @ OpenError::Damaged { .. }) => return Err(wrong(error.to_string())),
                 // Who only looks may not read it: the proxy's own user does.
                 Err(error) => {
                     warnings.push(wrong(format!("managed principals are left out: {error}")).warning());
@@ -56,6 +66,11 @@ impl Loader {
         }
         Ok(())
     }
+}
+
+/// Tells whether the key is known not to be there; who may not look does not know.
+fn key_is_missing(directory: &Path) -> bool {
+    directory.join("ledger.key").symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn replayed(mut state: State, reader: &Reader) -> Result<State, String> {

@@ -36,6 +36,9 @@ impl fmt::Display for OpenError {
             }
             Self::Damaged { path, line: Some(line), why, advice } => write!(f, "{}:{line}: {why}; {advice}", path.display()),
             Self::Damaged { path, line: None, why, advice } => write!(f, "{}: {why}; {advice}", path.display()),
+            Self::Io { path, error } if error.kind() == io::ErrorKind::PermissionDenied => {
+                write!(f, "{}: {error}; the state directory has to belong to the user that the proxy runs as (chown -R)", path.display())
+            }
             Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Publish(error) => error.fmt(f),
         }
@@ -80,7 +83,11 @@ impl fmt::Display for AppendError {
             Self::Io { path, error } => write!(f, "{}: {error}; nothing was recorded", path.display()),
             Self::NotCanonical(at, error) => write!(f, "change {at} {error}"),
             Self::ReadOnly { path } => {
-                write!(f, "{}: was not writable at the start; make it so, and start again", path.display())
+                write!(
+                    f,
+                    "{}: was not writable at the start; make it so, start again, and ask again for what was not recorded",
+                    path.display()
+                )
             }
             Self::Secret(at) => write!(f, "change {at} holds a private key, and the ledger is kept for ever"),
             Self::TooLong(at) => write!(f, "change {at} is longer than a line of the ledger may be (65,535 bytes)"),

@@ -107,6 +107,13 @@ headers = ["xfcc", "rfc9440", "portcullis"]
         self.start_by(config, shell)
     }
 
+    /// The same, where no file may grow beyond a few KiB: to the proxy, a full disk.
+    pub fn start_with_small_files(&self, config: &str) -> TestProxy {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_portcullis")]);
+        self.start_by(config, shell)
+    }
+
     fn start_by(&self, config: &str, mut command: Command) -> TestProxy {
         self.write("portcullis.toml", config);
         let mut child = command
