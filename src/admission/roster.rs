@@ -194,6 +194,17 @@ impl Roster {
         (0..self.len()).map(|owner| self.principal(owner)).zip(credentials)
     }
 
+    /// The same principals, but those of some files as another roster has them.
+    pub fn with_files_of(&self, before: &Self, files: &[Arc<str>]) -> Self {
+        let is_of = |(principal, _): &(Principal, _)| files.contains(&principal.provenance.file);
+        let mut builder = RosterBuilder::default();
+        for (principal, credentials) in self.entries().filter(|entry| !is_of(entry)).chain(before.entries().filter(is_of)) {
+            // What has become another file's meanwhile is that one's.
+            let _ = builder.add(&principal, &credentials);
+        }
+        builder.finish()
+    }
+
     /// Returns every pinned fingerprint.
     pub fn fingerprints(&self) -> &[Fingerprint] {
         &self.pins.keys

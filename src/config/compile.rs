@@ -8,6 +8,7 @@ use super::error::Problem;
 use super::file::Listener;
 use super::gather::{Gathered, from_source};
 use super::plan::Plan;
+use super::reverted::{self, Reverted};
 use crate::admission::crl::CrlProblemKind;
 use crate::admission::{
     Allowlist, AllowlistBuilder, Authority, Bootstrap, BootstrapMode, Clearance, Conflict, Credential, PrincipalName, Provenance,
@@ -31,6 +32,8 @@ pub struct Compiled {
     pub monitor: Option<(KeyPair, ServerOnly)>,
     /// The allowlists whose new content is among the rules.
     pub taken: Vec<(PathBuf, String)>,
+    /// Those of which some files could not be taken.
+    pub reverted: Vec<Reverted>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
     /// The managed principals, without those that cannot stand beside a static one.
@@ -48,8 +51,16 @@ pub fn compile(
     generation: u64,
     before: Option<&Compiled>,
 ) -> Result<Compiled, Vec<Problem>> {
-    let mut compiler =
-        Compiler { plan, gathered, before, fatal: Vec::new(), problems: Vec::new(), warnings: Vec::new(), taken: Vec::new() };
+    let mut compiler = Compiler {
+        plan,
+        gathered,
+        before,
+        fatal: Vec::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        taken: Vec::new(),
+        reverted: Vec::new(),
+    };
     let (allowlist, managed) = compiler.allowlist(managed);
     compiler.tell_disabled(&managed);
     let revocation = compiler.revocation(&allowlist, &managed);
@@ -85,8 +96,8 @@ pub fn compile(
         identity: Arc::new(plan.file.identity.clone()),
         listeners,
     };
-    let Compiler { problems, warnings, taken, .. } = compiler;
-    Ok(Compiled { rules: Arc::new(rules), key_pairs, monitor, taken, problems, warnings, managed, superseded })
+    let Compiler { problems, warnings, taken, reverted, .. } = compiler;
+    Ok(Compiled { rules: Arc::new(rules), key_pairs, monitor, taken, reverted, problems, warnings, managed, superseded })
 }
 
 struct Compiler<'c> {
@@ -98,6 +109,7 @@ struct Compiler<'c> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     taken: Vec<(PathBuf, String)>,
+    reverted: Vec<Reverted>,
 }
 
 /// Tells whether a listener serves our own surfaces and no upstream.
@@ -128,7 +140,7 @@ impl Compiler<'_> {
         let allowlist = self.beside(&mut managed);
         match managed.mended(&allowlist) {
             Some(mended) => {
-                (self.problems, self.taken) = (Vec::new(), Vec::new());
+                (self.problems, self.taken, self.reverted) = (Vec::new(), Vec::new(), Vec::new());
                 managed = mended;
                 (self.beside(&mut managed), managed)
             }
@@ -194,10 +206,16 @@ impl Compiler<'_> {
                 // It stood before: what is new is in the configuration.
                 Err(conflict) if look.is_unchanged() => self.fatal.push(self.conflict(&conflict)),
                 Err(conflict) => {
-                    self.problems.push(self.conflict(&conflict));
-                    if let Some(before) = &look.before
-                        && let Err(conflict) = builder.include(Arc::clone(before))
-                    {
+                    let Some(before) = &look.before else {
+                        self.problems.push(self.conflict(&conflict));
+                        continue;
+                    };
+                    let (conflicts, included) = reverted::include(builder, roster, before, conflict);
+                    self.problems.extend(conflicts.iter().map(|conflict| self.conflict(conflict)).collect::<Vec<_>>());
+                    if let Some((roster, files)) = included {
+                        let prefix = self.plan.file.allowlists[at].prefix.clone();
+                        self.reverted.push(Reverted { path: list.path.clone(), prefix, roster, files });
+                    } else if let Err(conflict) = builder.include(Arc::clone(before)) {
                         self.fatal.push(self.conflict(&conflict));
                     }
                 }

@@ -20,6 +20,7 @@ use super::file::ConfigFile;
 use super::gather::{Gathered, SourceStatus, Sources, from_source};
 use super::plan::Plan;
 use super::restricted::revoked;
+use super::reverted::Reverted;
 use crate::admission::StaleCrl;
 use crate::listener::{BindAddress, RuntimeSettings};
 use crate::log;
@@ -366,6 +367,9 @@ impl Loader {
         for (path, prefix) in &compiled.taken {
             self.sources.lists.accept(path, prefix);
         }
+        for Reverted { path, prefix, roster, files } in &compiled.reverted {
+            self.sources.lists.accept_but(path, prefix, roster, files);
+        }
         if let Some(error) = self.save(plan) {
             problems.push(from_source(&error));
         }
@@ -432,6 +436,11 @@ fn warnings(gathered: &Gathered, compiled: &Compiled) -> Vec<Problem> {
 fn settled(mut gathered: Gathered, plan: &Plan, compiled: &Compiled) -> Gathered {
     for (at, look) in gathered.lists.iter_mut().enumerate() {
         let (path, prefix) = (&plan.allowlists[at].path, &plan.file.allowlists[at].prefix);
+        if let Some(reverted) = compiled.reverted.iter().find(|reverted| reverted.path == *path && reverted.prefix == *prefix) {
+            look.roster = Some(Arc::clone(&reverted.roster));
+            look.before.clone_from(&look.roster);
+            continue;
+        }
         match compiled.taken.iter().any(|(taken, with)| taken == path && with == prefix) {
             true => look.before = look.roster.clone(),
             false => look.roster = look.before.clone(),

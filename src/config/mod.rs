@@ -12,6 +12,7 @@ mod people;
 pub mod plan;
 mod reader;
 mod restricted;
+mod reverted;
 mod sections;
 mod settings;
 mod table;

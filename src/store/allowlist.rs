@@ -143,6 +143,26 @@ impl Allowlists {
         }
     }
 
+    /// The same, with some files as they were; `roster` is what came of that.
+    pub fn accept_but(&mut self, path: &Path, prefix: &str, roster: &Arc<Roster>, files: &[Arc<str>]) {
+        let Some(list) = self.lists.get_mut(&(path.to_owned(), prefix.to_owned())) else { return };
+        let Some(mut built) = list.candidate.take() else { return };
+        // A file that is a list of its own stays as it was, whole.
+        if built.parts.values().any(|part| part.listing.is_none()) {
+            return;
+        }
+        let refused: Vec<PathBuf> = built.parts.keys().filter(|path| files.contains(&path.display().to_string().into())).cloned().collect();
+        for path in refused {
+            built.parts.remove(&path);
+            if let Some(part) = list.in_force.as_ref().and_then(|before| before.parts.get(&path)) {
+                // The hash of no file: this roster was built from none that can be read again.
+                built.parts.insert(path, Part { hash: Fingerprint::of(b""), ..part.clone() });
+            }
+        }
+        built.roster = Arc::clone(roster);
+        list.in_force = Some(built);
+    }
+
     /// Forgets what a round did not ask for.
     pub fn end(&mut self, round: &Round<'_>, specs: &[(&Path, &str)]) {
         self.files.end(round);

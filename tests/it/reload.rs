@@ -304,3 +304,30 @@ async fn an_edit_through_a_hard_link_elsewhere_is_seen_by_the_look_of_once_a_sec
     assert_eq!(Client::new(&proxy, Some(&alice)).get("/").await.expect_err("off the list").alert, Some(Alert::AccessDenied));
     assert_eq!(Client::new(&proxy, Some(&bob)).get("/").await.expect("on the list").status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_claims_what_another_has_holds_up_no_removal_beside_it() {
+    let workspace = Workspace::new();
+    let fixed = Leaf::new("fixed").self_signed();
+    fixed.write(workspace.directory.path(), "fixed");
+    for name in ["gone", "stays"] {
+        workspace.allow(name, &Leaf::new(name).self_signed());
+    }
+    let more = "[[principal]]\nname = \"fixed\"\nrole = \"Reader\"\ncertificates = [\"fixed.pem\"]\n";
+    let proxy = workspace.start(&Workspace::config("require", "http://127.0.0.1:1", more));
+    assert_eq!(proxy.status()["entries"], 3);
+    proxy.allow("claims", &fixed);
+    eventually("the claim is refused", || proxy.metric("portcullis_reload_total{result=\"failure\"}") == Some(1.0));
+    proxy.remove("allowlist/gone.pem");
+    eventually("the removal beside it counts", || proxy.status()["entries"] == 2);
+    // Nor does what was taken off come back when the directory cannot be read any more.
+    let (here, there) = (proxy.path("allowlist"), proxy.path("elsewhere"));
+    let before = proxy.metric("portcullis_reload_total{result=\"failure\"}");
+    std::fs::rename(&here, &there).expect("ours");
+    eventually("its absence is said", || proxy.metric("portcullis_reload_total{result=\"failure\"}") > before);
+    assert_eq!(proxy.status()["entries"], 2);
+    std::fs::rename(&there, &here).expect("ours");
+    proxy.remove("allowlist/claims.pem");
+    eventually("all is good again", || proxy.log().contains("every source is good again"));
+    assert_eq!(proxy.status()["entries"], 2);
+}
