@@ -11,6 +11,7 @@ MUSL := x86_64-unknown-linux-musl
 
 test: packages
 	$(CARGO) test --locked
+	scripts/schemathesis target/debug/portcullis
 
 # Everything that CI runs, in the order of how fast it fails.
 check: lint deny test msrv fuzz

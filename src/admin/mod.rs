@@ -26,8 +26,8 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use tower::ServiceExt as _;
 use utoipa::OpenApi as _;
-use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::SecurityScheme;
+use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -241,7 +241,7 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
     let certificate =
         SecurityScheme::MutualTls { description: Some("a client certificate".to_owned()), deprecated: None, extensions: None };
     document.components.get_or_insert_default().add_security_scheme("certificate", certificate);
-    let (router, api) = OpenApiRouter::with_openapi(document)
+    let (router, mut api) = OpenApiRouter::with_openapi(document)
         .routes(routes!(whoami::whoami))
         .routes(routes!(status::status))
         .routes(routes!(reload::reload))
@@ -265,8 +265,20 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(openapi))
         .split_for_parts();
     let router = router.merge(azure::router()).merge(raven::router());
+    open_up(&mut api);
     // `request` bounds the body, for every call alike.
     (router.layer(DefaultBodyLimit::disable()), api)
+}
+
+/// A document takes no other keys where it is sent; where it is told, more stands beside them.
+fn open_up(api: &mut OpenApi) {
+    let told = api.components.as_mut().and_then(|components| components.schemas.get_mut("Principal"));
+    let Some(RefOr::T(Schema::AllOf(told))) = told else { return };
+    for item in &mut told.items {
+        if let RefOr::T(Schema::Object(object)) = item {
+            object.additional_properties = None;
+        }
+    }
 }
 
 /// This description.
