@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{InForce, Loaded, Loader, policy_hash, status, warnings};
+use super::look::{policy_hash, status, warnings};
+use super::{InForce, Loaded, Loader};
 use crate::config::compile::{Compiled, compile};
 use crate::config::error::Problem;
 use crate::pki::Fingerprint;
