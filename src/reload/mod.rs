@@ -5,6 +5,7 @@ mod commit;
 pub mod control;
 pub mod journal;
 mod renewal;
+mod tell;
 mod watch;
 
 use std::io;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::config::{self, Loaded, Loader, Look, Problem, Seen, Settings, Status};
+use crate::config::{Loaded, Loader, Problem, Seen, Settings, Status};
 use crate::log;
 use crate::metrics::{Metrics, ReloadResult};
 use crate::rules::Rules;
@@ -299,97 +300,6 @@ impl<F: FnMut(Install)> Thread<F> {
         *lock(&self.view) = Arc::new(View { state: Arc::clone(self.loader.managed()), rules, report });
     }
 
-    /// A file that changes while it is read is nothing to talk about until it has done so for a while.
-    fn waits(&mut self, look: &Look) -> bool {
-        if !look.unstable {
-            self.unstable_since = None;
-            return false;
-        }
-        let since = *self.unstable_since.get_or_insert_with(Instant::now);
-        let waits = since.elapsed() < PATIENCE;
-        if !waits {
-            // From here on the next event or second has to bring it.
-            self.again = None;
-        }
-        waits
-    }
-
-    /// Counts, logs, and keeps for the status page.
-    fn tell(&mut self, look: &Look, noticed: Instant, asked: bool) {
-        let before = lock(&self.view).report.clone();
-        self.show(Report {
-            generation: look.loaded.as_ref().map_or(before.generation, |loaded| loaded.rules.generation),
-            status: look.status.clone(),
-            problems: look.problems.clone(),
-            warnings: look.warnings.clone(),
-            unrecorded: self.unrecorded(),
-        });
-        let worse = look.problems.iter().any(|problem| !before.problems.contains(problem));
-        let mended = !before.problems.is_empty() && look.problems.is_empty();
-        let result = match (&look.loaded, look.problems.is_empty()) {
-            (_, false) if worse || asked || look.loaded.is_some() => Some(ReloadResult::Failure),
-            (_, false) => None,
-            (Some(_), true) => Some(ReloadResult::Success),
-            (None, true) if mended => Some(ReloadResult::Success),
-            (None, true) if asked => Some(ReloadResult::Unchanged),
-            (None, true) => None,
-        };
-        if let Some(result) = result {
-            self.metrics.reloaded(result, clock::wall().as_secs_f64());
-        }
-        for problem in look.problems.iter().filter(|problem| asked || !before.problems.contains(problem)) {
-            tracing::error!(at = problem.place(), help = problem.help, "{}", problem.message);
-        }
-        for warning in look.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
-            tracing::warn!(at = warning.place(), help = warning.help, "{}", warning.message);
-        }
-        if let Some(loaded) = &look.loaded {
-            let took = u64::try_from(noticed.elapsed().as_micros()).unwrap_or(u64::MAX);
-            tracing::info!(
-                generation = loaded.rules.generation,
-                entries = look.status.entries,
-                entries_before = before.status.entries,
-                microseconds = took,
-                changed = config::changed::some(&look.changed),
-                "new rules in force"
-            );
-            self.tell_unchangeable(&loaded.settings);
-        } else if mended {
-            tracing::info!("every source is good again; the rules in force are what they say");
-        } else if asked && look.problems.is_empty() {
-            tracing::info!("nothing has changed");
-        }
-    }
-
-    /// Says what was written and cannot take effect while we run.
-    fn tell_unchangeable(&mut self, settings: &Settings) {
-        let (now, then) = (settings, &self.started_with);
-        if self.said_unchangeable.as_ref() == Some(now) {
-            return;
-        }
-        if now.runtime.workers != then.runtime.workers {
-            tracing::warn!("the number of workers changes at the next start, not before");
-        }
-        if now.runtime.binds != then.runtime.binds {
-            tracing::warn!("listeners come, go and change their addresses at the next start, not before");
-        }
-        if now.monitor != then.monitor || now.monitor_names != then.monitor_names {
-            tracing::warn!("the monitor changes at the next start, not before");
-        }
-        if now.state != then.state {
-            tracing::warn!("the state directory changes at the next start, not before");
-        }
-        self.said_unchangeable = Some(now.clone());
-    }
-
-    fn publish(&self, status: &Status) {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        self.metrics.allowlist_entries.set(status.entries as f64);
-        let known = status.sources.iter().filter_map(|source| source.last_good.map(|at| (source.name.clone(), at.as_secs_f64())));
-        self.metrics.set_sources(known);
-        self.metrics.set_certificates(status.expiries.clone());
-    }
-
     fn arm(&mut self) {
         self.interests = watch::interests(&self.loader.watched());
         self.watch.arm(&self.interests);
@@ -408,8 +318,6 @@ const BURST: Duration = Duration::from_millis(10);
 /// How many changes are made together at most.
 const MOST_CHANGES: usize = 1024;
 const QUIET: Duration = Duration::from_millis(1);
-/// How long a file may keep changing before that is an error.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod managed_tests;
