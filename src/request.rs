@@ -7,6 +7,7 @@ mod bodies;
 mod call;
 mod carried;
 mod current;
+mod ids;
 mod onward;
 mod record;
 pub mod service;
@@ -44,7 +45,8 @@ use call::OurCall;
 use carried::Offer;
 use current::Current;
 pub use current::label;
-use record::{Ids, Record};
+use ids::Ids;
+use record::Record;
 use service::Service;
 pub use ways::Ways;
 

@@ -1,8 +1,6 @@
 //! What is told of a request when it has ended: one line in the access log, and the metrics. Kept with the
 //! answer's body, so that a request ends with its last byte.
 
-use std::cell::Cell;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +13,7 @@ use http::{Method, Request, StatusCode, Uri, Version};
 use super::Context;
 use super::X_REQUEST_ID;
 use super::current::{Current, Handles, label};
+use super::ids::is_request_id;
 use super::service::Refused;
 use crate::admission::{Denial, Surface};
 use crate::failure::Failure;
@@ -337,39 +336,6 @@ impl Tunnelled {
     }
 }
 
-/// Ids for requests that bring none: unlike those of other workers and processes, and cheap.
-pub(super) struct Ids {
-    start: u64,
-    next: Cell<u64>,
-}
-
-impl Ids {
-    pub(super) fn new() -> Self {
-        let mut start = [0; 8];
-        // Without randomness ids still differ within the process: by worker start and count.
-        if aws_lc_rs::rand::fill(&mut start).is_err() {
-            start = (crate::clock::wall().as_nanos() as u64).to_be_bytes();
-        }
-        Self { start: u64::from_be_bytes(start), next: Cell::new(0) }
-    }
-
-    fn next(&self) -> HeaderValue {
-        let number = self.next.get();
-        self.next.set(number.wrapping_add(1));
-        let mut id = String::with_capacity(32);
-        // Writing to a string does not fail.
-        let _ = write!(id, "{:016x}{number:016x}", self.start);
-        // INVARIANT: hexadecimal digits.
-        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
-    }
-}
-
-/// A client's id is carried on if it can neither break a log line nor fill it.
-fn is_request_id(id: &HeaderValue) -> bool {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte);
-    (1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
-}
-
 fn text(value: Option<&HeaderValue>) -> Option<&str> {
     value.and_then(|value| value.to_str().ok())
 }
@@ -383,19 +349,3 @@ fn protocol(version: Version) -> &'static str {
 }
 
 const REQUEST: &str = "request";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_differ_and_foreign_ones_are_plain() {
-        let ids = Ids::new();
-        assert_ne!(ids.next(), ids.next());
-        assert_ne!(ids.next(), Ids::new().next());
-        assert!(is_request_id(&ids.next()));
-        for bad in ["", "a b", "a\"b", "{}", &"x".repeat(129)] {
-            assert!(!is_request_id(&HeaderValue::from_str(bad).unwrap()), "{bad}");
-        }
-    }
-}

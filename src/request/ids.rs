@@ -1,0 +1,55 @@
+//! Ids of requests: ours, and which of a client's are carried on.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+
+use http::HeaderValue;
+
+/// Ids for requests that bring none: unlike those of other workers and processes, and cheap.
+pub(super) struct Ids {
+    start: u64,
+    next: Cell<u64>,
+}
+
+impl Ids {
+    pub(super) fn new() -> Self {
+        let mut start = [0; 8];
+        // Without randomness ids still differ within the process: by worker start and count.
+        if aws_lc_rs::rand::fill(&mut start).is_err() {
+            start = (crate::clock::wall().as_nanos() as u64).to_be_bytes();
+        }
+        Self { start: u64::from_be_bytes(start), next: Cell::new(0) }
+    }
+
+    pub(super) fn next(&self) -> HeaderValue {
+        let number = self.next.get();
+        self.next.set(number.wrapping_add(1));
+        let mut id = String::with_capacity(32);
+        // Writing to a string does not fail.
+        let _ = write!(id, "{:016x}{number:016x}", self.start);
+        // INVARIANT: hexadecimal digits.
+        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    }
+}
+
+/// A client's id is carried on if it can neither break a log line nor fill it.
+pub(super) fn is_request_id(id: &HeaderValue) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte);
+    (1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_and_foreign_ones_are_plain() {
+        let ids = Ids::new();
+        assert_ne!(ids.next(), ids.next());
+        assert_ne!(ids.next(), Ids::new().next());
+        assert!(is_request_id(&ids.next()));
+        for bad in ["", "a b", "a\"b", "{}", &"x".repeat(129)] {
+            assert!(!is_request_id(&HeaderValue::from_str(bad).unwrap()), "{bad}");
+        }
+    }
+}
