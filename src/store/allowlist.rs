@@ -2,17 +2,21 @@
 //! or would lose too much at once. A directory is as many units as it has files: a broken one never keeps another's removal
 //! from counting.
 
+mod compiled;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::{Cache, Good, Parsed, Round, SourceError};
-use super::listing::{self, Entry, Listing};
-use super::source::{ReadError, Reading};
-use crate::admission::{Conflict, Credential, Principal, PrincipalId, PrincipalName, Provenance, Roster, RosterBuilder, Terms};
+use super::cache::{Cache, Good, Round, SourceError};
+use super::listing::{self, Listing};
+use super::source::ReadError;
+use crate::admission::{PrincipalName, Roster, Terms};
 use crate::clock;
-use crate::pki::{FileError, Fingerprint, hex};
+use crate::pki::{FileError, Fingerprint};
+pub use compiled::describe;
+use compiled::{compile_directory, name_of_file, read_file};
 
 /// One `[[allowlist]]`, as far as its files go.
 #[derive(Clone, Copy, Debug)]
@@ -282,109 +286,6 @@ fn differing(before: &BTreeMap<PathBuf, Part>, after: &BTreeMap<PathBuf, Part>) 
     after.keys().filter(|path| hash(before, path) != hash(after, path)).chain(gone).cloned().collect()
 }
 
-/// Compiles a directory's files into one roster: first what stands as it stood, so that of two files that claim the same
-/// certificate the newcomer is the one to be refused.
-fn compile_directory(
-    spec: ListSpec<'_>,
-    mut parts: BTreeMap<PathBuf, Part>,
-    before: Option<&Built>,
-    errors: &mut Vec<SourceError>,
-) -> Built {
-    let stood = |path: &Path, part: &Part| before.and_then(|before| before.parts.get(path)).is_some_and(|old| old.hash == part.hash);
-    let mut order: Vec<(PathBuf, Part)> = parts.iter().map(|(path, part)| (path.clone(), part.clone())).collect();
-    order.sort_by_key(|(path, part)| !stood(path, part));
-    let mut builder = RosterBuilder::default();
-    let mut warnings = Vec::new();
-    for (path, part) in order {
-        if let Err(conflict) = add_file(&mut builder, spec, &path, part.listing.as_deref()) {
-            errors.push(describe(&conflict));
-            parts.remove(&path);
-            let last_good = before.and_then(|before| before.parts.get(&path)).cloned();
-            if let Some(part) = last_good.filter(|part| add_file(&mut builder, spec, &path, part.listing.as_deref()).is_ok()) {
-                parts.insert(path.clone(), part);
-            }
-        }
-        let odd = parts.get(&path).and_then(|part| part.listing.as_ref()).map(|listing| listing.warnings.as_slice()).unwrap_or_default();
-        warnings.extend(odd.iter().map(|(line, why)| SourceError::new(&path, *line, why.clone())));
-    }
-    let ends = ends(spec, &parts);
-    Built { roster: Arc::new(builder.finish()), terms: Arc::clone(spec.terms), parts, warnings, ends }
-}
-
-/// Finds what ends soonest, once for each content: a directory may have a hundred thousand files.
-fn ends(spec: ListSpec<'_>, parts: &BTreeMap<PathBuf, Part>) -> Arc<[End]> {
-    let mut ending: Vec<(u64, &PathBuf)> = parts.iter().filter_map(|(path, part)| Some((part.listing.as_ref()?.ends?, path))).collect();
-    ending.sort_unstable();
-    ending.truncate(MOST_ENDS);
-    let whole = ending.first().map(|(not_after, _)| End { principal: None, not_after: *not_after });
-    let each = ending.iter().map(|(not_after, path)| End { principal: name_of_file(spec.prefix, path).ok(), not_after: *not_after });
-    whole.into_iter().chain(each.filter(|end| end.principal.is_some())).collect()
-}
-
-/// Adds a directory's file: one principal, all its certificates its pins.
-fn add_file(builder: &mut RosterBuilder, spec: ListSpec<'_>, path: &Path, listing: Option<&Listing>) -> Result<(), Conflict> {
-    let Some((listing, name)) = listing.zip(name_of_file(spec.prefix, path).ok()) else { return Ok(()) };
-    let file: Arc<str> = path.display().to_string().into();
-    let at = |line| Provenance { file: Arc::clone(&file), line };
-    let id = PrincipalId::derived(&name);
-    let principal = Principal { id, name, display_name: None, terms: Arc::clone(spec.terms), provenance: at(0) };
-    let pins: Vec<_> = listing.entries.iter().map(|entry| (Credential::Pin(entry.pin), at(entry.line))).collect();
-    builder.add(&principal, &pins)
-}
-
-/// Reads a file that is a list of its own: one principal an entry.
-fn read_file(spec: ListSpec<'_>, reading: &Reading) -> Parsed<(Roster, Vec<SourceError>, Arc<[End]>)> {
-    let refused = |error: FileError| (0, error);
-    let listing = match has_ending(spec.path, &["txt"]) {
-        true => listing::fingerprints(&reading.bytes, spec.prefix).map_err(refused)?,
-        false => listing::certificates(&reading.bytes, spec.terms.allow_any_eku).map_err(refused)?,
-    };
-    let stem = name_of_file(spec.prefix, spec.path).map_err(|why| (0, FileError { line: 0, why }))?;
-    let file: Arc<str> = spec.path.display().to_string().into();
-    let mut builder = RosterBuilder::default();
-    builder.reserve(listing.entries.len());
-    for entry in &listing.entries {
-        add_entry(&mut builder, spec.terms, &stem, &file, entry, &listing.entries).map_err(refused)?;
-    }
-    let warnings = listing.warnings.iter().map(|(line, why)| SourceError::new(spec.path, *line, why.clone())).collect();
-    let ends = listing.ends.map(|not_after| End { principal: None, not_after });
-    Ok((builder.finish(), warnings, ends.into_iter().collect()))
-}
-
-fn add_entry(
-    builder: &mut RosterBuilder,
-    terms: &Arc<Terms>,
-    stem: &PrincipalName,
-    file: &Arc<str>,
-    entry: &Entry,
-    all: &[Entry],
-) -> Result<(), FileError> {
-    let provenance = Provenance { file: Arc::clone(file), line: entry.line };
-    let wrong = |why: String| FileError { line: entry.line, why };
-    let mut add = |name: &str| {
-        let name: PrincipalName = name.parse().map_err(|why| wrong(format!("`{name}` {why}")))?;
-        Ok(builder.add_pin(&name, terms, entry.pin, &provenance))
-    };
-    if let Some(name) = &entry.name {
-        return add(name.as_str())?.map_err(|conflict| wrong(conflict_words(&conflict)));
-    }
-    let digest = entry.pin.fingerprint.as_bytes();
-    let digits = |digest: &[u8]| [stem.as_str(), "/", &hex::lower(digest)].concat();
-    match add(&digits(&digest[..8]))? {
-        Ok(()) => Ok(()),
-        // The same certificate twice is one.
-        Err(conflict) if at_line(all, conflict.first.line).is_some_and(|first| first.pin == entry.pin) => Ok(()),
-        // Sixteen digits are enough to tell certificates apart, unless somebody made two that share them.
-        Err(conflict) if conflict.kind == "name" => add(&digits(digest))?.map_err(|conflict| wrong(conflict_words(&conflict))),
-        Err(conflict) => Err(wrong(conflict_words(&conflict))),
-    }
-}
-
-/// Entries stand in the order of their lines.
-fn at_line(entries: &[Entry], line: u32) -> Option<&Entry> {
-    entries.binary_search_by_key(&line, |entry| entry.line).ok().and_then(|at| entries.get(at))
-}
-
 /// Refuses to lose too much at once: more likely a mistake with the file than a decision about clients.
 fn check_shrink(spec: ListSpec<'_>, before: &Arc<Roster>, after: &Arc<Roster>) -> Result<(), SourceError> {
     if Arc::ptr_eq(before, after) {
@@ -400,39 +301,14 @@ fn check_shrink(spec: ListSpec<'_>, before: &Arc<Roster>, after: &Arc<Roster>) -
     Ok(())
 }
 
-/// Returns prefix and stem, if they are a name.
-fn name_of_file(prefix: &str, path: &Path) -> Result<PrincipalName, String> {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
-    format!("{prefix}{stem}")
-        .parse()
-        .map_err(|why| format!("the file's name makes the principal's, and `{}` {why}", listing::shorten(&stem)))
-}
-
 fn same_parts(before: &BTreeMap<PathBuf, Part>, after: &BTreeMap<PathBuf, Part>) -> bool {
     before.len() == after.len() && before.iter().zip(after).all(|((path, part), (other, new))| path == other && part.hash == new.hash)
-}
-
-/// Says which two places claim the same, and for whom.
-pub fn describe(conflict: &Conflict) -> SourceError {
-    SourceError { file: Arc::clone(&conflict.second.file), line: conflict.second.line, why: conflict_words(conflict) }
-}
-
-fn conflict_words(conflict: &Conflict) -> String {
-    let what = match conflict.kind {
-        "name" => "the name",
-        "certificate" => "the certificate",
-        "spki pin" => "the SPKI pin",
-        _ => "the id",
-    };
-    format!("{what} {} belongs to another principal already ({})", conflict.value, conflict.first)
 }
 
 pub(super) fn has_ending(path: &Path, endings: &[&str]) -> bool {
     path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| endings.contains(&ending))
 }
 
-/// As many as a kind has series.
-const MOST_ENDS: usize = 100;
 const CERTIFICATE_ENDINGS: &[&str] = &["pem", "crt", "cer", "der"];
 
 /// A million certificates as PEM are some 700 MB.
