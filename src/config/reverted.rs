@@ -16,6 +16,9 @@ pub struct Reverted {
     pub files: Vec<Arc<str>>,
 }
 
+/// The roster that was included, and its files that are as they were.
+pub(super) type Included = (Arc<Roster>, Vec<Arc<str>>);
+
 /// Includes a list whose inclusion met `conflict`, with as few files as they were in `before` as it takes. Returns every conflict, and what
 /// was included; `None`: nothing.
 pub(super) fn include(
@@ -23,7 +26,7 @@ pub(super) fn include(
     now: &Roster,
     before: &Roster,
     mut conflict: Conflict,
-) -> (Vec<Conflict>, Option<(Arc<Roster>, Vec<Arc<str>>)>) {
+) -> (Vec<Conflict>, Option<Included>) {
     let (mut conflicts, mut files) = (Vec::new(), Vec::new());
     loop {
         let file = Arc::clone(&conflict.second.file);
