@@ -312,7 +312,7 @@ impl<F: FnMut(Install)> Thread<F> {
 
 /// The names that a record of a reload of files holds at most, of those that came and of those that went.
 const MOST_NAMES: usize = 1000;
-const LONGEST_REASON: usize = 4096;
+const LONGEST_TEXT: usize = 4096;
 
 fn entry(change: &Change, (actor, reason): (&Actor, Option<String>), (before, after): (String, String), more: bool) -> NewEntry {
     let (action, object) = (change.action().to_owned(), change.object().to_owned());
@@ -342,8 +342,8 @@ fn check_static(change: &Change, state: &State, allowlist: &Allowlist) -> Result
         }
         _ => return Ok(()),
     };
-    let texts = [Some(&document.name), document.display_name.as_ref(), Some(&document.id)];
-    texts.into_iter().flatten().try_for_each(|text| check_text("display_name", text))?;
+    let texts = [("id", Some(&document.id)), ("name", Some(&document.name)), ("display_name", document.display_name.as_ref())];
+    texts.into_iter().try_for_each(|(key, text)| check_text(key, text.map_or("", String::as_str)))?;
     let (principal, credentials) = document.compile(state.entries()).map_err(Refusal::Invalid)?;
     let untimely = document.untimely(clock::Clock::default().now());
     if !untimely.is_empty() {
@@ -364,7 +364,7 @@ fn refused(conflict: &Conflict, name: &str, allowlist: &Allowlist) -> Refusal {
 /// Keeps out what the ledger would never take: a change in force that can never be recorded would block all after it.
 fn check_text(key: &str, text: &str) -> Result<(), Refusal> {
     let why = match text {
-        text if text.len() > LONGEST_REASON => format!("is longer than {LONGEST_REASON} bytes"),
+        text if text.len() > LONGEST_TEXT => format!("is longer than {LONGEST_TEXT} bytes"),
         text if text.contains("PRIVATE KEY-----") => "holds a private key, and the ledger is kept for ever".to_owned(),
         _ => return Ok(()),
     };
