@@ -14,17 +14,17 @@ pub mod clock;
 pub mod drain;
 /// Every metric: name, help and labels side by side.
 pub mod metrics;
-/// DER and PEM read once, into types: leaf, chain, trust anchor, fingerprint, pin.
+/// DER and PEM read once, into types: leaf, chain, trust anchor, fingerprint, pin; and new keys with their certificates.
 pub mod pki;
 /// Coarse deadlines: one timer per worker.
 pub mod ticker;
 
 // What is told: names the vocabulary only.
 
-/// The access log: its lines, and their writer off the hot path.
+/// The access log and the lines about denials: what they say, and their writer off the hot path.
 pub mod log;
 
-// The decision: pure; no I/O, clock, lock, log, metric or async. Names `pki` only.
+// The decision: pure; no I/O, clock, lock, log, metric or async. Names `date` and `pki` only.
 
 /// (Snapshot, Candidate, Scope, now) -> Decision.
 pub mod admission;
@@ -69,7 +69,7 @@ pub mod listener;
 
 // The way of a rule: may name all of the above; nothing above names it.
 
-/// Where principals are kept: read whole, or the last good content and why.
+/// Where principals are kept, files and the ledger: read whole, or the last good content and why.
 pub mod store;
 
 /// What operators write, and what it compiles to.
@@ -79,7 +79,7 @@ pub mod config;
 pub mod explain;
 /// /metrics /livez /readyz /status.
 pub mod monitor;
-/// Watch, read whole, compile, install; or keep what we have and say why.
+/// Watch, read whole, compile, install; or keep what we have and say why. Changes to managed principals, too.
 pub mod reload;
 
 /// The operator API, on listeners that serve `admin` and on the local socket.

@@ -29,7 +29,7 @@ pub struct Report {
     pub valid_until: Option<String>,
     /// Whose credential matched, also where its conditions or permissions then denied.
     pub principal: Option<Who>,
-    /// Of an admission: `pin`, `spki_pin`, `authority` or `well_known_admin`.
+    /// Of an admission: `authority`, `pin`, `renewal`, `server_certificate`, `spki_pin` or `well_known_admin`.
     pub basis: Option<&'static str>,
     /// What the upstream is told.
     pub identifier: Option<String>,

@@ -30,7 +30,7 @@ pub trait Journal: Send {
     fn reader(&self) -> Option<Reader>;
 }
 
-/// Has each checkpoint that is published told to the audit log, from the one that the start signed on: who keeps these lines elsewhere
+/// Has each checkpoint that is published told to the access log, from the one that the start signed on: who keeps these lines elsewhere
 /// sees a history that was replaced.
 pub fn audited(mut open: OpenLedger, log: AccessLog) -> Box<dyn Journal> {
     if open.ledger.is_writable() {

@@ -1,5 +1,5 @@
 //! What supplies content, whoever keeps it: units, each read whole or not at all. Files and what is fetched today; a cluster or a
-//! key-value store is another implementation, and nothing downstream of it changes.
+//! key-value store is another implementation, and nothing behind it changes.
 
 use std::fmt;
 use std::io;

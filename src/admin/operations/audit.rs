@@ -1,4 +1,4 @@
-//! The audit log's line for each change that was asked for: made or refused, by whom, of what, and which entry of the ledger says so.
+//! The access log's line for each change that was asked for: made or refused, by whom, of what, and which entry of the ledger says so.
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};

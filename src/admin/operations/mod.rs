@@ -1,5 +1,5 @@
 //! What can be done, whoever asks and in whatever form: `/v1`, the adapters and the local socket call these. Each change goes through
-//! [`change`], where what forbids it is asked on the control thread, of the newest state, and where it is told to the audit log.
+//! [`change`], where what forbids it is asked on the control thread, of the newest state, and where it is told to the access log.
 
 mod above;
 mod acting;
@@ -33,7 +33,7 @@ pub(crate) struct How {
 /// Says what is to be changed: on the control thread, of the state that those before it made.
 pub(crate) type Plan = Box<dyn Fn(&State, &Snapshot) -> Result<Vec<Change>, Refusal> + Send>;
 
-/// Makes a change. `Ok`: in force on all workers, durable, and told to the audit log.
+/// Makes a change. `Ok`: in force on all workers, durable, and told to the access log.
 pub(crate) async fn change(shared: &Arc<Shared>, caller: &Caller, how: How, plan: Plan) -> Result<Recorded, Error> {
     let control = control(shared)?.clone();
     let acting = Acting::of(caller);

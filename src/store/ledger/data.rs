@@ -1,4 +1,4 @@
-//! Data that is too long for a line (a CRL, a bundle of trust anchors): a file of its own, named by its hash, which the line has.
+//! Data that is too long for a line (a CRL, many trust anchors): a file of its own, named by its hash, which the line has.
 
 use std::path::{Path, PathBuf};
 
