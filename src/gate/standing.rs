@@ -247,8 +247,9 @@ impl Standing {
         connection.gateways = gateways(&decision);
         drop(connection);
         match (was_denied, denial) {
-            (None, Some(_)) if begun => {
+            (None, Some(denial)) if begun => {
                 self.leaving.set(true);
+                self.tell_end(denial, &decision);
                 self.wake_all();
             }
             (None, Some(denial)) => self.lapse(denial, &decision),
@@ -273,10 +274,14 @@ impl Standing {
         connection.lapsed = Some(denial);
         connection.cuts = self.gate.one_more_cut();
         drop(connection);
+        self.tell_end(denial, decision);
+        self.wake_all();
+    }
+
+    fn tell_end(&self, denial: Denial, decision: &Decision) {
         self.gate.metrics.cut(denial.code());
         let about = About::of(Checkpoint::Live, Scope { address: self.address, request: None, control: self.control });
         self.gate.record(decision, self.candidate(), &self.asker, about);
-        self.wake_all();
     }
 
     /// Wakes whatever waits for its end.
