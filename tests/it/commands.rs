@@ -49,7 +49,7 @@ fn the_three_commands_of_the_quickstart_do_what_it_says() {
         let command = said["commands"][number].as_str().expect("a command");
         Command::new("bash").args(["-c", command]).current_dir(directory.path()).output().expect("bash")
     };
-    for (command, wanted) in [("status", "generation"), ("list", "acl-client"), ("reload", "")] {
+    for (command, wanted) in [("status", "generation"), ("list", "NAME"), ("reload", "")] {
         let printed = said[command].as_str().expect("a command");
         let here = Command::new("bash").args(["-c", printed]).current_dir(directory.path()).output().expect("bash");
         assert!(here.status.success() && text(&here).contains(wanted), "{printed}: {}", text(&here));
