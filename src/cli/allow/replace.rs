@@ -19,7 +19,7 @@ use crate::explain::printable;
     portcullis allow replace certificates/ --role Reader"
 )]
 pub(in crate::cli) struct Arguments {
-    /// JSON as `allow list --json` gives it, TOML with [[principal]] as the configuration has it, or a directory of
+    /// JSON as `allow list --json` gives it, TOML with `[[principal]]` as the configuration has it, or a directory of
     /// certificates, each file a principal
     set: PathBuf,
     #[command(flatten)]
