@@ -28,8 +28,15 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let Some(candidate) = Candidate::presented(&chain) else { return };
     let route = RouteScope { name: "orders".into(), auth: RouteAuth::Required, csrf: true };
-    let request =
-        RequestScope { surface: Surface::Proxy, route: Some(&route), access: Access::Read, clearance: None, begins: true, origin: Origin::Absent, unsafe_method: false };
+    let request = RequestScope {
+        surface: Surface::Proxy,
+        route: Some(&route),
+        access: Access::Read,
+        clearance: None,
+        begins: true,
+        origin: Origin::Absent,
+        unsafe_method: false,
+    };
     let address = ClientAddress::Settled([192, 0, 2, 1].into());
     for scope in [Scope { address, request: None, control: false }, Scope { address, request: Some(request), control: false }] {
         let (first, second) = (decide(&candidate, &scope), decide(&candidate, &scope));
@@ -54,7 +61,7 @@ fn judge(candidate: &Candidate, decision: &Decision) {
             let issuer = chain.first().map_or(CA, |issuer| issuer);
             assert!(leaf.is_signed_by(read(issuer).spki()), "an authority's leaf is signed by it");
         }
-        Basis::WellKnownAdmin => panic!("there are none"),
+        Basis::Renewal { .. } | Basis::ServerCertificate { .. } | Basis::WellKnownAdmin => panic!("there are none"),
     }
 }
 
