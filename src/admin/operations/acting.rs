@@ -99,7 +99,7 @@ impl Acting {
         }
         match principal.basis {
             "server_certificate" => true,
-            "well_known_admin" => fingerprint.is_some_and(|fingerprint| snapshot.allowlist.pins(&fingerprint)),
+            "well_known_admin" => snapshot.allowlist.well_known().any(|known| Some(*known) == fingerprint),
             _ => snapshot.allowlist.find(&principal.name).is_some_and(|found| {
                 found.id.to_string() == principal.id && !found.provenance.is_ledger() && found.terms.enabled && ranks(found.terms.clearance)
             }),
@@ -121,6 +121,8 @@ fn proves(document: &Document, basis: &str, fingerprint: Option<Fingerprint>) ->
         "pin" => fingerprint.is_some_and(|fingerprint| document.pinned().any(|pinned| pinned == fingerprint)),
         "spki_pin" => !document.spki_pins.is_empty(),
         "authority" => !document.authority.is_empty(),
-        _ => true,
+        // It need not be pinned yet: what it rests on is that renewals are taken.
+        "renewal" => document.renews_same_key(),
+        _ => false,
     }
 }
