@@ -11,6 +11,7 @@ mod ids;
 mod onward;
 mod record;
 pub mod service;
+mod unread;
 mod ways;
 
 use std::cell::RefCell;
@@ -23,7 +24,6 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode};
-use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::admission::{ClientAddress, Origin, PrincipalId, Scope};
@@ -48,6 +48,7 @@ pub use current::label;
 use ids::Ids;
 use record::Record;
 use service::Service;
+use unread::Unread;
 pub use ways::Ways;
 
 /// What one worker's requests share. `install` is called on the worker's own thread.
@@ -62,6 +63,7 @@ pub struct Worker {
     current: RefCell<Rc<Current>>,
     ids: Ids,
     bodies: Bodies,
+    unread: Unread,
     /// Answers what is ours to answer; `None`: nothing is.
     service: Option<Arc<dyn Service>>,
 }
@@ -101,7 +103,8 @@ impl Worker {
     ) -> Rc<Self> {
         let pools = Pools::new(Rc::clone(&ticker));
         let current = RefCell::new(Rc::new(Current::new(rules, &pools, &metrics)));
-        Rc::new(Self { gate, log, ticker, metrics, principals, pools, current, ids: Ids::new(), bodies: Bodies::default(), service })
+        let (ids, bodies, unread) = (Ids::new(), Bodies::default(), Unread::default());
+        Rc::new(Self { gate, log, ticker, metrics, principals, pools, current, ids, bodies, unread, service })
     }
 
     /// Uses other rules from the next request on. Pools of unchanged upstreams keep their connections.
@@ -136,7 +139,13 @@ async fn answered(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request
     let current = Rc::clone(&context.worker.current.borrow());
     let mut record = Box::new(Record::begin(Rc::clone(&context), &current, &request));
     let html = request.headers().contains_key(header::ACCEPT) && prefers_html(request.headers());
-    match answer(&context, &current, &lifeline, request, &mut record).await {
+    let (head, incoming) = request.into_parts();
+    record.unread = Some(incoming);
+    let answer = answer(&context, &current, &lifeline, head, &mut record).await;
+    if let Some(unread) = record.unread.take().filter(|_| context.http2) {
+        context.worker.unread.discard(unread, &context.worker.ticker);
+    }
+    match answer {
         Ok(mut response) => {
             record.answered(response.status());
             // A connection may end with this answer, but its version is its own (RFC 9112, 2.5).
@@ -175,21 +184,20 @@ async fn answer(
     context: &Rc<Context>,
     current: &Rc<Current>,
     lifeline: &Rc<Lifeline>,
-    request: Request<Incoming>,
+    mut head: Parts,
     record: &mut Record,
 ) -> Result<Response<Body>, Failure> {
     if context.http2 {
-        carried::check(&request)?;
+        carried::check(&head)?;
     }
-    let mut offer = Offer::of(&request);
-    asked::check_connect(request.method(), offer.as_ref().is_some_and(Offer::is_extended_connect))?;
-    let (mut head, incoming) = request.into_parts();
+    let mut offer = Offer::of(&head);
+    asked::check_connect(&head.method, offer.as_ref().is_some_and(Offer::is_extended_connect))?;
     let uri = head.uri.clone();
     let asked = Asked::of(&current.rules.routes, Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
     let host = asked.authority.to_header_value();
     if let Some(serves) = context.ours(&current.rules, &asked)? {
         let call = OurCall { context, current, serves: &serves, asked: &asked };
-        return Box::pin(call.answer(&head, incoming, lifeline, record)).await;
+        return Box::pin(call.answer(&head, lifeline, record)).await;
     }
     asked.check_directed(context.sni.as_deref(), &context.names)?;
     if let Some(preflight) = asked.preflight(&head.method, &head.headers) {
@@ -217,7 +225,7 @@ async fn answer(
     };
     let hold = context.standing.hold(&scope, Some(&held)).on(lifeline);
     // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.
-    let other = (!incoming.is_end_stream() || upgrades).then(|| context.standing.hold(&scope, Some(&held)));
+    let other = (record.has_body() || upgrades).then(|| context.standing.hold(&scope, Some(&held)));
     record.entered = enter(context, current, &grant)?;
 
     let Some(handles) = handles else { return no_route(&head) };
@@ -226,7 +234,7 @@ async fn answer(
     let target = head.uri.path_and_query().map(|original| asked.path.target(original));
     let onward = onward::Onward { context, current, lifeline, handles, grant: &grant, host, needed, origin, target };
     let request = onward.prepare(&mut head, chosen.as_ref(), record.id_value())?;
-    let mut response = within(&hold, onward.send(request, incoming, other, chosen, record)).await?;
+    let mut response = within(&hold, onward.send(request, other, chosen, record)).await?;
     if let Some(origin) = cross_origin {
         cross_site::permit(response.headers_mut(), &origin);
     }

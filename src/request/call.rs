@@ -10,7 +10,6 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::asked::{self, Asked};
 use super::bodies::Room;
@@ -37,13 +36,7 @@ pub(super) struct OurCall<'a> {
 
 impl OurCall<'_> {
     /// The steps. Their order is the policy, as for every request.
-    pub(super) async fn answer(
-        &self,
-        head: &Parts,
-        incoming: Incoming,
-        lifeline: &Rc<Lifeline>,
-        record: &mut Record,
-    ) -> Result<Response<Body>, Failure> {
+    pub(super) async fn answer(&self, head: &Parts, lifeline: &Rc<Lifeline>, record: &mut Record) -> Result<Response<Body>, Failure> {
         let (context, service) = (self.context, self.context.worker.service.as_deref());
         let needs = |surface, method: &Method, path: &str| service.and_then(|service| service.needs(surface, method, path));
         let call = asked::Call::of(self.asked, self.serves, &head.method, needs);
@@ -62,7 +55,7 @@ impl OurCall<'_> {
         let grant = context.standing.check_inquiry(&scope, Some(inquiry))?;
         record.admitted(&grant);
         let hold = context.standing.hold(&scope, None).on(lifeline);
-        let upload_hold = (!incoming.is_end_stream()).then(|| context.standing.hold(&scope, None));
+        let upload_hold = record.has_body().then(|| context.standing.hold(&scope, None));
         record.entered = enter(context, self.current, &grant)?;
 
         let needs = call.served(&head.method)?;
@@ -82,7 +75,7 @@ impl OurCall<'_> {
         let most = self.current.rules.limits.body_bytes.map_or(own, |limit| limit.min(own));
         check_body(&mut headers, Some(most))?;
         // Given back with the answer.
-        let body = within(&hold, self.read(incoming, upload_hold, most, &mut room, record)).await?;
+        let body = within(&hold, self.read(upload_hold, most, &mut room, record)).await?;
         let caller = Caller::of(&grant, origin.address.ip(), &context.listener, record.id());
         let answer = service.call(Call { request: self.request(head, headers, body), caller });
         let mut answer = within(&hold, async { Ok(answer.await) }).await?;
@@ -95,16 +88,9 @@ impl OurCall<'_> {
     }
 
     /// Reads the body whole, no longer than its hold stands.
-    async fn read(
-        &self,
-        incoming: Incoming,
-        hold: Option<Hold>,
-        bytes: u64,
-        room: &mut Room<'_>,
-        record: &mut Record,
-    ) -> Result<Bytes, Failure> {
+    async fn read(&self, hold: Option<Hold>, bytes: u64, room: &mut Room<'_>, record: &mut Record) -> Result<Bytes, Failure> {
         let limits = UploadLimits { bytes, progress: self.current.rules.limits.body_progress, trailers: |trailers| trailers.clear() };
-        let (mut upload, sent) = Upload::new(incoming, hold, || self.context.worker.ticker.timer(), limits);
+        let (mut upload, sent) = Upload::new(record.unread.take(), hold, || self.context.worker.ticker.timer(), limits);
         record.sent = sent;
         let mut body = BytesMut::new();
         while let Some(frame) = poll_fn(|context| Pin::new(&mut upload).poll_frame(context)).await {

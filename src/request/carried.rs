@@ -1,9 +1,9 @@
 //! What HTTP/2 lets through and HTTP/1.1 cannot carry is refused, whatever the upstream speaks; and what a
 //! request offers to turn into, in either version.
 
+use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request};
-use hyper::body::Incoming;
+use http::request::Parts;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 
@@ -12,8 +12,8 @@ use crate::upstream::hop_by_hop::has_token;
 use crate::upstream::tunnel;
 
 /// Refuses a request of HTTP/2 that would be another one, or several, in HTTP/1.1.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), Failure> {
-    let (headers, uri) = (request.headers(), request.uri());
+pub(super) fn check(head: &Parts) -> Result<(), Failure> {
+    let (headers, uri) = (&head.headers, &head.uri);
     // RFC 9113, 8.2.2: these belong to a connection, and HTTP/2 has its own.
     if CONNECTION_SPECIFIC.iter().any(|name| headers.contains_key(name)) {
         return Err(Failure::Malformed("a header that belongs to HTTP/1.1"));
@@ -73,22 +73,22 @@ pub(super) struct Chosen {
 }
 
 impl Offer {
-    pub(super) fn of(request: &Request<Incoming>) -> Option<Self> {
-        if let Some(protocol) = request.extensions().get::<Protocol>() {
+    pub(super) fn of(head: &Parts) -> Option<Self> {
+        if let Some(protocol) = head.extensions.get::<Protocol>() {
             let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
-            return Some(Self { protocols, connect: *request.method() == Method::CONNECT, client: Self::client(request) });
+            return Some(Self { protocols, connect: head.method == Method::CONNECT, client: Self::client(head) });
         }
-        let mut upgrades = request.headers().get_all(header::UPGRADE).iter();
+        let mut upgrades = head.headers.get_all(header::UPGRADE).iter();
         let protocols = upgrades.next()?.clone();
         // RFC 9110, 7.8: Upgrade counts only where Connection names it, and not in HTTP/1.0.
-        if request.version() != http::Version::HTTP_11 || !has_token(request.headers(), &header::CONNECTION, "upgrade") {
+        if head.version != http::Version::HTTP_11 || !has_token(&head.headers, &header::CONNECTION, "upgrade") {
             return None;
         }
-        Some(Self { protocols, connect: false, client: Self::client(request) })
+        Some(Self { protocols, connect: false, client: Self::client(head) })
     }
 
-    fn client(request: &Request<Incoming>) -> Option<OnUpgrade> {
-        request.extensions().get::<OnUpgrade>().cloned()
+    fn client(head: &Parts) -> Option<OnUpgrade> {
+        head.extensions.get::<OnUpgrade>().cloned()
     }
 
     pub(super) fn protocols(&self) -> &HeaderValue {
@@ -135,15 +135,17 @@ static CONNECTION_SPECIFIC: [HeaderName; 5] = [
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
-    fn request(uri: &str, fields: &[(&str, &[u8])]) -> Request<()> {
+    fn request(uri: &str, fields: &[(&str, &[u8])]) -> Parts {
         let mut request = Request::new(());
         *request.uri_mut() = uri.parse().unwrap();
         for (name, value) in fields {
             request.headers_mut().append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value).unwrap());
         }
-        request
+        request.into_parts().0
     }
 
     #[test]
@@ -176,8 +178,8 @@ mod tests {
     #[test]
     fn cookies_become_one_field() {
         let mut request = request("/", &[("cookie", b"a=1"), ("cookie", b"b=2"), ("cookie", b"c=3; d=4")]);
-        join_cookies(request.headers_mut());
-        let cookies: Vec<_> = request.headers().get_all("cookie").iter().collect();
+        join_cookies(&mut request.headers);
+        let cookies: Vec<_> = request.headers.get_all("cookie").iter().collect();
         assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
     }
 }

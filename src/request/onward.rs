@@ -8,7 +8,6 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
 use super::carried::{Chosen, join_cookies};
 use super::current::{Current, Handles};
@@ -78,7 +77,6 @@ impl Onward<'_> {
     pub(super) async fn send(
         &self,
         request: Request<()>,
-        incoming: Incoming,
         hold: Option<Hold>,
         chosen: Option<Chosen>,
         record: &mut Record,
@@ -88,7 +86,7 @@ impl Onward<'_> {
         let limits =
             UploadLimits { bytes: limits.body_bytes.unwrap_or(u64::MAX), progress: limits.body_progress, trailers: clean_trailers };
         let (upload_hold, tunnel_hold) = if chosen.is_some() { (None, hold) } else { (hold, None) };
-        let (upload, sent) = Upload::new(incoming, upload_hold, || self.context.worker.ticker.timer(), limits);
+        let (upload, sent) = Upload::new(record.unread.take(), upload_hold, || self.context.worker.ticker.timer(), limits);
         record.sent.clone_from(&sent);
         let started = Instant::now();
         let answered = reached.pool.forward(request.map(|()| upload), sent, clean_trailers, self.grant).await;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
 
 use super::Context;
 use super::X_REQUEST_ID;
@@ -51,6 +53,8 @@ pub(super) struct Record {
     surface: Option<Surface>,
     pub(super) entered: Option<Entered>,
     pub(super) hold: Option<Hold>,
+    /// The body, until somebody takes it.
+    pub(super) unread: Option<Incoming>,
     pub(super) sent: Option<Rc<Sent>>,
     pub(super) upstream_took: Option<Duration>,
 }
@@ -83,6 +87,7 @@ impl Record {
             surface: None,
             entered: None,
             hold: None,
+            unread: None,
             sent: None,
             upstream_took: None,
             context,
@@ -138,6 +143,11 @@ impl Record {
         self.context.worker.metrics.listener(&self.context.listener).denied(failure.code());
     }
 
+    /// More is to come than the head.
+    pub(super) fn has_body(&self) -> bool {
+        self.unread.as_ref().is_some_and(|incoming| !incoming.is_end_stream())
+    }
+
     pub(super) fn is_connect(&self) -> bool {
         self.method == Method::CONNECT
     }
@@ -166,6 +176,7 @@ impl Record {
             route: self.route.clone(),
             entered: self.entered.take(),
             hold: None,
+            unread: None,
             sent: None,
             ..*self
         })

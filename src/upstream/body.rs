@@ -235,8 +235,14 @@ impl Pace {
 
 impl Upload {
     /// Makes an upstream's side of a request's body; without a hold there is none to make.
-    pub fn new(incoming: Incoming, hold: Option<Hold>, timer: impl FnOnce() -> Timer, limits: UploadLimits) -> (Self, Option<Rc<Sent>>) {
-        let Some(hold) = hold.filter(|_| !incoming.is_end_stream()) else { return (Self(None), None) };
+    pub fn new(
+        incoming: Option<Incoming>,
+        hold: Option<Hold>,
+        timer: impl FnOnce() -> Timer,
+        limits: UploadLimits,
+    ) -> (Self, Option<Rc<Sent>>) {
+        let unread = incoming.filter(|incoming| !incoming.is_end_stream());
+        let Some((incoming, hold)) = unread.zip(hold) else { return (Self(None), None) };
         let sent = Rc::<Sent>::default();
         let pace = Pace { timer: timer(), progress: limits.progress };
         let uploading = Uploading { incoming, hold, pace, left: limits.bytes, trailers: limits.trailers, sent: Rc::clone(&sent) };

@@ -1,14 +1,14 @@
 //! HTTP/2 frames by hand: what HTTP/1.1 cannot carry is refused before it is forwarded; early data never taken.
 
-use crate::support::raw::Raw;
+use crate::support::raw::{Frame, Raw};
 use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, eventually};
 
-async fn start() -> (TestUpstream, TestProxy, Identity) {
+async fn start(client_auth: &str) -> (TestUpstream, TestProxy, Identity) {
     let upstream = TestUpstream::start().await;
     let alice = Leaf::new("alice").self_signed();
     let workspace = Workspace::new();
     workspace.allow("alice", &alice);
-    let proxy = workspace.start(&Workspace::config("require", &upstream.url(), ""));
+    let proxy = workspace.start(&Workspace::config(client_auth, &upstream.url(), ""));
     (upstream, proxy, alice)
 }
 
@@ -26,16 +26,14 @@ fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// Connection preface, empty SETTINGS, and one request whose head has these fields.
-fn request(fields: &[(&[u8], &[u8])], body: Option<&[u8]>) -> Vec<u8> {
+fn request(fields: &[(&[u8], &[u8])], body: &[u8]) -> Vec<u8> {
+    [head(fields), frame(0x0, END_STREAM, 1, body)].concat()
+}
+
+/// The same up to where its body begins.
+fn head(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
     let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
-    let end = if body.is_some() { 0x4 } else { 0x5 };
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frame(0x4, 0, 0, &[]));
-    bytes.extend(frame(0x1, end, 1, &block));
-    if let Some(body) = body {
-        bytes.extend(frame(0x0, 0x1, 1, body));
-    }
-    bytes
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &*frame(0x4, 0, 0, &[]), &*frame(0x1, 0x4, 1, &block)].concat()
 }
 
 /// The four that every request has, with others in their place and more behind.
@@ -49,7 +47,7 @@ fn usual<'a>(changed: &[(&'a [u8], &'a [u8])], more: &[(&'a [u8], &'a [u8])]) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_http_1_cannot_carry_is_refused_before_it_is_forwarded() {
-    let (upstream, proxy, alice) = start().await;
+    let (upstream, proxy, alice) = start("require").await;
     let client = Client::http2(&proxy, Some(&alice));
     type Fields<'a> = Vec<(&'a [u8], &'a [u8])>;
     let cases: Vec<(&str, Fields<'_>)> = vec![
@@ -86,7 +84,7 @@ async fn what_http_1_cannot_carry_is_refused_before_it_is_forwarded() {
     ];
     for (name, fields) in &cases {
         let mut raw = Raw::open(&client).await;
-        raw.write(request(fields, Some(b"body"))).await;
+        raw.write(request(fields, b"body")).await;
         // A stream error, a connection error or a 4xx: in any case no 200, and nothing at the upstream.
         let ended = raw.first_answer().await;
         assert!(!ended.is_success(), "{name}: {ended:?}");
@@ -100,14 +98,56 @@ async fn what_http_1_cannot_carry_is_refused_before_it_is_forwarded() {
         assert!(upstream.received().iter().all(|request| !request.head.contains("SMUGGLED")), "{name}");
     }
     let mut raw = Raw::open(&client).await;
-    raw.write(request(&usual(&[], &[(b"te", b"trailers"), (b"content-length", b"4")]), Some(b"body"))).await;
+    raw.write(request(&usual(&[], &[(b"te", b"trailers"), (b"content-length", b"4")]), b"body")).await;
     assert!(raw.first_answer().await.is_success(), "the test's own frames are good otherwise");
     eventually("the good one was forwarded", || upstream.received().iter().any(|request| request.body == b"body"));
 }
 
+/// A client that has not sent its whole body finds the refusal, and no reset behind it: some take the reset for the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_heard_by_who_still_sends() {
+    let (_upstream, proxy, _alice) = start("request").await;
+    let mallory = Leaf::new("mallory").self_signed();
+    let client = Client::http2(&proxy, Some(&mallory));
+    // Once in a while the rest of a body comes later than anybody waits for it.
+    let mut attempts = 0;
+    while is_reset_behind_its_answer(&client).await {
+        attempts += 1;
+        assert!(attempts < 5, "reset each time");
+    }
+    // Nobody waits for ever: whoever sends no end is reset.
+    let mut raw = Raw::open(&client).await;
+    raw.write(head(&usual(&[], &[]))).await;
+    while raw.frame().await.expect("a reset").kind != RST_STREAM {}
+}
+
+/// Sends the body once the answer is there whole.
+async fn is_reset_behind_its_answer(client: &Client) -> bool {
+    let mut raw = Raw::open(client).await;
+    raw.write(head(&usual(&[], &[]))).await;
+    loop {
+        let frame = raw.frame().await.expect("an answer");
+        if frame.stream == 1 && frame.flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    raw.write([frame(0x0, END_STREAM, 1, b"body"), frame(PING, 0, 0, b"all read")].concat()).await;
+    let mut is_reset = false;
+    loop {
+        match raw.frame().await.expect("an answer to the ping") {
+            Frame { kind: PING, .. } => return is_reset,
+            Frame { kind, .. } => is_reset |= kind == RST_STREAM,
+        }
+    }
+}
+
+const END_STREAM: u8 = 0x1;
+const PING: u8 = 0x6;
+const RST_STREAM: u8 = 0x3;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn early_data_is_never_accepted() {
-    let (upstream, proxy, alice) = start().await;
+    let (upstream, proxy, alice) = start("require").await;
     let directory = tempfile::tempdir().expect("temporary directory");
     let (cert, key) = alice.write(directory.path(), "alice");
     let session = directory.path().join("session");

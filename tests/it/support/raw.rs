@@ -51,29 +51,30 @@ impl Raw {
         }
     }
 
+    /// Reads one HTTP/2 frame; `None`: the other side closed.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        let mut payload = Vec::new();
+        let read = async {
+            self.0.read_exact(&mut head).await?;
+            payload.resize(usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]), 0);
+            self.0.read_exact(&mut payload).await
+        };
+        within("a frame", read).await.ok()?;
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        Some(Frame { kind: head[3], flags: head[4], stream, payload })
+    }
+
     /// Reads HTTP/2 frames until stream 1 has its answer, or is reset, or the connection ends.
     pub async fn first_answer(&mut self) -> Ended {
-        let mut bytes = Vec::new();
-        let mut buffer = [0; 4096];
         loop {
-            let mut at = 0;
-            while bytes.len() >= at + 9 {
-                let length = usize::from(bytes[at]) << 16 | usize::from(bytes[at + 1]) << 8 | usize::from(bytes[at + 2]);
-                if bytes.len() < at + 9 + length {
-                    break;
-                }
-                let (kind, payload) = (bytes[at + 3], &bytes[at + 9..at + 9 + length]);
-                match kind {
-                    // HPACK's static table: index 8 is `:status: 200`.
-                    0x1 => return Ended::Answered { success: payload.first() == Some(&0x88) },
-                    0x3 => return Ended::Reset,
-                    0x7 => return Ended::GoAway,
-                    _ => at += 9 + length,
-                }
-            }
-            match within("an answer", self.0.read(&mut buffer)).await {
-                Ok(0) | Err(_) => return Ended::Closed,
-                Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+            match self.frame().await {
+                // HPACK's static table: index 8 is `:status: 200`.
+                Some(Frame { kind: 0x1, payload, .. }) => return Ended::Answered { success: payload.first() == Some(&0x88) },
+                Some(Frame { kind: 0x3, .. }) => return Ended::Reset,
+                Some(Frame { kind: 0x7, .. }) => return Ended::GoAway,
+                Some(_) => {}
+                None => return Ended::Closed,
             }
         }
     }
@@ -84,6 +85,15 @@ impl Raw {
         raw.write(bytes).await;
         raw.read_to_end().await
     }
+}
+
+/// A frame of HTTP/2.
+#[derive(Debug)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
 }
 
 /// How an HTTP/2 stream ended.
