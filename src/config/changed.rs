@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::pki::Fingerprint;
 
 /// The content of one source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Part {
     pub(super) name: String,
     /// `None`: it never was good.

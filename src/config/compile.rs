@@ -23,7 +23,7 @@ use crate::tls::{Credentials, KeyPair, ServerOnly};
 use crate::upstream::{UpstreamError, Upstreams};
 
 /// Rules, ready to be put in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Compiled {
     pub rules: Arc<Rules>,
     /// By listener: what to serve with when a certificate is no longer good.

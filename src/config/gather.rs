@@ -20,7 +20,7 @@ use crate::store::{Allowlists, Cache, Found, Good, ListSpec, Look, Restrictions,
 use crate::tls::KeyPair;
 
 /// The last good content of everything that a configuration names.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sources {
     pub lists: Allowlists,
     pub restrictions: Restrictions,
@@ -30,7 +30,7 @@ pub struct Sources {
 }
 
 /// What all sources hold, as far as it is good.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gathered {
     /// By principal of the plan: what proves it.
     pub credentials: Vec<Vec<(Credential, Provenance)>>,

@@ -1,11 +1,13 @@
 //! Looks at the configuration and all it names, as often as asked: what is good is compiled, what is not keeps its last good
 //! content, and the rest says why. `cli` looks once; `reload` goes on looking.
 
+mod candidate;
 mod kept;
 mod look;
 mod managed;
 mod recall;
 
+pub use candidate::{Candidate, Considered, Policy};
 pub use look::{Loaded, Look, Seen, Settings, Status};
 pub use managed::Prepared;
 pub use recall::OpenLedger;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::candidate::Instead;
 use self::kept::await_first;
 use self::look::{settings, status, warnings, without};
 use super::changed::Part;
@@ -26,7 +29,7 @@ use super::restricted::revoked;
 use super::reverted::Reverted;
 use crate::pki::{FileError, Fingerprint};
 use crate::store::managed::ManagedRoster;
-use crate::store::{Cache, Fetched, Good, Revoked, Round, Wanted};
+use crate::store::{Cache, Fetched, Good, Revoked, Round, Source, Wanted};
 
 /// Keeps what was last good of everything.
 #[derive(Debug)]
@@ -48,9 +51,11 @@ pub struct Loader {
     /// Until something is in force: the managed principals to start with.
     managed: ManagedRoster,
     ledger: Option<OpenLedger>,
+    /// What stands in the place of the configuration file, where somebody only considers it.
+    instead: Option<Arc<[u8]>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InForce {
     config: Good<Plan>,
     compiled: Compiled,
@@ -99,6 +104,7 @@ impl Loader {
             wanted: Vec::new(),
             managed: ManagedRoster::default(),
             ledger: None,
+            instead: None,
         }
     }
 
@@ -146,7 +152,10 @@ impl Loader {
     fn look_once(&mut self, seen: &Seen) -> Look {
         self.rounds += 1;
         let source = self.source(seen);
-        let mut round = Round::new(&*source, self.rounds);
+        let instead =
+            self.instead.as_ref().map(|text| Instead { path: self.path.clone(), text: Arc::clone(text), rest: Arc::clone(&source) });
+        let source: &dyn Source = instead.as_ref().map_or(&*source, |instead| instead);
+        let mut round = Round::new(source, self.rounds);
         (round.reread, round.force) = (seen.reread, seen.force);
         round.renamed = seen.renamed;
         round.removed.clone_from(&seen.removed);

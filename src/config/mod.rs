@@ -22,6 +22,6 @@ mod units;
 pub mod value;
 mod words;
 
-pub use error::{Problem, Severity};
+pub use error::{Excerpt, Problem, Severity};
 pub use file::ConfigFile;
-pub use load::{Loaded, Loader, Look, OpenLedger, Prepared, Seen, Settings, Status, load, state_directory};
+pub use load::{Candidate, Considered, Loaded, Loader, Look, OpenLedger, Policy, Prepared, Seen, Settings, Status, load, state_directory};

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{Message, Report, lock, renewal};
 use crate::admission::Snapshot;
+use crate::config::Candidate;
 use crate::gate::Renewed;
 use crate::rules::Rules;
 use crate::store::ledger::{Actor, ActorKind, Appended, Reader};
@@ -106,6 +107,13 @@ impl Control {
         // Nobody waits: whoever renewed is admitted meanwhile, and what fails is said in the log and tried again in an hour.
         let (answer, _) = oneshot::channel();
         let _ = self.asks.send(Message::Change(Pending { mutation, answer }));
+    }
+
+    /// Hands out a copy of what is known, to try a configuration on: elsewhere, for that takes its time. `None` once the thread has ended.
+    pub async fn candidate(&self) -> Option<Candidate> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Message::Consider(answer)).ok()?;
+        answered.await.ok()
     }
 
     /// Has all files read again, `force`: past `max_shrink` too, and says how things stand then. `None` once the thread has ended.

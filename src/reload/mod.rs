@@ -14,8 +14,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::clock;
-use crate::config::{Loaded, Loader, Problem, Seen, Settings, Status};
+use crate::config::{Candidate, Loaded, Loader, Problem, Seen, Settings, Status};
 use crate::log;
 use crate::metrics::{Metrics, ReloadResult};
 use crate::rules::Rules;
@@ -56,8 +58,13 @@ pub struct Report {
 }
 
 enum Message {
-    Ask { force: bool, answer: Option<Answer> },
+    Ask {
+        force: bool,
+        answer: Option<Answer>,
+    },
     Change(Pending),
+    /// A copy of what is known, to try a configuration on.
+    Consider(oneshot::Sender<Candidate>),
     Fetched,
     Heard(notify::Event),
     Stop,
@@ -226,7 +233,7 @@ impl<F: FnMut(Install)> Thread<F> {
         }
     }
 
-    /// Takes a message in; false for an event that concerns nobody.
+    /// Takes a message in; false where that is all.
     fn take(&self, message: Message, cause: &mut Cause) -> bool {
         match message {
             Message::Ask { force, answer } => {
@@ -237,6 +244,10 @@ impl<F: FnMut(Install)> Thread<F> {
             }
             Message::Fetched => cause.look = true,
             Message::Change(pending) => cause.changes.push(pending),
+            Message::Consider(answer) => {
+                let _ = answer.send(self.loader.candidate());
+                return false;
+            }
             Message::Heard(event) => {
                 match watch::change(&event, &self.interests) {
                     Some(Change::Any) => {}

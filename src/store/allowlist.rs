@@ -30,7 +30,7 @@ pub struct ListSpec<'a> {
 }
 
 /// Every allowlist that is in force, or will be.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Allowlists {
     /// Files that are lists of their own.
     files: Cache<Listing>,
@@ -40,7 +40,7 @@ pub struct Allowlists {
 }
 
 /// What a look at an allowlist found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Look {
     /// What to put in force: new content, or the last good one. `None`: nobody, there never was any.
     pub roster: Option<Arc<Roster>>,
@@ -68,7 +68,7 @@ pub struct End {
 
 type ListKey = (PathBuf, String);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct List {
     kind: Option<Kind>,
     in_force: Option<Built>,

@@ -183,6 +183,19 @@ impl<T> Default for Unit<T> {
     }
 }
 
+/// Content is shared: a copy costs what the units' names do.
+impl<T> Clone for Cache<T> {
+    fn clone(&self) -> Self {
+        Self { units: self.units.clone() }
+    }
+}
+
+impl<T> Clone for Unit<T> {
+    fn clone(&self) -> Self {
+        Self { good: self.good.clone(), error: self.error.clone(), tried: self.tried.clone(), round: self.round }
+    }
+}
+
 impl<T> Clone for Good<T> {
     fn clone(&self) -> Self {
         Self { value: self.value.clone(), hash: self.hash, stamps: self.stamps.clone(), read: self.read }

@@ -48,7 +48,7 @@ pub struct IdEntry {
 pub type Replaced = Option<(u64, u64)>;
 
 /// Everything that restricts, as it is in force.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Restrictions {
     id_files: Cache<Vec<(RevokedId, u32)>>,
     crl_files: Cache<Vec<(Arc<Crl>, u32)>>,
@@ -62,7 +62,7 @@ pub struct Restrictions {
 }
 
 /// What a look at everything that restricts found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Found {
     /// Of the configuration itself.
     pub ids: Vec<(IdEntry, Provenance)>,
