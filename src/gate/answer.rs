@@ -22,7 +22,7 @@ impl Window {
 /// A question about a request, kept; and its latest answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    question: Question,
+    pub(super) question: Question,
     pub(super) judged: RefCell<Judged>,
 }
 
@@ -50,14 +50,14 @@ impl Answer {
 }
 
 /// A `Scope` that owns what it names. Routes by value: the rules they came from may be gone.
-#[derive(Debug)]
-struct Question {
+#[derive(Clone, Debug)]
+pub(super) struct Question {
     address: ClientAddress,
     request: Option<RequestQuestion>,
     control: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RequestQuestion {
     surface: Surface,
     route: Option<RouteScope>,
@@ -68,7 +68,7 @@ struct RequestQuestion {
     unsafe_method: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum KeptOrigin {
     Absent,
     CrossSite,
@@ -77,7 +77,7 @@ enum KeptOrigin {
 }
 
 impl Question {
-    fn keep(scope: &Scope<'_>) -> Self {
+    pub(super) fn keep(scope: &Scope<'_>) -> Self {
         let request = scope.request.as_ref().map(|request| RequestQuestion {
             surface: request.surface,
             route: request.route.cloned(),
@@ -95,7 +95,7 @@ impl Question {
         Self { address: scope.address, request, control: scope.control }
     }
 
-    fn scope(&self) -> Scope<'_> {
+    pub(super) fn scope(&self) -> Scope<'_> {
         let request = self.request.as_ref().map(|request| RequestScope {
             surface: request.surface,
             route: request.route.as_ref(),

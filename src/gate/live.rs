@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use rustls_pki_types::CertificateDer;
 
+use super::answer::Question;
+use super::sightings::is_short;
 use super::{Asker, Gate, Lapse, Standing};
-use crate::admission::{Candidate, Decision, Denial, Scope, Verdict};
+use crate::admission::{Candidate, ClientAddress, Decision, Denial, Scope, Verdict};
 use crate::pki::Fingerprint;
 
 /// A live connection.
@@ -40,6 +42,10 @@ pub struct Stranger {
     pub first: u64,
     pub last: u64,
     pub count: u64,
+    /// What came along with the leaf.
+    pub(super) intermediates: Vec<CertificateDer<'static>>,
+    /// What was denied last.
+    pub(super) question: Question,
 }
 
 /// The latest of them, latest first; each certificate once.
@@ -69,9 +75,10 @@ impl Gate {
     }
 
     /// Remembers who was denied for what it is; what was denied for what it asked is no stranger.
-    pub(super) fn note_stranger(&self, denial: Denial, candidate: Option<&Candidate>, asker: &Asker) {
+    pub(super) fn note_stranger(&self, denial: Denial, candidate: Option<&Candidate>, asker: &Asker, scope: Option<Scope<'_>>) {
         let of_a_request = [Denial::ClearanceTooLow, Denial::NotPermitted, Denial::OriginDenied, Denial::SurfaceDenied].contains(&denial);
-        let Some(leaf) = candidate.and_then(|candidate| candidate.leaf().ok()).filter(|_| !of_a_request) else { return };
+        let Some(candidate) = candidate.filter(|_| !of_a_request) else { return };
+        let Ok(leaf) = candidate.leaf() else { return };
         let now = self.clock.now().as_secs();
         let mut strangers = self.strangers.borrow_mut();
         let known = strangers.0.iter().position(|stranger| stranger.fingerprint == leaf.fingerprint);
@@ -86,6 +93,8 @@ impl Gate {
             first,
             last: now,
             count: count + 1,
+            intermediates: if is_short(candidate) { candidate.intermediates().to_vec() } else { Vec::new() },
+            question: Question::keep(&scope.unwrap_or(Scope { address: ClientAddress::Unknown, request: None, control: false })),
         });
     }
 }

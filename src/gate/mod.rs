@@ -12,6 +12,7 @@ mod refusals;
 mod remembered;
 pub mod renewed;
 pub mod review;
+pub mod sightings;
 pub mod standing;
 pub mod ways;
 
@@ -41,6 +42,8 @@ pub use possession::Possession;
 pub use refusals::{About, Inquiry};
 pub use renewed::{OnRenewed, Renewed};
 pub use review::Review;
+use sightings::Sightings;
+pub use sightings::{Sighting, Spot};
 pub use standing::Standing;
 pub use ways::{Lapse, Target, Way, Ways};
 
@@ -62,6 +65,7 @@ pub struct Gate {
     looked: Cell<u64>,
     refusals: RefCell<Refusals>,
     strangers: RefCell<Strangers>,
+    sightings: RefCell<Sightings>,
     renewals: Renewals,
 }
 
@@ -99,6 +103,7 @@ impl Gate {
             looked: Cell::new(now),
             refusals: RefCell::default(),
             strangers: RefCell::default(),
+            sightings: RefCell::default(),
             renewals: Renewals::default(),
         })
     }
@@ -175,7 +180,7 @@ impl Gate {
         match &decision.verdict {
             Verdict::Deny(denial) => {
                 self.metrics.listener(&asker.listener).denied(denial.code());
-                self.note_stranger(*denial, candidate, asker);
+                self.note_stranger(*denial, candidate, asker, about.scope);
                 self.refusals.borrow_mut().log(*denial, decision, candidate, asker, &about);
             }
             Verdict::Admit(admission) => tracing::debug!(

@@ -36,7 +36,7 @@ pub struct Standing {
     reviewed: Cell<u64>,
     connection: RefCell<Connection>,
     /// The latest answers about requests, latest first.
-    answers: RefCell<Vec<Rc<Answer>>>,
+    pub(super) answers: RefCell<Vec<Rc<Answer>>>,
     holds: RefCell<Holds>,
     waker: RefCell<Option<Waker>>,
 }
@@ -332,6 +332,9 @@ impl Standing {
 
 impl Drop for Standing {
     fn drop(&mut self) {
+        if let Some(possession) = self.possession.as_ref().filter(|_| self.denied().is_none()) {
+            self.note_sighting(possession.candidate());
+        }
         self.gate.standings.borrow_mut().leave(self.slot.get());
     }
 }

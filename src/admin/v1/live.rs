@@ -102,8 +102,10 @@ pub(crate) async fn refusals(State(shared): State<Arc<Shared>>) -> Result<Json<S
         match strangers.iter_mut().find(|known| known.fingerprint == stranger.fingerprint) {
             Some(known) => {
                 let (first, count) = (known.first.min(stranger.first), known.count + stranger.count);
-                let latest = if stranger.last > known.last { stranger } else { known.clone() };
-                *known = Stranger { first, count, ..latest };
+                if stranger.last > known.last {
+                    *known = stranger;
+                }
+                (known.first, known.count) = (first, count);
             }
             None => strangers.push(stranger),
         }
