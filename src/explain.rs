@@ -1,6 +1,7 @@
 //! A question put to the rules as a request would put it: the same `Decision`, got by the same call as the handshake's. What
 //! is told of it is in `report`. For operators: names, files and lines are in it.
 
+mod preview;
 mod report;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use crate::routing::Authority;
 use crate::routing::path::normalise;
 use crate::rules::{ListenerRules, Rules};
 use crate::upstream::tunnel;
+pub use preview::{Compared, Difference, Met, Previewed};
 pub use report::{Line, Report, Told, Who, printable, written};
 
 /// What is asked: about a client, and about a request where there is one.

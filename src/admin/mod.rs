@@ -255,6 +255,7 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(v1::crls::list))
         .routes(routes!(v1::crls::get, v1::crls::put, v1::crls::remove))
         .routes(routes!(v1::explain::explain))
+        .routes(routes!(v1::preview::preview))
         .routes(routes!(v1::live::connections))
         .routes(routes!(v1::live::dismiss))
         .routes(routes!(v1::live::refusals))

@@ -76,6 +76,7 @@ const TABLE: &[(&str, &str, Option<Clearance>)] = &[
     ("GET", "/v1/ledger/checkpoint", OPERATOR),
     ("GET", "/v1/ledger/{}", OPERATOR),
     ("GET", "/v1/ledger/{}/receipt", OPERATOR),
+    ("POST", "/v1/preview", Some(Clearance::Admin)),
     ("GET", "/v1/revocations", OPERATOR),
     ("POST", "/v1/revocations", OPERATOR),
     ("DELETE", "/v1/revocations", OPERATOR),

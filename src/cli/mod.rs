@@ -14,6 +14,7 @@ mod ledger;
 mod load;
 mod man;
 mod output;
+mod preview;
 mod quickstart;
 mod reload;
 mod remote;
@@ -66,6 +67,8 @@ enum Command {
     Ledger(Box<ledger::Command>),
     /// Write the manual pages
     Man(man::Arguments),
+    /// Say what another configuration would mean for the clients that a running proxy has seen of late
+    Preview(preview::Arguments),
     /// Make certificates and a configuration, run an upstream and the proxy, and print three commands to try
     Quickstart(quickstart::Arguments),
     /// Have a running proxy read everything again, and say what came of it
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(*arguments, &output),
         Command::Ledger(command) => ledger::run(*command, &output),
         Command::Man(arguments) => man::run(&arguments, &output),
+        Command::Preview(arguments) => preview::run(&arguments, &output),
         Command::Quickstart(arguments) => quickstart::run(arguments, &output),
         Command::Reload(arguments) => reload::run(&arguments, &output),
         Command::Revoke(arguments) => revoke::revoke(&arguments, &output),

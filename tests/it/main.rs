@@ -26,6 +26,7 @@ mod monitor;
 mod open_streams;
 mod origins;
 mod paths;
+mod preview;
 mod reload;
 mod revocation;
 mod smuggling;

@@ -5,6 +5,7 @@ pub(super) mod crls;
 pub(super) mod explain;
 pub(super) mod ledger;
 pub(super) mod live;
+pub(super) mod preview;
 pub(super) mod principals;
 pub(super) mod revocations;
 
