@@ -1,4 +1,6 @@
-//! Seconds since the epoch as people read them, and back. It does not ask the time: `clock` does.
+//! Seconds since the epoch as people read them, and back; durations too. It does not ask the time: `clock` does.
+
+use std::time::Duration;
 
 /// A second of the calendar, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +89,56 @@ pub fn rfc3339(text: &str) -> Option<u64> {
     }
 }
 
+/// Reads `10s`, `500ms`, `5m`, `2h`, `1d`; one number, one unit.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let expected =
+        || format!("`{text}` is no duration: write a whole number and a unit, like \"500ms\", \"10s\", \"5m\", \"2h\" or \"1d\"");
+    let (number, unit) = split_unit(text).ok_or_else(expected)?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(expected()),
+    };
+    number.checked_mul(millis).filter(|millis| *millis <= LONGEST).map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// Writes a duration of whole seconds as [`duration`] reads it, in the largest unit that it is a multiple of.
+pub fn duration_text(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (size, unit) =
+        [(86_400, "d"), (3_600, "h"), (60, "m")].into_iter().find(|(size, _)| seconds.is_multiple_of(*size)).unwrap_or((1, "s"));
+    format!("{}{unit}", seconds / size)
+}
+
+/// Takes a number and the unit behind it apart.
+pub fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+/// Ten years: a longer duration is a slip of the keyboard, and timers add to it.
+const LONGEST: u64 = 10 * 366 * 86_400_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_read_and_written() {
+        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("2 h", 7_200_000), ("1d", 86_400_000), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "10", "s", "-1s", "1.5s", "1w", "10s5", "99999999999999999999s", "400000d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        for text in ["1s", "90s", "1m", "90m", "2h", "36h", "1d"] {
+            assert_eq!(duration(text).map(duration_text).as_deref(), Ok(text));
+        }
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

@@ -53,7 +53,7 @@ impl<'a> Authorities<'a> {
     pub(super) fn leaf_revoked(&mut self, found: &Found) -> Option<String> {
         found.paths.iter().find_map(|path| {
             let issuer = path.issuers.first()?;
-            let by_crl = match self.status(self.leaf, issuer) {
+            let by_crl = match self.status(self.leaf, issuer, false) {
                 Status::Revoked(why) => Some(why),
                 Status::Clean | Status::Unknown(_) => None,
             };
@@ -61,8 +61,8 @@ impl<'a> Authorities<'a> {
         })
     }
 
-    /// Asks the authorities in order; returns the first that vouches, and the path it vouches by.
-    pub(super) fn first<'f>(&mut self, found: &'f Found, steps: &mut Steps) -> Result<(&'a Listed, &'f Path), Option<Denial>> {
+    /// Asks the authorities in order; returns the number of the first that vouches, and the path it vouches by.
+    pub(super) fn first<'f>(&mut self, found: &'f Found, steps: &mut Steps) -> Result<(u32, &'f Path), Option<Denial>> {
         let trust: &'a Trust = &self.snapshot.allowlist.trust;
         let mut named: Vec<u32> = found.named.iter().flat_map(|known| &trust.known(*known).authorities).copied().collect();
         named.sort_unstable();
@@ -78,7 +78,7 @@ impl<'a> Authorities<'a> {
                 Ok(path) => {
                     let anchor = trust.known(path.anchor).certificate.subject.rfc2253();
                     steps.passed("authority", format!("{}: leads to {anchor:?} in {}, within bounds", of(), path.issuers.len()));
-                    return Ok((listed, path));
+                    return Ok((number, path));
                 }
                 Err(failure) => {
                     match steps.iter().len() < MOST_STEPS {
@@ -190,7 +190,7 @@ impl<'a> Authorities<'a> {
         }
         let members = std::iter::once(self.leaf).chain(path.issuers.iter().map(|issuer| &*issuer.certificate));
         for (member, issuer) in members.zip(&path.issuers) {
-            match self.status(member, issuer) {
+            match self.status(member, issuer, false) {
                 Status::Clean => {}
                 Status::Revoked(why) => return revoked(format!("{:?} on the path: {why}", member.subject.rfc2253())),
                 Status::Unknown(why) => return fails(Stage::Revocation, Denial::RevocationUnknown, why),
@@ -210,9 +210,29 @@ impl<'a> Authorities<'a> {
         Err(Failure { stage: Stage::Usage, denial: Denial::Unsuitable, why: Why::Known(why.into()) })
     }
 
-    fn status(&mut self, member: &Certificate, issuer: &PathIssuer) -> Status {
+    /// Finds the path of an authority that a fresh CRL speaks of in every certificate: not all that would do otherwise do here.
+    pub(super) fn demanding<'f>(&mut self, number: u32, found: &'f Found) -> Result<&'f Path, String> {
+        let mut why = None;
+        for path in &found.paths {
+            if !self.stands_in(path.anchor, number) || self.check_path(path).is_err() {
+                continue;
+            }
+            let members = std::iter::once(self.leaf).chain(path.issuers.iter().map(|issuer| &*issuer.certificate));
+            let unknown = members.zip(&path.issuers).find_map(|(member, issuer)| match self.status(member, issuer, true) {
+                Status::Clean => None,
+                Status::Revoked(why) | Status::Unknown(why) => Some(why),
+            });
+            match unknown {
+                None => return Ok(path),
+                Some(unknown) => why = why.or(Some(unknown)),
+            }
+        }
+        Err(why.unwrap_or_else(|| "no path".to_owned()))
+    }
+
+    fn status(&mut self, member: &Certificate, issuer: &PathIssuer, demanded: bool) -> Status {
         let (now, skew) = (self.now.as_secs(), self.snapshot.clock_skew);
-        self.snapshot.revocation.crls.status(member, issuer, now, skew, self.horizon)
+        self.snapshot.revocation.crls.status(member, issuer, now, skew, demanded, self.horizon)
     }
 }
 

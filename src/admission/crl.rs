@@ -231,8 +231,17 @@ impl Crls {
         listing.next().map(|entry| entry.revokes(leaf))
     }
 
-    /// Asks the CRLs of a certificate's issuer.
-    pub(super) fn status(&self, certificate: &Certificate, issuer: &Issuer, now: u64, skew: u64, horizon: &mut Horizon) -> Status {
+    /// Asks the CRLs of a certificate's issuer. `demanded`: whoever asks wants a fresh one, though not everybody has to have it.
+    pub(super) fn status(
+        &self,
+        certificate: &Certificate,
+        issuer: &Issuer,
+        now: u64,
+        skew: u64,
+        demanded: bool,
+        horizon: &mut Horizon,
+    ) -> Status {
+        let required = self.required || demanded;
         let speaking = &issuer.speaking;
         let entries = || speaking.crls.iter().map(|at| &self.entries[*at as usize]);
         if let Some(entry) = entries().find(|entry| entry.crl.lists(&certificate.serial)) {
@@ -244,12 +253,13 @@ impl Crls {
         }
         let stale = entries().find_map(|entry| entry.untimely(now, skew, horizon));
         match stale {
-            Some(why) if self.required || self.stale == StaleCrl::Deny => return Status::Unknown(why),
+            Some(why) if required || self.stale == StaleCrl::Deny => return Status::Unknown(why),
             _ => {}
         }
-        if self.required && !(may_sign_crls(&issuer.certificate) && entries().any(|entry| entry.crl.speaks_of(certificate))) {
+        if required && !(may_sign_crls(&issuer.certificate) && entries().any(|entry| entry.crl.speaks_of(certificate))) {
             let issuer = certificate.issuer.rfc2253();
-            return Status::Unknown(format!("require_crl = true, and no CRL of {issuer:?} is at hand"));
+            let key = if self.required { "require_crl" } else { "require_crl_dp" };
+            return Status::Unknown(format!("{key} = true, and no CRL of {issuer:?} is at hand"));
         }
         // What was never seen is as old as can be, and may be this issuer's: of those whose CRL is at hand it says nothing.
         if let Some(missing) = self.missing.as_ref().filter(|_| self.stale == StaleCrl::Deny)

@@ -19,6 +19,7 @@ pub mod origin;
 pub mod permission;
 pub mod principal;
 pub mod renewal;
+mod required_crl;
 pub mod revocation;
 pub mod revoked_id;
 pub mod revoked_ids;

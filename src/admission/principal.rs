@@ -1,8 +1,10 @@
 //! A principal: name, id, and the terms that hold whatever proves it.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls_pki_types::UnixTime;
@@ -62,6 +64,14 @@ pub struct Terms {
     pub allow_any_eku: bool,
     /// Whether holders of the pinned keys may renew their certificates.
     pub renewal: Renewal,
+    /// The leaf says where its CRL is to be had, and a fresh CRL speaks of every certificate of its path.
+    pub require_crl_dp: bool,
+    /// How long its tokens live; `None`: as long as any.
+    pub token_ttl: Option<Duration>,
+    /// How many days before an end notice of it is given.
+    pub expiry_notice: Vec<u32>,
+    /// What people wrote about it.
+    pub description: Option<Box<str>>,
 }
 
 /// Which attribute identifies the caller to the upstream.
@@ -115,6 +125,13 @@ impl PrincipalId {
     }
 }
 
+impl Terms {
+    /// What `token_ttl` may be.
+    pub const TOKEN_TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+    /// What an entry of `expiry_notice` may be, in days.
+    pub const EXPIRY_NOTICE: RangeInclusive<u32> = 1..=3650;
+}
+
 /// Everything that is open to anybody: no condition, no permission. For tests, and as a base to fill in.
 impl Default for Terms {
     fn default() -> Self {
@@ -132,6 +149,10 @@ impl Default for Terms {
             audit_claims: Vec::new(),
             allow_any_eku: false,
             renewal: Renewal::None,
+            require_crl_dp: false,
+            token_ttl: None,
+            expiry_notice: Vec::new(),
+            description: None,
         }
     }
 }

@@ -17,6 +17,7 @@ use super::decision::{Admission, Basis, Decision, Denial, Horizon, Steps, Verdic
 use super::permission::{Access, Refusal, access_on};
 use super::principal::{Identifier, Principal};
 use super::renewal::{self, Outcome};
+use super::required_crl;
 use super::revocation::{Issuer, Revocation};
 use super::scope::{RequestScope, RouteAuth, RouteScope, Scope};
 use crate::date::Date;
@@ -224,6 +225,11 @@ impl Question<'_> {
         {
             return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
         }
+        if principal.terms.require_crl_dp {
+            let known = required_crl::check(self.snapshot, leaf, self.now, &mut self.horizon);
+            known.map_err(|why| self.steps.failed("revocation", why, Denial::RevocationUnknown))?;
+            self.steps.passed("revocation", required_crl::FRESH);
+        }
         Ok((principal, basis))
     }
 
@@ -243,7 +249,7 @@ impl Question<'_> {
         if let Some(why) = authorities.leaf_revoked(&found) {
             return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));
         }
-        let (listed, path) = match authorities.first(&found, &mut self.steps) {
+        let (number, mut path) = match authorities.first(&found, &mut self.steps) {
             Ok(vouched) => vouched,
             Err(Some(denial)) => {
                 let finding =
@@ -252,8 +258,13 @@ impl Question<'_> {
             }
             Err(None) => return Err(self.stranger(leaf)),
         };
-        let principal = listed.principal();
+        let principal = snapshot.allowlist.trust.authorities()[number as usize].principal();
         self.principal = Some(Arc::clone(&principal));
+        if principal.terms.require_crl_dp {
+            let known = required_crl::names_it(leaf).and_then(|()| authorities.demanding(number, &found));
+            path = known.map_err(|why| self.steps.failed("revocation", why, Denial::RevocationUnknown))?;
+            self.steps.passed("revocation", required_crl::FRESH);
+        }
         let issuer = self.snapshot.issuer(path.issuers.first().map(|issuer| &issuer.certificate.spki_pin));
         if let Some(why) = snapshot.revocation.principal_hit(&principal.name, leaf, issuer) {
             return Err(self.steps.failed("revocation", format!("the leaf: {why}"), Denial::Revoked));

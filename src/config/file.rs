@@ -157,6 +157,11 @@ pub struct TermsEntry {
     pub identifier: Option<At<String>>,
     pub audit_claims: Vec<At<String>>,
     pub allow_any_eku: bool,
+    pub require_crl_dp: bool,
+    pub token_ttl: Option<Duration>,
+    /// In days.
+    pub expiry_notice: Vec<u32>,
+    pub description: Option<String>,
 }
 
 /// `{ routes, access, when }`

@@ -6,7 +6,7 @@ use super::sections::{self, fingerprint, plain};
 use super::table::Table;
 use super::value;
 use super::words::Words;
-use crate::admission::{Access, Clearance};
+use crate::admission::{Access, Clearance, Terms};
 use crate::pki::SpkiPin;
 
 pub(super) fn allowlist(table: &Table<'_>) -> Option<AllowlistEntry> {
@@ -142,6 +142,10 @@ fn terms(table: &Table<'_>) -> TermsEntry {
     let identifier = table.parsed("identifier", value::printable);
     let audit_claims = table.list("audit_claims", value::printable).map(|list| list.value).unwrap_or_default();
     let allow_any_eku = table.flag("allow_any_eku").unwrap_or(false);
+    let require_crl_dp = table.flag("require_crl_dp").unwrap_or(false);
+    let token_ttl = table.duration("token_ttl", Terms::TOKEN_TTL);
+    let expiry_notice = table.numbers("expiry_notice", Terms::EXPIRY_NOTICE);
+    let description = table.parsed("description", value::printable).map(|text| text.value);
     TermsEntry {
         enabled,
         valid_from: valid_from.map(|time| time.value),
@@ -155,6 +159,10 @@ fn terms(table: &Table<'_>) -> TermsEntry {
         identifier,
         audit_claims,
         allow_any_eku,
+        require_crl_dp,
+        token_ttl,
+        expiry_notice,
+        description,
     }
 }
 
@@ -163,6 +171,9 @@ fn rights(table: &Table<'_>) -> (Clearance, Vec<PermissionEntry>) {
     let role = table.word("role", ROLES);
     let clearance = table.word("clearance", CLEARANCES);
     let permissions: Vec<_> = table.tables("permissions").iter().filter_map(permission).collect();
+    if table.flag("require_when").unwrap_or(false) {
+        require_when(table, clearance.as_ref().is_none_or(|word| word.value == Clearance::User), &permissions);
+    }
     let Some(role) = role else { return (clearance.map_or(Clearance::User, |word| word.value), permissions) };
     for key in ["permissions", "clearance"] {
         if table.has(key) {
@@ -176,6 +187,18 @@ fn rights(table: &Table<'_>) -> (Clearance, Vec<PermissionEntry>) {
         Role::Administrator => (Clearance::Admin, Vec::new()),
         Role::Contributor => (Clearance::User, vec![everywhere(Access::Write)]),
         Role::Reader => (Clearance::User, vec![everywhere(Access::Read)]),
+    }
+}
+
+/// Refuses what gives access without a condition on the leaf.
+fn require_when(table: &Table<'_>, is_user: bool, permissions: &[PermissionEntry]) {
+    let help = || Some("add `when` to it, or take `require_when` away".to_owned());
+    if table.has("role") || !is_user {
+        table.error("require_when", "`require_when` stands beside a role or clearance, which gives access without conditions", help());
+    }
+    for permission in permissions.iter().filter(|permission| permission.access.is_some() && permission.when.is_empty()) {
+        let span = permission.routes.first().map_or(table.span, |route| route.span);
+        table.reader().error(span, "this permission has no `when`, and `require_when` asks for one", help());
     }
 }
 

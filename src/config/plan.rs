@@ -266,6 +266,10 @@ impl Planner<'_> {
             allow_any_eku: entry.allow_any_eku,
             // Whoever writes the list by hand writes its renewals too.
             renewal: Renewal::None,
+            require_crl_dp: entry.require_crl_dp,
+            token_ttl: entry.token_ttl,
+            expiry_notice: entry.expiry_notice.clone(),
+            description: entry.description.as_deref().map(Into::into),
         }
     }
 

@@ -137,6 +137,19 @@ impl<'r> Table<'r> {
         self.said(key, span, number.ok_or_else(expected))
     }
 
+    /// Reads a list of whole numbers.
+    pub(super) fn numbers(&self, key: &'static str, range: RangeInclusive<u32>) -> Vec<u32> {
+        let expected = "a list of whole numbers";
+        let Some((_, array)) = self.array(key, expected) else { return Vec::new() };
+        let entry = |value: &Spanned<DeValue<'_>>| {
+            let span = value.span().into();
+            let integer = self.expect(key, span, value.get_ref().as_integer(), expected, value.get_ref())?;
+            let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|number| range.contains(number));
+            self.said(key, span, number.ok_or_else(|| format!("must be {} to {}", range.start(), range.end())))
+        };
+        array.iter().filter_map(entry).map(|number| number.value).collect()
+    }
+
     /// Reads a share of one.
     pub(super) fn share(&self, key: &'static str) -> Option<f64> {
         let (span, value) = self.value(key)?;

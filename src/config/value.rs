@@ -6,23 +6,9 @@ use rustls_pki_types::UnixTime;
 use toml::value::{Datetime, Offset};
 
 pub use crate::admission::conditions::network;
+pub use crate::date::duration;
+use crate::date::split_unit;
 use crate::listener::BindAddress;
-
-/// Reads `10s`, `500ms`, `5m`, `2h`, `1d`; one number, one unit.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let expected =
-        || format!("`{text}` is no duration: write a whole number and a unit, like \"500ms\", \"10s\", \"5m\", \"2h\" or \"1d\"");
-    let (number, unit) = split_unit(text).ok_or_else(expected)?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(expected()),
-    };
-    number.checked_mul(millis).filter(|millis| *millis <= LONGEST).map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
-}
 
 /// Reads `65536`, `64KiB`, `10MiB`, `1GiB`, and the decimal `64kB`, `10MB`, `1GB`.
 pub fn size(text: &str) -> Result<u64, String> {
@@ -81,12 +67,6 @@ pub fn printable(text: &str) -> Result<String, String> {
     }
 }
 
-fn split_unit(text: &str) -> Option<(u64, &str)> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    Some((number.parse().ok()?, unit.trim_start()))
-}
-
 /// Days from civil (Howard Hinnant): exact for the proleptic Gregorian calendar.
 fn days_since_epoch(year: u16, month: u8, day: u8) -> i64 {
     let year = i64::from(year) - i64::from(month <= 2);
@@ -97,22 +77,12 @@ fn days_since_epoch(year: u16, month: u8, day: u8) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// Ten years: a longer duration is a slip of the keyboard, and timers add to it.
-const LONGEST: u64 = 10 * 366 * 86_400_000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_sizes_are_read() {
-        let durations = [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("2 h", 7_200_000), ("1d", 86_400_000), ("0s", 0)];
-        for (text, millis) in durations {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "10", "s", "-1s", "1.5s", "1w", "10s5", "99999999999999999999s", "400000d"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
+    fn sizes_are_read() {
         for (text, bytes) in [("0", 0), ("64KiB", 65_536), ("10 MiB", 10 << 20), ("1GB", 1_000_000_000), ("5kB", 5000)] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }

@@ -199,6 +199,11 @@ fn full_name(point: &[u8]) -> Vec<&[u8]> {
     std::iter::from_fn(|| reader.next().map(|name| name.whole)).collect()
 }
 
+/// Tells whether a certificate says where its issuer's CRL is to be had.
+pub fn names_distribution_point(certificate: &Certificate) -> bool {
+    distribution_points(certificate).is_some_and(|names| !names.is_empty())
+}
+
 /// Returns the names of a certificate's CRL distribution points (RFC 5280, 4.2.1.13), those for some reasons or of other issuers left out.
 fn distribution_points(certificate: &Certificate) -> Option<Vec<&[u8]>> {
     let extension = certificate.extensions.iter().find(|extension| &*extension.oid == "2.5.29.31")?;

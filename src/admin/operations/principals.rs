@@ -10,6 +10,7 @@ use super::{How, Plan, change};
 use crate::admin::{Error, Shared};
 use crate::admission::{Principal, PrincipalId, Snapshot};
 use crate::clock::Date;
+use crate::date::duration_text;
 use crate::failure::Failure;
 use crate::pki::Fingerprint;
 use crate::reload::Recorded;
@@ -272,6 +273,10 @@ pub(crate) fn describe(principal: &Principal) -> Document {
         identifier: Some(terms.identifier.to_string()),
         audit_claims: terms.audit_claims.iter().map(ToString::to_string).collect(),
         allow_any_eku: terms.allow_any_eku,
+        require_crl_dp: terms.require_crl_dp,
+        token_ttl: terms.token_ttl.map(duration_text),
+        expiry_notice: terms.expiry_notice.clone(),
+        description: terms.description.as_deref().map(ToOwned::to_owned),
         ..Document::default()
     }
 }

@@ -5,5 +5,6 @@ mod layers;
 mod pins;
 mod renewal;
 mod requests;
+mod required_crl;
 mod revocation;
 mod scale;

@@ -59,6 +59,21 @@ pub(super) struct Terms {
     /// same-key: a new certificate of the same key is pinned when it is first used; none
     #[arg(long)]
     renewal: Option<String>,
+    /// Let in only certificates that name a CRL distribution point, of which fresh CRLs at hand speak
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    require_crl_dp: Option<bool>,
+    /// Take no permission without `when`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    require_when: Option<bool>,
+    /// How long its tokens live: 30m; never longer than any
+    #[arg(long, value_name = "DURATION")]
+    token_ttl: Option<String>,
+    /// How many days before an end notice of it is given. May be repeated
+    #[arg(long, value_name = "DAYS")]
+    expiry_notice: Vec<u32>,
+    /// What people should know about it
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
     /// Not to be removed until this is taken away
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     protected: Option<bool>,
@@ -91,6 +106,11 @@ impl Terms {
         put("audit_claims", json!(self.audit_claim));
         put("allow_any_eku", json!(self.allow_any_eku));
         put("renewal", json!(self.renewal));
+        put("require_crl_dp", json!(self.require_crl_dp));
+        put("require_when", json!(self.require_when));
+        put("token_ttl", json!(self.token_ttl));
+        put("expiry_notice", json!(self.expiry_notice));
+        put("description", json!(self.description));
         put("protected", json!(self.protected));
         put("revoked_ids", json!(self.revoked_id));
     }

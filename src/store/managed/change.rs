@@ -188,6 +188,9 @@ fn is_less(new: &Document, old: &Document) -> bool {
         && less_rights(new, old)
         && (!new.allow_any_eku || old.allow_any_eku)
         && (!new.renews_same_key() || old.renews_same_key())
+        && (new.require_crl_dp || !old.require_crl_dp)
+        && (new.require_when || !old.require_when)
+        && new.token_ttl == old.token_ttl
         && fewer_credentials(new, old)
         && is_subset(&old.revoked_ids, &new.revoked_ids)
 }

@@ -19,6 +19,7 @@ use crate::admission::{
     PrincipalName, Provenance, Renewal, RevokedId, Surface, Terms,
 };
 use crate::clock::rfc3339;
+use crate::date::{duration, duration_text};
 use crate::pki::{Certificate, Fingerprint};
 
 impl Document {
@@ -37,6 +38,7 @@ impl Document {
         if let Some(display_name) = &self.display_name {
             reader.printable("display_name", display_name);
         }
+        self.check_require_when(&mut reader);
         let terms = self.terms(&mut reader);
         let credentials = self.credentials(&mut reader);
         if self.certificates.is_empty() && self.spki_pins.is_empty() && self.authority.is_empty() {
@@ -53,13 +55,14 @@ impl Document {
         Ok((Principal { id, name, display_name, terms: Arc::new(terms), provenance }, credentials))
     }
 
-    fn lengths(&self) -> [(&'static str, usize); 10] {
+    fn lengths(&self) -> [(&'static str, usize); 11] {
         [
             ("audit_claims", self.audit_claims.len()),
             ("authority", self.authority.len()),
             ("certificates", self.certificates.len()),
             ("client_ips", self.client_ips.as_ref().map_or(0, Vec::len)),
             ("cors_origins", self.cors_origins.len()),
+            ("expiry_notice", self.expiry_notice.len()),
             ("gateway_ips", self.gateway_ips.len()),
             ("permissions", self.permissions.len()),
             ("revoked_ids", self.revoked_ids.len()),
@@ -120,6 +123,34 @@ impl Document {
             audit_claims: reader.parse_all("audit_claims", &self.audit_claims),
             allow_any_eku: self.allow_any_eku,
             renewal: self.renewal(reader),
+            require_crl_dp: self.require_crl_dp,
+            token_ttl: self.token_ttl.as_deref().and_then(|text| reader.token_ttl(text)),
+            expiry_notice: self.notices(reader),
+            description: self.description.as_deref().map(|text| {
+                reader.printable("description", text);
+                text.into()
+            }),
+        }
+    }
+
+    fn notices(&self, reader: &mut Reader) -> Vec<u32> {
+        let range = Terms::EXPIRY_NOTICE;
+        for (at, days) in self.expiry_notice.iter().enumerate().filter(|(_, days)| !range.contains(days)) {
+            reader.wrong(&format!("expiry_notice[{at}]"), format!("{days} is not {} to {} days", range.start(), range.end()));
+        }
+        self.expiry_notice.clone()
+    }
+
+    /// Refuses what gives access without a condition on the leaf, where there has to be one.
+    fn check_require_when(&self, reader: &mut Reader) {
+        if !self.require_when {
+            return;
+        }
+        if self.clearance() != Clearance::User {
+            reader.wrong("require_when", "stands beside a clearance, which gives access without conditions");
+        }
+        for (at, _) in self.permissions.iter().enumerate().filter(|(_, entry)| entry.access != "deny" && entry.when.is_empty()) {
+            reader.wrong(&format!("permissions[{at}].when"), "is missing, and `require_when` asks for it");
         }
     }
 
@@ -288,6 +319,14 @@ impl Reader {
             self.wrong(key, format!("`{text}` is no time: write it like 2027-01-31T00:00:00Z"));
         }
         seconds.map(|seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+
+    fn token_ttl(&mut self, text: &str) -> Option<Duration> {
+        let fits = |duration: Duration| match Terms::TOKEN_TTL.contains(&duration) {
+            true => Ok(duration),
+            false => Err(format!("`{text}` is not 1s to {}", duration_text(*Terms::TOKEN_TTL.end()))),
+        };
+        duration(text).and_then(fits).map_err(|why| self.wrong("token_ttl", why)).ok()
     }
 
     fn printable(&mut self, key: &str, text: &str) {

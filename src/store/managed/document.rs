@@ -56,6 +56,21 @@ pub struct Document {
     /// `none` or `same-key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewal: Option<String>,
+    /// The leaf has to name a CRL distribution point, and fresh CRLs to speak of it and of every certificate of its path.
+    #[serde(skip_serializing_if = "is_false")]
+    pub require_crl_dp: bool,
+    /// Each permission that gives access has to say `when`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub require_when: bool,
+    /// How long its tokens live: `30m`. As long as any where it is not said, and never longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ttl: Option<String>,
+    /// How many days before an end notice of it is given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expiry_notice: Vec<u32>,
+    /// What people wrote about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Not to be deleted until this is taken away.
     #[serde(skip_serializing_if = "is_false")]
     pub protected: bool,
@@ -306,6 +321,11 @@ impl Default for Document {
             audit_claims: Vec::new(),
             allow_any_eku: false,
             renewal: None,
+            require_crl_dp: false,
+            require_when: false,
+            token_ttl: None,
+            expiry_notice: Vec::new(),
+            description: None,
             protected: false,
             certificates: Vec::new(),
             fingerprints: Vec::new(),

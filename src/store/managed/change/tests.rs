@@ -38,9 +38,18 @@ fn deny(document: &mut Document) {
 fn only_what_lets_nobody_in_is_in_force_before_it_is_recorded() {
     type Edit = fn(&mut Document);
     let plain: Edit = |_| {};
-    let table: [(&str, Edit, Edit, bool); 30] = [
+    let table: [(&str, Edit, Edit, bool); 34] = [
         ("nothing", plain, plain, true),
         ("disabled", plain, |new| new.enabled = false, true),
+        ("a CRL demanded", plain, |new| new.require_crl_dp = true, true),
+        ("a CRL no more demanded", |old| old.require_crl_dp = true, |new| new.require_crl_dp = false, false),
+        (
+            "conditions no more demanded",
+            |old| (old.require_when, _) = (true, old.permissions.clear()),
+            |new| new.require_when = false,
+            false,
+        ),
+        ("tokens that live longer", |old| old.token_ttl = text("1m"), |new| new.token_ttl = None, false),
         ("enabled", |old| old.enabled = false, |new| new.enabled = true, false),
         ("one pin less", plain, |new| drop(new.certificates.pop()), true),
         ("another pin", plain, |new| new.certificates[0].fingerprint = "ab".repeat(32), false),
