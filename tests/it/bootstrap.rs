@@ -4,7 +4,7 @@
 use rustls::{ALL_VERSIONS, AlertDescription as Alert};
 
 use crate::support::client::{Answer, request};
-use crate::support::{Client, Leaf, TestProxy, Workspace};
+use crate::support::{Client, Identity, Leaf, TestProxy, Workspace};
 
 fn config(mode: &str, more: &str) -> String {
     let listeners = format!(
@@ -94,4 +94,47 @@ async fn once_there_is_an_admin_or_it_is_switched_off_the_servers_certificate_is
     assert_eq!(connection.get("/v1/whoami").await.expect("an answer").status, 200);
     proxy.replace("portcullis.toml", config("", ADMIN));
     connection.closed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_last_admin_is_gone_the_control_socket_is_the_way_back_in_and_nothing_else() {
+    let workspace = Workspace::new();
+    let first = Leaf::new("first").self_signed();
+    first.write(workspace.directory.path(), "first");
+    let mut proxy = workspace.start_with_somebody(&config("", ADMIN));
+    let admin = |proxy: &TestProxy, identity: &Identity| Client::of_listener(proxy, "control", Some(identity), ALL_VERSIONS, false);
+    assert_eq!(told(&admin(&proxy, &first).get("/v1/status").await.expect("admitted")), "200");
+    let before = proxy.generation();
+    proxy.replace("portcullis.toml", config("", ""));
+    proxy.wait_for_generation_after(before);
+    let refused = async |proxy: &TestProxy, what: &str| {
+        for identity in [&first, &proxy.server] {
+            let refused = admin(proxy, identity).get("/v1/whoami").await.expect_err("a stranger");
+            assert_eq!(refused.alert, Some(Alert::AccessDenied), "{what}: {}", refused.why);
+        }
+    };
+    refused(&proxy, "nobody is an admin").await;
+    proxy.signal("KILL");
+    proxy.wait();
+    let mut proxy = workspace.start(&config("", ""));
+    refused(&proxy, "and a restart makes nobody one").await;
+
+    // Whoever may open the socket is at the machine: by both commands.
+    let run = |arguments: &[&str]| {
+        let output = workspace.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let second = Leaf::new("second").self_signed();
+    second.write(workspace.directory.path(), "second");
+    run(&["admin", "trustClientCert", "second", "second.pem"]);
+    assert_eq!(told(&admin(&proxy, &second).get("/v1/status").await.expect("admitted")), "200");
+    run(&["admin", "generateClientCert", "third", "out"]);
+    refused(&proxy, "the others are what they were").await;
+    // Recorded, as every change is, and kept.
+    proxy.signal("KILL");
+    proxy.wait();
+    let proxy = workspace.start(&config("", ""));
+    assert_eq!(told(&admin(&proxy, &second).get("/v1/status").await.expect("admitted")), "200");
+    refused(&proxy, "also after another restart").await;
+    run(&["ledger", "verify"]);
 }

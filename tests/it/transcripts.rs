@@ -38,6 +38,12 @@ impl World {
         run(self.directory.path(), &self.ours(command), lines)
     }
 
+    /// Runs a command of RavenDB's own prompt; ours is one of the shell, and finds the proxy by its configuration.
+    fn cli(&self, command: &str) -> String {
+        let (ours, config) = (env!("CARGO_BIN_EXE_portcullis"), self.proxy.path("portcullis.toml"));
+        self.run(&format!("{} -c {}", command.replace("ravendb>", &format!("{ours} admin")), config.display()), &[])
+    }
+
     /// Puts our host, port and directory into a command.
     fn ours(&self, command: &str) -> String {
         let control = format!("localhost:{}", self.proxy.address("control").port());
@@ -176,6 +182,35 @@ async fn ravendbs_page_makes_the_first_admin_and_its_certificate_works() {
     let exported = world.run("openssl pkcs12 -in server-export.pfx -passin pass: -nodes", &[]);
     assert!(exported.contains("BEGIN CERTIFICATE") && !exported.contains("PRIVATE KEY"), "{exported}");
     assert_eq!(world.curl("https://rvn-srv-1:8080/certificates/whoami").0, 204, "nobody in particular");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ravendbs_cli_generates_and_trusts_certificates_of_admins() {
+    let world = World::start().await;
+    // `generateClientCert <name> <path-to-output-folder> [password]`
+    let said = world.cli("ravendb> generateClientCert cluster.admin.client.certificate ./out 'p@$$w0rd'");
+    let zip = "out/admin.client.certificate.cluster.admin.client.certificate.zip";
+    assert!(said.contains(zip), "{said}");
+    world.run(&format!("unzip -o -q {zip}"), &[]);
+    world.run(
+        "openssl pkcs12 -in cluster.admin.client.certificate.pfx -out admin.pem -clcerts",
+        &["p@$$w0rd", "pem_password", "pem_password"],
+    );
+    let own = world.json("https://rvn-srv-1:8080/certificates/whoami --cert admin.pem:pem_password");
+    let told = |own: &serde_json::Value| (own["Name"].to_string(), own["SecurityClearance"].to_string());
+    assert_eq!(told(&own), ("\"cluster.admin.client.certificate\"".to_owned(), "\"ClusterAdmin\"".to_owned()), "{own}");
+
+    // `trustClientCert <name> <path-to-pfx> [password]`, of a certificate that there is.
+    world.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout own.key -out own.pem -days 30 -subj /CN=own",
+        &[],
+    );
+    world.run("openssl pkcs12 -export -in own.pem -inkey own.key -out own.pfx -passout 'pass:p@$$w0rd'", &[]);
+    let client = "https://rvn-srv-1:8080/certificates/whoami --cert own.pem --key own.key";
+    assert_eq!(world.curl(client).0, 403, "nobody's yet");
+    world.cli("ravendb> trustClientCert own.admin ./own.pfx 'p@$$w0rd'");
+    let own = world.json(client);
+    assert_eq!(told(&own), ("\"own.admin\"".to_owned(), "\"ClusterAdmin\"".to_owned()), "{own}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
