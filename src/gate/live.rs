@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use rustls_pki_types::CertificateDer;
 
@@ -41,6 +42,8 @@ pub struct Stranger {
     /// Seconds since the epoch.
     pub first: u64,
     pub last: u64,
+    /// The same moment, for the order: more than one comes in a second.
+    pub latest: Instant,
     pub count: u64,
     /// What came along with the leaf.
     pub(super) intermediates: Vec<CertificateDer<'static>>,
@@ -92,6 +95,7 @@ impl Gate {
             peer: asker.peer,
             first,
             last: now,
+            latest: Instant::now(),
             count: count + 1,
             intermediates: if is_short(candidate) { candidate.intermediates().to_vec() } else { Vec::new() },
             question: Question::keep(&scope.unwrap_or(Scope { address: ClientAddress::Unknown, request: None, control: false })),
