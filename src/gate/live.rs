@@ -1,5 +1,6 @@
 //! What lives on a worker, told to whoever asks: connections, and strangers that proved their key and were denied.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -103,6 +104,27 @@ impl Gate {
     }
 }
 
+impl Stranger {
+    /// Draws together what workers tell: each certificate once, as it came last on any of them.
+    pub fn latest_first(told: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut strangers: Vec<Self> = Vec::new();
+        for stranger in told {
+            match strangers.iter_mut().find(|known| known.fingerprint == stranger.fingerprint) {
+                Some(known) => {
+                    let (first, count) = (known.first.min(stranger.first), known.count + stranger.count);
+                    if stranger.latest > known.latest {
+                        *known = stranger;
+                    }
+                    (known.first, known.count) = (first, count);
+                }
+                None => strangers.push(stranger),
+            }
+        }
+        strangers.sort_by_key(|stranger| Reverse(stranger.latest));
+        strangers
+    }
+}
+
 impl Standing {
     fn tell(&self) -> Live {
         let decision: Decision = self.gate.decide(self.candidate(), &Scope { address: self.address, request: None, control: self.control });
@@ -131,3 +153,33 @@ impl Standing {
 
 /// Of one worker: anybody can make as many as they like.
 const MOST: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn those_of_one_second_come_in_their_order_whatever_worker_saw_them() {
+        let (second, began) = (1_800_000_000, Instant::now());
+        let seen = |name: &[u8], code, at| Stranger {
+            fingerprint: Fingerprint::of(name),
+            der: name.to_vec().into(),
+            code,
+            listener: "edge".to_owned(),
+            peer: None,
+            first: second,
+            last: second,
+            latest: began + Duration::from_millis(at),
+            count: 1,
+            intermediates: Vec::new(),
+            question: Question::keep(&Scope { address: ClientAddress::Unknown, request: None, control: false }),
+        };
+        let told = [seen(b"a", "expired", 1), seen(b"b", "not_listed", 2), seen(b"c", "not_listed", 3), seen(b"a", "revoked", 4)];
+        let found: Vec<_> =
+            Stranger::latest_first(told.into_iter()).into_iter().map(|one| (one.der.to_vec(), one.code, one.count)).collect();
+        let expected = [(b"a".to_vec(), "revoked", 2), (b"c".to_vec(), "not_listed", 1), (b"b".to_vec(), "not_listed", 1)];
+        assert_eq!(found, expected);
+    }
+}

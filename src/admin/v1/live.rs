@@ -1,6 +1,5 @@
 //! `/v1/connections` and `/v1/refusals`: what lives on the workers, each asked in its turn; nothing is kept for it on a request's way.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use axum::Json;
@@ -98,26 +97,7 @@ pub(crate) async fn dismiss(State(shared): State<Arc<Shared>>, caller: Caller, P
 #[utoipa::path(get, path = "/v1/refusals", tag = "live", responses((status = 200, description = "the latest first, each certificate once", body = Strangers), Refusals))]
 pub(crate) async fn refusals(State(shared): State<Arc<Shared>>) -> Result<Json<Strangers>, Error> {
     let found = shared.running()?.workers.ask(|gate| gate.strangers()).await;
-    Ok(Json(Strangers { refusals: latest_first(found.into_iter().flatten()).into_iter().map(Refused::of).collect() }))
-}
-
-/// Draws together what workers tell: each certificate once, as it came last on any of them.
-fn latest_first(told: impl Iterator<Item = Stranger>) -> Vec<Stranger> {
-    let mut strangers: Vec<Stranger> = Vec::new();
-    for stranger in told {
-        match strangers.iter_mut().find(|known| known.fingerprint == stranger.fingerprint) {
-            Some(known) => {
-                let (first, count) = (known.first.min(stranger.first), known.count + stranger.count);
-                if stranger.latest > known.latest {
-                    *known = stranger;
-                }
-                (known.first, known.count) = (first, count);
-            }
-            None => strangers.push(stranger),
-        }
-    }
-    strangers.sort_by_key(|stranger| Reverse(stranger.latest));
-    strangers
+    Ok(Json(Strangers { refusals: Stranger::latest_first(found.into_iter().flatten()).into_iter().map(Refused::of).collect() }))
 }
 
 async fn all(shared: &Arc<Shared>) -> Result<Vec<Live>, Error> {
@@ -162,33 +142,5 @@ impl Refused {
             count: stranger.count,
             certificate: STANDARD.encode(&stranger.der),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::*;
-    use crate::pki::Fingerprint;
-
-    #[test]
-    fn those_of_one_second_come_in_their_order_whatever_worker_saw_them() {
-        let (second, began) = (1_800_000_000, Instant::now());
-        let seen = |name: &[u8], code, at| Stranger {
-            fingerprint: Fingerprint::of(name),
-            der: name.to_vec().into(),
-            code,
-            listener: "edge".to_owned(),
-            peer: None,
-            first: second,
-            last: second,
-            latest: began + Duration::from_millis(at),
-            count: 1,
-        };
-        let told = [seen(b"a", "expired", 1), seen(b"b", "not_listed", 2), seen(b"c", "not_listed", 3), seen(b"a", "revoked", 4)];
-        let found: Vec<_> = latest_first(told.into_iter()).into_iter().map(|one| (one.der.to_vec(), one.code, one.count)).collect();
-        let expected = [(b"a".to_vec(), "revoked", 2), (b"c".to_vec(), "not_listed", 1), (b"b".to_vec(), "not_listed", 1)];
-        assert_eq!(found, expected);
     }
 }
