@@ -57,7 +57,7 @@ dist:
 	@! ldd dist/portcullis 2>/dev/null | grep -q '=>' || { echo "dist/portcullis needs shared libraries"; exit 1; }
 
 packages:
-	scripts/packages cc:gcc openssl:openssl curl:curl unzip:unzip setsid:util-linux prlimit:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:openjdk-17-jre-headless pk12util:libnss3-tools python3:python3-venv
+	scripts/packages cc:gcc openssl:openssl curl:curl unzip:unzip setsid:util-linux prlimit:util-linux setpriv:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:openjdk-17-jre-headless pk12util:libnss3-tools python3:python3-venv
 
 clean:
 	$(CARGO) clean

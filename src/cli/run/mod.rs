@@ -185,6 +185,8 @@ enum Order {
 }
 
 struct Signals {
+    /// Heard, that it does not end us: beyond a limit of the size of files (`ulimit -f`) a write fails, as on a full disk.
+    _file_size: Signal,
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
@@ -194,6 +196,7 @@ impl Signals {
     fn new(runtime: &Runtime) -> std::io::Result<Self> {
         let _entered = runtime.enter();
         Ok(Self {
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -107,11 +107,15 @@ headers = ["xfcc", "rfc9440", "portcullis"]
         self.start_by(config, shell)
     }
 
-    /// The same, where no file may grow beyond a few KiB: to the proxy, a full disk.
-    pub fn start_with_small_files(&self, config: &str) -> TestProxy {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_portcullis")]);
-        self.start_by(config, shell)
+    /// The same, where modes of files bind the proxy whoever runs the tests: of root it takes that it may write what is read-only.
+    pub fn start_bound_by_modes(&self, config: &str) -> TestProxy {
+        let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+        if !is_root {
+            return self.start(config);
+        }
+        let mut bound = Command::new("setpriv");
+        bound.args(["--bounding-set", "-dac_override", env!("CARGO_BIN_EXE_portcullis")]);
+        self.start_by(config, bound)
     }
 
     fn start_by(&self, config: &str, mut command: Command) -> TestProxy {
@@ -225,6 +229,13 @@ impl TestProxy {
     pub fn log_reader(&self) -> impl Fn() -> Vec<String> + Clone + Send + Sync + 'static {
         let log = Arc::clone(&self.log);
         move || log.lock().expect("no panic while held").clone()
+    }
+
+    /// Lets no file grow beyond so many bytes, or any: to the proxy, a full disk.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let arguments = ["--pid", &self.pid().to_string(), &format!("--fsize={limit}:")];
+        assert!(Command::new("prlimit").args(arguments).status().expect("prlimit, of util-linux").success());
     }
 
     pub fn pid(&self) -> u32 {
