@@ -64,7 +64,7 @@ pub(super) async fn whoami(caller: Caller) -> Result<Json<WhoAmI>, Error> {
         principal: caller.principal.map(|principal| Who {
             id: principal.id.to_string(),
             name: principal.name.to_string(),
-            basis: principal.basis,
+            basis: principal.basis.name(),
         }),
         via: match caller.via {
             Via::Bootstrap => "bootstrap",

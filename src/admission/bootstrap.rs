@@ -45,7 +45,7 @@ impl Bootstrap {
     }
 
     /// Finds whom a certificate of ours stands for.
-    pub(super) fn admits(&self, fingerprint: &Fingerprint) -> Option<&Arc<Principal>> {
+    pub fn admits(&self, fingerprint: &Fingerprint) -> Option<&Arc<Principal>> {
         self.principal.as_ref().filter(|_| self.mode != BootstrapMode::Closed && self.certificates.contains(fingerprint))
     }
 }

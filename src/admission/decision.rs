@@ -44,7 +44,7 @@ pub struct Admission {
 }
 
 /// The credential that matched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Basis {
     /// An authority of the principal; the chain that reached its anchor, without the leaf, for `Client-Cert-Chain`.
     Authority {
@@ -64,6 +64,20 @@ pub enum Basis {
     },
     /// `[bootstrap] admin_fingerprints`.
     WellKnownAdmin,
+}
+
+impl Basis {
+    /// Returns the name that reports and answers use.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Authority { .. } => "authority",
+            Self::Pin => "pin",
+            Self::Renewal { .. } => "renewal",
+            Self::ServerCertificate { .. } => "server_certificate",
+            Self::SpkiPin => "spki_pin",
+            Self::WellKnownAdmin => "well_known_admin",
+        }
+    }
 }
 
 macro_rules! denials {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::admission::{Basis, Decision, Denial, Provenance, Step, Verdict};
+use crate::admission::{Decision, Denial, Provenance, Step, Verdict};
 use crate::clock::Date;
 use crate::failure::Failure;
 use crate::tls;
@@ -93,14 +93,7 @@ impl Report {
                 clearance: principal.terms.clearance.name(),
                 written: written(&principal.provenance),
             }),
-            basis: admission.map(|admission| match admission.basis {
-                Basis::Authority { .. } => "authority",
-                Basis::Pin => "pin",
-                Basis::Renewal { .. } => "renewal",
-                Basis::ServerCertificate { .. } => "server_certificate",
-                Basis::SpkiPin => "spki_pin",
-                Basis::WellKnownAdmin => "well_known_admin",
-            }),
+            basis: admission.map(|admission| admission.basis.name()),
             identifier: admission.map(|admission| printable(&admission.identifier)),
             access: admission.and_then(|admission| admission.access).map(|access| access.name()),
             steps: decision.steps.iter().map(Line::of).collect(),

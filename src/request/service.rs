@@ -92,8 +92,8 @@ pub struct CallingPrincipal {
     pub id: PrincipalId,
     pub name: PrincipalName,
     pub clearance: Clearance,
-    /// What proved it: `pin`, `authority`, …
-    pub basis: &'static str,
+    /// What proved it.
+    pub basis: Basis,
 }
 
 /// The certificate that was used.
@@ -150,14 +150,7 @@ impl Caller {
 impl CallingPrincipal {
     fn of(admitted: &Admitted) -> Self {
         let principal = &admitted.admission.principal;
-        let basis = match admitted.admission.basis {
-            Basis::Authority { .. } => "authority",
-            Basis::Pin => "pin",
-            Basis::Renewal { .. } => "renewal",
-            Basis::ServerCertificate { .. } => "server_certificate",
-            Basis::SpkiPin => "spki_pin",
-            Basis::WellKnownAdmin => "well_known_admin",
-        };
+        let basis = admitted.admission.basis.clone();
         Self { id: principal.id, name: principal.name.clone(), clearance: principal.terms.clearance, basis }
     }
 }

@@ -1,6 +1,6 @@
 //! Who asks for a change, and by what right: asked again on the control thread, since the right may have ended while the call was read.
 
-use crate::admission::{Clearance, Revocation, Snapshot};
+use crate::admission::{Basis, BootstrapMode, Clearance, Revocation, Snapshot};
 use crate::clock;
 use crate::date::rfc3339;
 use crate::pki::{Certificate, Fingerprint};
@@ -23,7 +23,7 @@ pub(super) struct Principal {
     pub(super) id: String,
     name: String,
     clearance: Clearance,
-    basis: &'static str,
+    basis: Basis,
 }
 
 /// By what right somebody asks.
@@ -52,7 +52,7 @@ impl Acting {
             id: principal.id.to_string(),
             name: principal.name.to_string(),
             clearance: principal.clearance,
-            basis: principal.basis,
+            basis: principal.basis.clone(),
         });
         let leaf = caller.leaf.as_ref().and_then(|leaf| Certificate::parse(leaf.der.clone()).ok());
         Self { right, principal, leaf, listener: caller.listener.to_string() }
@@ -79,30 +79,43 @@ impl Acting {
         let holds = match self.right {
             Right::Local => true,
             Right::Bootstrap if state.bootstrap_closed() || snapshot.allowlist.has_admin() => return Err(Refusal::BootstrapClosed),
-            Right::Bootstrap => true,
+            Right::Bootstrap => self.begins(state, snapshot),
             Right::Nobody => false,
             Right::Admin | Right::Operator => self.principal.as_ref().is_some_and(|principal| self.still(principal, state, snapshot)),
         };
         if holds { Ok(()) } else { Err(Refusal::ClearanceTooLow) }
     }
 
+    /// Asks whether what was presented is a certificate that we serve with still, and such may begin.
+    fn begins(&self, state: &State, snapshot: &Snapshot) -> bool {
+        !self.is_revoked(state) && self.leaf.as_ref().is_some_and(|leaf| snapshot.bootstrap.admits(&leaf.fingerprint).is_some())
+    }
+
+    fn is_revoked(&self, state: &State) -> bool {
+        self.leaf.as_ref().is_some_and(|leaf| state.revocations().any(|kept| Revocation::id_hits(&kept.id, leaf)))
+    }
+
     fn still(&self, principal: &Principal, state: &State, snapshot: &Snapshot) -> bool {
-        let revoked = self.leaf.as_ref().is_some_and(|leaf| state.revocations().any(|kept| Revocation::id_hits(&kept.id, leaf)));
         let fingerprint = self.leaf.as_ref().map(|leaf| leaf.fingerprint);
         let ranks = |clearance: Clearance| clearance == Clearance::Admin || clearance == principal.clearance;
-        if revoked {
+        if self.is_revoked(state) {
             return false;
         }
         if let Some(kept) = state.principal(&principal.id) {
             let document = &kept.document;
-            return ranks(document.clearance()) && is_usable(document) && proves(document, principal.basis, fingerprint);
+            return ranks(document.clearance()) && is_usable(document) && proves(document, &principal.basis, fingerprint);
         }
         match principal.basis {
-            "server_certificate" => true,
-            "well_known_admin" => snapshot.allowlist.well_known().any(|known| Some(*known) == fingerprint),
-            _ => snapshot.allowlist.find(&principal.name).is_some_and(|found| {
-                found.id.to_string() == principal.id && !found.provenance.is_ledger() && found.terms.enabled && ranks(found.terms.clearance)
-            }),
+            Basis::ServerCertificate { .. } => snapshot.bootstrap.mode() == BootstrapMode::Always && self.begins(state, snapshot),
+            Basis::WellKnownAdmin => snapshot.allowlist.well_known().any(|known| Some(*known) == fingerprint),
+            Basis::Authority { .. } | Basis::Pin | Basis::Renewal { .. } | Basis::SpkiPin => {
+                snapshot.allowlist.find(&principal.name).is_some_and(|found| {
+                    found.id.to_string() == principal.id
+                        && !found.provenance.is_ledger()
+                        && found.terms.enabled
+                        && ranks(found.terms.clearance)
+                })
+            }
         }
     }
 }
@@ -116,13 +129,13 @@ pub(super) fn is_usable(document: &Document) -> bool {
 }
 
 /// Tells whether what was presented is the principal's still.
-fn proves(document: &Document, basis: &str, fingerprint: Option<Fingerprint>) -> bool {
+fn proves(document: &Document, basis: &Basis, fingerprint: Option<Fingerprint>) -> bool {
     match basis {
-        "pin" => fingerprint.is_some_and(|fingerprint| document.pinned().any(|pinned| pinned == fingerprint)),
-        "spki_pin" => !document.spki_pins.is_empty(),
-        "authority" => !document.authority.is_empty(),
+        Basis::Pin => fingerprint.is_some_and(|fingerprint| document.pinned().any(|pinned| pinned == fingerprint)),
+        Basis::SpkiPin => !document.spki_pins.is_empty(),
+        Basis::Authority { .. } => !document.authority.is_empty(),
         // It need not be pinned yet: what it rests on is that renewals are taken.
-        "renewal" => document.renews_same_key(),
-        _ => false,
+        Basis::Renewal { .. } => document.renews_same_key(),
+        Basis::ServerCertificate { .. } | Basis::WellKnownAdmin => false,
     }
 }

@@ -6,7 +6,9 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 
 use super::acting::Acting;
 use super::guard;
-use crate::admission::{AllowlistBuilder, Clearance, PrincipalName, Revocation, Snapshot};
+use crate::admission::{
+    AllowlistBuilder, Basis, Bootstrap, BootstrapMode, Clearance, PrincipalId, PrincipalName, Provenance, Revocation, Snapshot,
+};
 use crate::pki::Certificate;
 use crate::request::service::{Caller, CallingLeaf, CallingPrincipal, Via};
 use crate::store::managed::{CertificateDocument, CertificateSource, Change, Document, Refusal, State};
@@ -68,13 +70,19 @@ impl World {
     fn acting(&self, id: &str, name: &str, clearance: Clearance, leaf: &Certificate) -> Acting {
         let name: PrincipalName = name.parse().expect("a name");
         Acting::of(&Caller {
-            principal: Some(CallingPrincipal { id: id.parse().expect("an id"), name, clearance, basis: "pin" }),
-            leaf: Some(CallingLeaf { fingerprint: leaf.fingerprint, der: leaf.der.clone() }),
+            principal: Some(CallingPrincipal { id: id.parse().expect("an id"), name, clearance, basis: Basis::Pin }),
+            leaf: Some(leaf_of(leaf)),
             address: None,
             listener: Arc::from("control"),
             request_id: "r".into(),
             via: Via::Tls,
         })
+    }
+
+    /// The certificate that we serve with may do so much.
+    fn serves(&mut self, mode: BootstrapMode, server: &Certificate) {
+        let written = Provenance { file: Arc::from("portcullis.toml"), line: 1 };
+        self.snapshot.bootstrap = Bootstrap::new(mode, vec![server.fingerprint], written);
     }
 
     fn operator(&self, changes: &[Change]) -> Result<(), Refusal> {
@@ -96,6 +104,10 @@ impl World {
     fn put(&mut self, document: Document) {
         self.state = self.state.apply(self.state.entries(), &Change::put(document)).expect("good");
     }
+}
+
+fn leaf_of(certificate: &Certificate) -> CallingLeaf {
+    CallingLeaf { fingerprint: certificate.fingerprint, der: certificate.der.clone() }
 }
 
 fn remove(id: &str) -> Change {
@@ -232,9 +244,9 @@ fn what_is_protected_is_not_deleted() {
 #[test]
 fn the_server_certificate_registers_the_first_admin_and_nobody_else() {
     let empty = State::default();
-    let world = World::new();
-    let caller = Caller { via: Via::Bootstrap, ..Caller::local("r") };
-    let acting = Acting::of(&caller);
+    let (mut world, server) = (World::new(), certificate("gate"));
+    world.serves(BootstrapMode::FirstAdmin, &server);
+    let acting = Acting::of(&Caller { leaf: Some(leaf_of(&server)), via: Via::Bootstrap, ..Caller::local("r") });
     let check = |state: &State, changes: &[Change]| {
         acting.check(state, &world.snapshot)?;
         guard::check(&acting, state, &world.snapshot, changes)
@@ -253,4 +265,28 @@ fn the_server_certificate_registers_the_first_admin_and_nobody_else() {
     assert_eq!(check(&empty, &two), Err(Refusal::ClearanceTooLow));
     let closed = empty.apply(0, &Change::BootstrapClosed {}).expect("good");
     assert_eq!(check(&closed, &[Change::put(document(NEW, "new", "admin", &other))]), Err(Refusal::BootstrapClosed));
+}
+
+/// The mode may change while a call is under way: its right is asked for again where it is carried out.
+#[test]
+fn the_server_certificate_is_an_admin_no_longer_than_the_rules_say() {
+    let (mut world, server, other) = (World::new(), certificate("gate"), certificate("other"));
+    let name: PrincipalName = "server-certificate".parse().expect("a name");
+    let basis = Basis::ServerCertificate { first_only: false };
+    let principal = CallingPrincipal { id: PrincipalId::derived(&name), name, clearance: Clearance::Admin, basis };
+    let caller = Caller { leaf: Some(leaf_of(&server)), principal: Some(principal), via: Via::Tls, ..Caller::local("r") };
+    let (always, first) = (Acting::of(&caller), Acting::of(&Caller { via: Via::Bootstrap, ..caller }));
+    let refused = Err(Refusal::ClearanceTooLow);
+    for (mode, served, expected) in [
+        (BootstrapMode::Always, &server, [Ok(()), Ok(())]),
+        (BootstrapMode::FirstAdmin, &server, [refused.clone(), Ok(())]),
+        (BootstrapMode::Closed, &server, [refused.clone(), refused.clone()]),
+        (BootstrapMode::Always, &other, [refused.clone(), refused.clone()]),
+    ] {
+        world.serves(mode, served);
+        let state = State::default();
+        assert_eq!([&always, &first].map(|acting| acting.check(&state, &world.snapshot)), expected, "{mode:?}");
+        let revoked = state.apply(0, &Change::revoke(&format!("sha256:{}", server.fingerprint), None)).expect("good");
+        assert_eq!([&always, &first].map(|acting| acting.check(&revoked, &world.snapshot)), [refused.clone(), refused.clone()], "{mode:?}");
+    }
 }

@@ -22,7 +22,7 @@ use super::operations::principals::{self, IfMatch, Which};
 use super::operations::{self, How};
 use super::rights::Rights;
 use super::{Error, Input, Shared, Wanted as Query};
-use crate::admission::{Clearance, Snapshot, Surface};
+use crate::admission::{Basis, Clearance, Snapshot, Surface};
 use crate::clock;
 use crate::failure::Failure;
 use crate::pki::generate::{DEFAULT_DAYS, NewKey};
@@ -207,9 +207,11 @@ async fn whoami(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Res
     let known = view.rules.snapshot.allowlist.find(principal.name.as_str()).filter(|known| known.id == principal.id);
     let rights = known.as_ref().map_or_else(|| Rights::rank(principal.clearance), |known| Rights::of_terms(&known.terms));
     let name = match principal.basis {
-        "server_certificate" => "Server Certificate",
-        "well_known_admin" => "Well Known Admin Certificate",
-        _ => known.as_ref().and_then(|known| known.display_name.as_deref()).unwrap_or(principal.name.as_str()),
+        Basis::ServerCertificate { .. } => "Server Certificate",
+        Basis::WellKnownAdmin => "Well Known Admin Certificate",
+        Basis::Authority { .. } | Basis::Pin | Basis::Renewal { .. } | Basis::SpkiPin => {
+            known.as_ref().and_then(|known| known.display_name.as_deref()).unwrap_or(principal.name.as_str())
+        }
     };
     let certificate = Certificate::parse(leaf.der.clone()).map_err(|_| Failure::Internal)?;
     let definition = Definition::new(name, &rights, Some(&certificate), &hex::upper(&certificate.sha1()));
