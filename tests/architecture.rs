@@ -53,7 +53,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rcgen", &["cli/quickstart", "pki/generate"]),
     ("rpassword", &["cli/input"]),
     ("rpds", &["store"]),
-    ("rustix", &["listener", "store", "admin"]),
+    ("rustix", &["listener", "store", "admin", "cli"]),
     ("rustls", &["tls", "upstream", "cli/mod"]),
     ("rustls_native_certs", &["upstream"]),
     ("serde", &["store", "config/error", "explain", "monitor", "admin", "cli"]),
