@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
 
@@ -34,6 +34,30 @@ impl Clock {
             Some(seconds) => Duration::from_secs(seconds.load(Ordering::Relaxed)),
             None => Duration::from_secs(wall().as_secs()),
         })
+    }
+}
+
+/// The wall clock's time as it was once, carried on without the steps it has made since: for what lives seconds, and once.
+#[derive(Clone, Debug)]
+pub struct Steady {
+    clock: Clock,
+    from: (Duration, Instant),
+}
+
+impl Clock {
+    /// Begins to count from now. Of a clock that a test moves it is that clock.
+    pub fn steady(&self) -> Steady {
+        Steady { clock: self.clone(), from: (wall(), Instant::now()) }
+    }
+}
+
+impl Steady {
+    /// Returns the time, in whole seconds since the epoch as it was told then.
+    pub fn now(&self) -> u64 {
+        match &self.clock.moved {
+            Some(_) => self.clock.now().as_secs(),
+            None => (self.from.0 + self.from.1.elapsed()).as_secs(),
+        }
     }
 }
 

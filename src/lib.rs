@@ -41,6 +41,8 @@ pub mod http1;
 
 /// The effective client address: peer, PROXY, trusted headers.
 pub mod address;
+/// A key proven without a TLS handshake: challenges, and the answers to them.
+pub mod challenge;
 /// Removes what the client claimed, writes what the grant proves.
 pub mod identity;
 /// Rates and concurrency by listener, source and principal.

@@ -24,3 +24,4 @@ pub use generate::{GenerateError, Generated, NewKey};
 pub use name::DistinguishedName;
 pub use pin::PinnedCertificate;
 pub use private_key::PrivateKey;
+pub use signature::ecdsa_of_fixed_width;

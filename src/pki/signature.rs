@@ -74,6 +74,12 @@ impl<'a> Signed<'a> {
     }
 }
 
+/// Writes an ECDSA signature of two numbers of one width, as IEEE P1363 has it and .NET signs, in DER (RFC 3279, 2.2.3).
+pub fn ecdsa_of_fixed_width(signature: &[u8]) -> Vec<u8> {
+    let (r, s) = signature.split_at(signature.len() / 2);
+    der::encode(tag::SEQUENCE, &[der::encode_integer(r), der::encode_integer(s)].concat())
+}
+
 /// Compares magnitudes without leading zeros.
 fn is_below(a: &[u8], b: &[u8]) -> bool {
     (a.len(), a) < (b.len(), b)
