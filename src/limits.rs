@@ -1,6 +1,8 @@
 //! Times, sizes and numbers that bound what a client may cost us: plain data from `[limits]`, and the
 //! counters that hold to it: connections, handshakes, requests of one principal.
 
+mod sources;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::admission::PrincipalId;
+pub use sources::Sources;
 
 /// `[limits]`, compiled. One value for the whole proxy; it may change with every install.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Limits {
     pub principal_rate: u32,
     /// Open requests of one principal; 0: no limit.
     pub principal_concurrency: u32,
+    /// Calls a second of one source to what answers before anybody is known; 0: no limit.
+    pub challenge_rate: u32,
 }
 
 impl Default for Limits {
@@ -64,6 +69,7 @@ impl Default for Limits {
             denial_lines: 10,
             principal_rate: 0,
             principal_concurrency: 0,
+            challenge_rate: 20,
         }
     }
 }

@@ -269,6 +269,8 @@ pub struct Limits {
     pub principal_rate: u64,
     /// 0: no limit.
     pub principal_concurrency: u64,
+    /// Calls a second; 0: no limit.
+    pub challenge_rate: u64,
 }
 
 /// Every (table, key) that the reader knows.
@@ -382,6 +384,7 @@ impl Default for Limits {
             denial_lines: limits.denial_lines.into(),
             principal_rate: limits.principal_rate.into(),
             principal_concurrency: limits.principal_concurrency.into(),
+            challenge_rate: limits.challenge_rate.into(),
         }
     }
 }

@@ -299,6 +299,7 @@ pub(super) fn limits(table: &Table<'_>) -> Limits {
         denial_lines: positive("denial_lines", defaults.denial_lines),
         principal_rate: count("principal_rate", defaults.principal_rate),
         principal_concurrency: count("principal_concurrency", defaults.principal_concurrency),
+        challenge_rate: count("challenge_rate", defaults.challenge_rate),
     };
     table.finish();
     limits

@@ -43,5 +43,6 @@ pub(super) fn limits(file: &ConfigFile) -> Limits {
         denial_lines: small(limits.denial_lines),
         principal_rate: small(limits.principal_rate),
         principal_concurrency: small(limits.principal_concurrency),
+        challenge_rate: small(limits.challenge_rate),
     }
 }

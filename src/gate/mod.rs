@@ -39,7 +39,7 @@ pub use lifeline::Lifeline;
 use live::Strangers;
 pub use live::{Live, Stranger};
 pub use possession::Possession;
-pub use refusals::{About, Inquiry};
+pub use refusals::{About, Inquiry, source};
 pub use renewed::{OnRenewed, Renewed};
 pub use review::Review;
 use sightings::Sightings;

@@ -191,8 +191,8 @@ fn claims(decision: &Decision, leaf: Option<&Certificate>) -> Vec<(String, Strin
     principal.terms.audit_claims.iter().map(|claim| (claim.to_string(), claim.values(leaf).join(","))).collect()
 }
 
-/// One subscriber is one source: of IPv6 it has a /64.
-fn source(ip: IpAddr) -> IpAddr {
+/// Returns the source that an address belongs to. One subscriber is one: of IPv6 it has a /64.
+pub fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => IpAddr::V4(ip),
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),

@@ -16,12 +16,13 @@ use super::bodies::Room;
 use super::current::Current;
 use super::onward::{self, check_body};
 use super::record::Record;
-use super::service::{Call, Caller};
+use super::service::{Arrival, Call, Caller, Page};
 use super::{Context, enter, within};
 use crate::admission::{Access, Scope};
 use crate::failure::Failure;
 use crate::gate::{Hold, Inquiry, Lifeline};
 use crate::identity;
+use crate::routing;
 use crate::rules::Serves;
 use crate::upstream::hop_by_hop::{self, HopError};
 use crate::upstream::{Body, Upload, UploadLimits};
@@ -76,7 +77,14 @@ impl OurCall<'_> {
         check_body(&mut headers, Some(most))?;
         // Given back with the answer.
         let body = within(&hold, self.read(upload_hold, most, &mut room, record)).await?;
-        let caller = Caller::of(&grant, origin.address.ip(), &context.listener, record.id());
+        let arrival = Arrival {
+            dialled: self.dialled(),
+            page: Page::of(request.origin),
+            address: context.address,
+            asker: context.standing.asker().clone(),
+            control: context.standing.is_control(),
+        };
+        let caller = Caller::of(&grant, origin.address.ip(), arrival, record.id());
         let answer = service.call(Call { request: self.request(head, headers, body), caller });
         let mut answer = within(&hold, async { Ok(answer.await) }).await?;
         // Whose answer it is hangs on who asked: no cache may keep it for another.
@@ -101,6 +109,22 @@ impl OurCall<'_> {
             }
         }
         Ok(body.freeze())
+    }
+
+    /// Returns what the client dialled. A name that we do not answer for is none of ours: who relays a client's call to us would have it
+    /// sign for the relay's name, and be believed. Then it is the first name of the certificate that we showed.
+    fn dialled(&self) -> Box<str> {
+        let (context, authority) = (self.context, &self.asked.authority);
+        let scheme = if context.secure { "https" } else { "http" };
+        let is_ours =
+            routing::covers(&context.names, &authority.host) || self.serves.control_hosts.iter().any(|host| **host == *authority.host);
+        let implied = if context.secure { 443 } else { 80 };
+        let text = match authority.port.filter(|port| *port != implied) {
+            _ if !is_ours => format!("{scheme}://{}", context.names.first().map_or("unnamed", |name| &**name)),
+            Some(port) => format!("{scheme}://{}:{port}", authority.host),
+            None => format!("{scheme}://{}", authority.host),
+        };
+        text.into()
     }
 
     fn request(&self, head: &Parts, headers: HeaderMap, body: Bytes) -> Request<Bytes> {

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use rustls_pki_types::CertificateDer;
 
-use crate::admission::{Basis, Clearance, PrincipalId, PrincipalName, RouteAuth, Surface};
+use crate::admission::{Basis, Clearance, ClientAddress, Origin, PrincipalId, PrincipalName, RouteAuth, Surface};
 use crate::failure::Failure;
-use crate::gate::{Admitted, Grant};
+use crate::gate::{Admitted, Asker, Grant};
 use crate::pki::{Certificate, Fingerprint};
 
 /// Answers the calls of every worker.
@@ -84,6 +84,31 @@ pub struct Caller {
     pub listener: Arc<str>,
     pub request_id: Box<str>,
     pub via: Via,
+    /// `None`: the local socket.
+    pub arrival: Option<Arc<Arrival>>,
+}
+
+/// Where a call came in: for answers that are decisions themselves.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// What the client dialled, as far as we are that: scheme, host and port, without a port that the scheme implies.
+    pub dialled: Box<str>,
+    /// From which page it was sent.
+    pub page: Page,
+    /// The socket's peer, or what PROXY said.
+    pub address: ClientAddress,
+    pub asker: Asker,
+    /// Its listener serves our own surfaces and no upstream.
+    pub control: bool,
+}
+
+/// An [`Origin`] that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Page {
+    Absent,
+    CrossSite,
+    Other(Box<str>),
+    Same,
 }
 
 /// The principal that was admitted.
@@ -116,7 +141,7 @@ pub enum Via {
 
 impl Caller {
     /// Describes whom a grant admits.
-    pub(super) fn of(grant: &Grant, address: Option<IpAddr>, listener: &Arc<str>, request_id: &str) -> Self {
+    pub(super) fn of(grant: &Grant, address: Option<IpAddr>, arrival: Arrival, request_id: &str) -> Self {
         let admitted = grant.admitted();
         Self {
             principal: admitted.map(|admitted| CallingPrincipal::of(admitted)),
@@ -124,18 +149,20 @@ impl Caller {
                 .and_then(|admitted| admitted.candidate.leaf().ok())
                 .map(|leaf| CallingLeaf { fingerprint: leaf.fingerprint, der: leaf.der.clone() }),
             address,
-            listener: Arc::clone(listener),
+            listener: Arc::clone(&arrival.asker.listener),
             request_id: request_id.into(),
             via: match admitted.map(|admitted| &admitted.admission.basis) {
                 Some(Basis::ServerCertificate { first_only: true }) => Via::Bootstrap,
                 _ => Via::Tls,
             },
+            arrival: Some(Arc::new(arrival)),
         }
     }
 
     /// Describes whoever calls over the local socket: its file says who may.
     pub fn local(request_id: &str) -> Self {
-        Self { principal: None, leaf: None, address: None, listener: "local".into(), request_id: request_id.into(), via: Via::Socket }
+        let (listener, request_id) = ("local".into(), request_id.into());
+        Self { principal: None, leaf: None, address: None, listener, request_id, via: Via::Socket, arrival: None }
     }
 
     /// Returns the caller's rank; `None` for nobody in particular.
@@ -143,6 +170,28 @@ impl Caller {
         match self.via {
             Via::Socket => Some(Clearance::Admin),
             Via::Bootstrap | Via::Tls => self.principal.as_ref().map(|principal| principal.clearance),
+        }
+    }
+}
+
+impl Page {
+    /// Keeps what a request's headers say.
+    pub(super) fn of(origin: Origin<'_>) -> Self {
+        match origin {
+            Origin::Absent => Self::Absent,
+            Origin::CrossSite => Self::CrossSite,
+            Origin::Other(text) => Self::Other(text.into()),
+            Origin::Same => Self::Same,
+        }
+    }
+
+    /// Returns it as decisions take it.
+    pub fn origin(&self) -> Origin<'_> {
+        match self {
+            Self::Absent => Origin::Absent,
+            Self::CrossSite => Origin::CrossSite,
+            Self::Other(text) => Origin::Other(text),
+            Self::Same => Origin::Same,
         }
     }
 }

@@ -76,6 +76,7 @@ impl World {
             listener: Arc::from("control"),
             request_id: "r".into(),
             via: Via::Tls,
+            arrival: None,
         })
     }
 
