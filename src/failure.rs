@@ -204,7 +204,12 @@ impl From<Refusal> for Failure {
 /// The status of each denial: no `_`, so that a new one has to choose before anything compiles.
 fn status_of(denial: Denial) -> StatusCode {
     match denial {
-        Denial::NoCredential => StatusCode::UNAUTHORIZED,
+        Denial::ChallengeExpired
+        | Denial::ChallengeInvalid
+        | Denial::NoCredential
+        | Denial::SignatureInvalid
+        | Denial::TokenExpired
+        | Denial::TokenInvalid => StatusCode::UNAUTHORIZED,
         Denial::AmbiguousCommonName
         | Denial::BoundsMismatch
         | Denial::ChainInvalid
@@ -232,6 +237,8 @@ fn words_for(denial: Denial) -> &'static str {
         Denial::AmbiguousCommonName => "the client certificate has more than one common name",
         Denial::BoundsMismatch => "the client certificate is outside the bounds of its authority",
         Denial::ChainInvalid => "no valid path leads from the client certificate to a trust anchor",
+        // Which of them it was would help whoever guesses.
+        Denial::ChallengeExpired | Denial::ChallengeInvalid | Denial::SignatureInvalid => "authentication failed",
         Denial::ClearanceTooLow => "this needs a higher clearance",
         Denial::ClientIpDenied => "this client is not admitted from this address",
         Denial::Expired => "the client certificate, or one of its chain, has expired",
@@ -247,6 +254,8 @@ fn words_for(denial: Denial) -> &'static str {
         Denial::RevocationUnknown => "whether the client certificate is revoked cannot be told now",
         Denial::Revoked => "the client certificate, or one of its chain, is revoked",
         Denial::SurfaceDenied => "this client may not use this listener's service",
+        Denial::TokenExpired => "the bearer token has expired",
+        Denial::TokenInvalid => "the bearer token is not valid",
         Denial::Unsuitable => "this certificate is not fit to identify a client",
     }
 }

@@ -41,7 +41,7 @@ pub mod http1;
 
 /// The effective client address: peer, PROXY, trusted headers.
 pub mod address;
-/// A key proven without a TLS handshake: challenges, and the answers to them.
+/// A key proven without a TLS handshake: challenges, the answers to them, and tokens.
 pub mod challenge;
 /// Removes what the client claimed, writes what the grant proves.
 pub mod identity;

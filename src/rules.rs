@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::address::Trust;
 use crate::admission::{Snapshot, Surface};
+use crate::challenge::Tokens;
 use crate::gate::Renewed;
 use crate::identity;
 use crate::limits::{Limits, Principals};
@@ -26,6 +27,8 @@ pub struct Rules {
     pub trust: Trust,
     /// Which dialects are told.
     pub identity: Arc<identity::Settings>,
+    /// Issues and reads bearer tokens.
+    pub tokens: Tokens,
     pub listeners: Vec<Arc<ListenerRules>>,
 }
 
@@ -46,6 +49,8 @@ pub struct Serves {
     pub surfaces: Vec<Surface>,
     /// The hosts of our own surfaces, where a listener serves an upstream's as well: lower case, no port.
     pub control_hosts: Vec<Box<str>>,
+    /// Bearer tokens of ours are credentials here; elsewhere they are none, and go nowhere.
+    pub tokens: bool,
 }
 
 impl Serves {
@@ -63,7 +68,7 @@ impl Serves {
 
 impl Default for Serves {
     fn default() -> Self {
-        Self { surfaces: vec![Surface::Proxy], control_hosts: Vec::new() }
+        Self { surfaces: vec![Surface::Proxy], control_hosts: Vec::new(), tokens: false }
     }
 }
 

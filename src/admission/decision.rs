@@ -105,6 +105,10 @@ denials! {
     BoundsMismatch = "bounds_mismatch",
     /// An anchor is named, but no valid path leads to it.
     ChainInvalid = "chain_invalid",
+    /// A challenge was answered too late.
+    ChallengeExpired = "challenge_expired",
+    /// No challenge of ours for this principal, certificate and origin; or one that was answered already.
+    ChallengeInvalid = "challenge_invalid",
     /// The principal ranks too low for this management call.
     ClearanceTooLow = "clearance_too_low",
     /// The effective client address is outside `client_ips`.
@@ -133,8 +137,14 @@ denials! {
     RevocationUnknown = "revocation_unknown",
     /// The leaf or a path member is revoked.
     Revoked = "revoked",
+    /// The signature of a challenge is not one by the certificate's key.
+    SignatureInvalid = "signature_invalid",
     /// The principal may not use this surface.
     SurfaceDenied = "surface_denied",
+    /// The time of a bearer token is over.
+    TokenExpired = "token_expired",
+    /// A bearer token that is none, revoked, another's, or without the certificate that it is bound to.
+    TokenInvalid = "token_invalid",
     /// EKU, CA flag, weak key, unparsable, not canonical.
     Unsuitable = "unsuitable",
 }

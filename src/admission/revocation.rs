@@ -11,6 +11,7 @@ use super::crl::{CrlProblem, CrlRefusal, Crls, CrlsBuilder, StaleCrl};
 use super::principal::{PrincipalName, Provenance};
 use super::revoked_id::{RevokedId, Target};
 use super::revoked_ids::{Revoked, RevokedIds, hits};
+use super::revoked_tokens::RevokedTokens;
 use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
 
 /// Everything that takes a certificate off. Asked in constant time per certificate, however long the lists are.
@@ -27,6 +28,7 @@ pub struct Revocation {
     by_principal: HashMap<Box<str>, RevokedIds>,
     /// Every serial that some principal's id gives with its issuer.
     issued_serials: HashSet<Box<[u8]>>,
+    pub(super) tokens: RevokedTokens,
     pub(super) crls: Crls,
 }
 
@@ -97,6 +99,11 @@ impl RevocationBuilder {
         let principal = principal.as_str().to_ascii_lowercase().into();
         self.by_principal.entry(principal).or_default().push((id.clone(), written.clone()));
         self.revocation.entries.push((id, written));
+    }
+
+    /// Takes tokens back.
+    pub fn tokens(&mut self, tokens: RevokedTokens) {
+        self.revocation.tokens = tokens;
     }
 
     /// Adds a CRL. Delta and indirect ones are refused: reading them as complete ones would lose entries.

@@ -11,6 +11,7 @@ use super::authorities::{Authorities, validity};
 use super::bootstrap::{Bootstrap, BootstrapMode};
 use super::candidate::Candidate;
 use super::chain::{Found, Paths};
+use super::claims::{Proof, Token};
 use super::conditions::weak_key;
 use super::credential::Pin;
 use super::decision::{Admission, Basis, Decision, Denial, Horizon, Steps, Verdict, shortened};
@@ -107,9 +108,11 @@ impl Question<'_> {
             }
             return Err(self.steps.failed("certificate", "no certificate was presented", Denial::NoCredential));
         };
+        self.proof(candidate)?;
         let leaf = self.leaf(candidate)?;
         let (principal, basis) = self.principal(candidate, leaf)?;
         self.principal = Some(Arc::clone(&principal));
+        self.claimed(candidate, &principal)?;
         let identifier = self.identifier(&principal, &basis, leaf)?;
         principal.terms.check(self.scope, self.now, &mut self.horizon, &mut self.steps)?;
         let access = match (self.scope.request, route) {
@@ -121,6 +124,72 @@ impl Question<'_> {
             _ => None,
         };
         Ok(Verdict::Admit(Admission { principal, basis, identifier, access }))
+    }
+
+    /// Judges what was shown instead of a handshake, and the certificate of the connection that it came over.
+    fn proof(&mut self, candidate: &Candidate) -> Result<(), Denial> {
+        let beside = candidate.connection().map(|beside| self.beside(beside)).transpose()?;
+        match &candidate.proof {
+            Proof::Handshake => Ok(()),
+            Proof::Worthless(why, _) => Err(self.steps.failed("token", String::from(&**why), Denial::TokenInvalid)),
+            Proof::Claimed(claims, _) => {
+                if let Some(token) = &claims.token {
+                    token.check(&claims.principal, self.snapshot, self.now.as_secs(), &mut self.horizon, &mut self.steps)?;
+                    self.bound(token, candidate.connection())?;
+                }
+                match beside {
+                    Some(other) if other.id != claims.principal => {
+                        let finding =
+                            format!("the connection's certificate is that of {}, the token that of {}", other.name, claims.principal);
+                        Err(self.steps.failed("token", finding, Denial::TokenInvalid))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Judges the certificate of the connection that a token came over, as the connection itself was: who shows one that is denied has
+    /// no better claim by a token.
+    fn beside(&mut self, beside: &Candidate) -> Result<Arc<Principal>, Denial> {
+        let decision = self.snapshot.decide(Some(beside), &Scope { request: None, ..*self.scope }, self.now);
+        self.horizon.change_at(decision.valid_until.as_secs());
+        match decision.verdict {
+            Verdict::Admit(admission) => {
+                self.steps.passed("connection", "the certificate that was shown beside the token is admitted");
+                Ok(admission.principal)
+            }
+            Verdict::Deny(denial) => {
+                decision.steps.iter().for_each(|step| self.steps.push(step.clone()));
+                self.principal = decision.principal;
+                Err(denial)
+            }
+            // No certificate's answer.
+            Verdict::Open => Err(self.steps.failed("connection", "no certificate was presented", Denial::NoCredential)),
+        }
+    }
+
+    /// RFC 8705, 3: a token that was issued over mutual TLS is worth nothing without that certificate.
+    fn bound(&mut self, token: &Token, beside: Option<&Candidate>) -> Result<(), Denial> {
+        let Some(bound) = &token.bound else { return Ok(()) };
+        let shown = beside.and_then(|beside| beside.leaf().ok()).map(|leaf| leaf.fingerprint);
+        if shown.as_ref() == Some(bound) {
+            return Ok(());
+        }
+        let finding = format!("the token is bound to the certificate sha256:{bound}, which this connection did not show");
+        Err(self.steps.failed("token", finding, Denial::TokenInvalid))
+    }
+
+    /// Compares whose the certificate is now with whose it was claimed to be.
+    fn claimed(&mut self, candidate: &Candidate, principal: &Principal) -> Result<(), Denial> {
+        let Some(claims) = candidate.claims().filter(|claims| claims.principal != principal.id) else { return Ok(()) };
+        let (finding, denial) = match claims.token {
+            Some(_) => {
+                (format!("the certificate is now that of {}, and the token {}'s", principal.name, claims.principal), Denial::TokenInvalid)
+            }
+            None => (format!("the certificate is that of {}, and {} was asked for", principal.name, claims.principal), Denial::NotListed),
+        };
+        Err(self.steps.failed("principal", finding, denial))
     }
 
     /// Judges the leaf alone: readable, strong enough, in time, not revoked.
@@ -166,7 +235,9 @@ impl Question<'_> {
             let finding = format!("the key is pinned for {} in {written}", principal.name);
             return self.pinned(principal, Basis::SpkiPin, leaf, "spki_pin", finding);
         }
-        if let Some(principal) = self.snapshot.bootstrap.admits(&leaf.fingerprint).filter(|_| self.scope.control) {
+        // Our own certificate begins as a client certificate, and in no other way.
+        let may_begin = self.scope.control && !candidate.is_claimed();
+        if let Some(principal) = self.snapshot.bootstrap.admits(&leaf.fingerprint).filter(|_| may_begin) {
             let basis = Basis::ServerCertificate { first_only: self.snapshot.bootstrap.mode() == BootstrapMode::FirstAdmin };
             let finding = "the certificate that we serve with here, and there has been no admin yet, or it may always";
             return self.pinned(Arc::clone(principal), basis, leaf, "bootstrap", finding);

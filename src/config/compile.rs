@@ -14,6 +14,7 @@ use crate::admission::{
     Allowlist, AllowlistBuilder, Authority, Bootstrap, BootstrapMode, Clearance, Conflict, Credential, PrincipalName, Provenance,
     Revocation, RevocationBuilder, Snapshot, Surface,
 };
+use crate::challenge::Tokens;
 use crate::pki::Fingerprint;
 use crate::rules::{ListenerRules, Rules, Serves};
 use crate::store::managed::{Disabled, ManagedRoster};
@@ -94,6 +95,7 @@ pub fn compile(
         limits: plan.limits.clone(),
         trust: plan.trust.clone(),
         identity: Arc::new(plan.file.identity.clone()),
+        tokens: compiler.tokens(),
         listeners,
     };
     let Compiler { problems, warnings, taken, reverted, .. } = compiler;
@@ -317,6 +319,7 @@ impl Compiler<'_> {
                 let serves = Serves {
                     surfaces: listener.serve.clone(),
                     control_hosts: listener.control_hosts.iter().map(|host| host.value.as_str().into()).collect(),
+                    tokens: listener.tokens,
                 };
                 let serves = Arc::new(serves);
                 Some((ListenerRules { name, tls: Arc::new(tls), serves, proxy_protocol: listener.proxy_protocol }, key_pairs))
@@ -348,6 +351,15 @@ impl Compiler<'_> {
                 self.fatal.push(self.plan.file.problem(files.span, error.to_string()));
                 None
             }
+        }
+    }
+
+    /// Whatever is changed, the keys stay.
+    fn tokens(&self) -> Tokens {
+        let (settings, state) = (self.plan.file.token.clone(), self.plan.file.store.path.as_deref());
+        match self.before {
+            Some(before) => before.rules.tokens.with(settings, state),
+            None => Tokens::new(settings, state),
         }
     }
 

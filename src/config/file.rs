@@ -17,6 +17,7 @@ use super::reader::Reader;
 use super::table::Table;
 use super::{cross_check, people, sections};
 use crate::admission::{Access, BootstrapMode, Clearance, RouteAuth, Surface};
+use crate::challenge;
 use crate::identity;
 use crate::limits;
 use crate::listener::BindAddress;
@@ -44,6 +45,7 @@ pub struct ConfigFile {
     pub trust: TrustEntry,
     pub audit: log::Audit,
     pub store: Store,
+    pub token: challenge::Settings,
     /// 0: one a core.
     pub workers: usize,
     pub limits: Limits,
@@ -67,6 +69,8 @@ pub struct Listener {
     pub http2: bool,
     pub resumption: bool,
     pub proxy_protocol: bool,
+    /// Bearer tokens of ours count here.
+    pub tokens: bool,
 }
 
 /// A certificate of ours with its key.
@@ -327,9 +331,7 @@ fn read(reader: &Reader<'_>, root: &Table<'_>, document: Arc<Document>, director
     let store = sections::store(&root.optional("store"), directory);
     let workers = sections::runtime(&root.optional("runtime"));
     let limits = sections::limits(&root.optional("limits"));
-    if root.table("token").is_some() {
-        root.error("token", "`[token]` is not in this version", Some("leave it out: there are no bearer tokens yet".to_owned()));
-    }
+    let token = sections::token(&root.optional("token"));
     root.finish();
     if !root.has("listener") {
         reader.missing(Span::default(), "there is no [[listener]]", Some("add one: name, address, certificates".to_owned()));
@@ -350,6 +352,7 @@ fn read(reader: &Reader<'_>, root: &Table<'_>, document: Arc<Document>, director
         trust,
         audit,
         store,
+        token,
         workers,
         limits,
     };

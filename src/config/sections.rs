@@ -16,6 +16,7 @@ use super::table::Table;
 use super::value;
 use super::words::{LATER, Words, one_of};
 use crate::admission::{Access, BootstrapMode, RouteAuth, Surface};
+use crate::challenge::{self, settings::LONGEST_TTL};
 use crate::identity::{self, Dialect};
 use crate::log::{self, Audit, Destination, Format, Refusals};
 use crate::pki::Fingerprint;
@@ -48,7 +49,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Listener> {
     let http2 = table.flag("http2").unwrap_or(true);
     let resumption = table.word("resumption", ON_OFF);
     let proxy_protocol = table.word("proxy_protocol", &[("off", Ok(false)), ("require", Ok(true))]);
-    table.not_yet("tokens");
+    let tokens = table.flag("tokens").unwrap_or(false);
     table.not_yet("http3");
     table.finish();
     Some(Listener {
@@ -66,6 +67,7 @@ pub(super) fn listener(table: &Table<'_>) -> Option<Listener> {
         http2,
         resumption: resumption.is_none_or(|word| word.value),
         proxy_protocol: proxy_protocol.is_some_and(|word| word.value),
+        tokens,
     })
 }
 
@@ -269,6 +271,35 @@ pub(super) fn store(table: &Table<'_>, directory: &Path) -> Store {
     Store { path: if path.is_empty() { None } else { Some(directory.join(path)) } }
 }
 
+pub(super) fn token(table: &Table<'_>) -> challenge::Settings {
+    let defaults = challenge::Settings::default();
+    let second = Duration::from_secs(1);
+    let max_ttl = table.duration("max_ttl", second..=LONGEST_TTL).unwrap_or(defaults.max_ttl);
+    let ttl = table.duration("ttl", second..=LONGEST_TTL);
+    if ttl.is_some_and(|ttl| ttl > max_ttl) {
+        table.error("ttl", "`ttl` is longer than `max_ttl`", Some("raise `max_ttl`, or lower `ttl`".to_owned()));
+    }
+    let day = Duration::from_secs(86_400);
+    let settings = challenge::Settings {
+        ttl: ttl.unwrap_or(defaults.ttl.min(max_ttl)),
+        max_ttl,
+        accept_key_data: table.flag("accept_key_data").unwrap_or(defaults.accept_key_data),
+        issuer: table.parsed("issuer", named).map_or(defaults.issuer, |issuer| issuer.value),
+        audience: table.parsed("audience", named).map_or(defaults.audience, |audience| audience.value),
+        rotate: table.duration("rotate", day..=366 * day).unwrap_or(defaults.rotate),
+    };
+    table.finish();
+    settings
+}
+
+/// Reads `iss` or `aud`: a text with nothing odd in it.
+fn named(text: &str) -> Result<String, String> {
+    match value::printable(text)? {
+        text if text.is_empty() || text.len() > 256 => Err("must be 1 to 256 characters".to_owned()),
+        text => Ok(text),
+    }
+}
+
 pub(super) fn runtime(table: &Table<'_>) -> usize {
     let workers = table.number("workers", 0..=1024);
     table.finish();
@@ -365,12 +396,12 @@ const ON_OFF: &Words<bool> = &[("on", Ok(true)), ("off", Ok(false))];
 
 pub(super) const ACCESS: &Words<Access> = &[("read", Ok(Access::Read)), ("write", Ok(Access::Write)), ("admin", Ok(Access::Admin))];
 
-/// What a listener may serve.
 /// Beside the configuration file.
 pub(super) const DEFAULT_STATE: &str = "state";
 
+/// What a listener may serve.
 pub(super) const SURFACES: &Words<Surface> =
-    &[("proxy", Ok(Surface::Proxy)), ("admin", Ok(Surface::Admin)), ("challenge", Err(LATER)), ("console", Err(LATER))];
+    &[("proxy", Ok(Surface::Proxy)), ("admin", Ok(Surface::Admin)), ("challenge", Ok(Surface::Challenge)), ("console", Err(LATER))];
 
 /// What a principal may use: all of them, also those that nobody serves yet.
 pub(super) const USABLE: &Words<Surface> = &[

@@ -40,8 +40,8 @@ fn the_example_is_read_and_has_every_key() {
     let file = file.unwrap_or_else(|problems| panic!("{}", problems.iter().map(ToString::to_string).collect::<String>()));
     assert_eq!((file.listeners.len(), file.principals.len(), file.allowlists.len()), (2, 2, 2));
     let example: toml::Table = EXAMPLE.parse().expect("just read");
-    // The first two belong to later versions, and have no position that is off; the others are shown with a listener.
-    let is_shown_elsewhere = |table: &str, key: &str| ["health", "token"].contains(&key) || table == "[monitor.certificate]";
+    // The first belongs to later versions, and has no position that is off; the others are shown with a listener.
+    let is_shown_elsewhere = |table: &str, key: &str| key == "health" || table == "[monitor.certificate]";
     for (table, key) in keys.iter().filter(|(table, key)| !is_shown_elsewhere(table, key)) {
         assert!(has_key(&example, table, key), "config.example.toml does not show `{key}` of {table}");
     }
@@ -72,6 +72,7 @@ fn the_example_shows_the_defaults() {
     assert_eq!(example.limits, bare.limits);
     assert_eq!(example.audit, bare.audit);
     assert_eq!(example.store, bare.store);
+    assert_eq!(example.token, bare.token);
     assert_eq!(example.workers, bare.workers);
     assert_eq!(example.allowlists[0].max_shrink, super::file::MaxShrink::default());
 }
@@ -179,7 +180,10 @@ fn each_mistake_has_its_words() {
         ("[[upstream]]\nname = \"u\"\nendpoints = [\"http://a\"]\nhealth = {}", "4:10 `health` is not in this version"),
         ("[identity]\nheaders = [\"aws\"]", "2:12 `headers`: \"aws\" is not in this version"),
         ("[identity]\nassertion = true", "2:13 `assertion` is not in this version"),
-        ("[token]\nttl = \"60m\"", "1:1 `[token]` is not in this version"),
+        ("[token]\nttl = \"0s\"", "2:7 `ttl`: must be 1s to 2592000s"),
+        ("[token]\nmax_ttl = \"31d\"", "2:11 `max_ttl`: must be 1s to 2592000s"),
+        ("[token]\nmax_ttl = \"5m\"\nttl = \"10m\"", "3:7 `ttl` is longer than `max_ttl`"),
+        ("[token]\nissuer = \"\"", "2:10 `issuer`: "),
         ("[revocation]\ncrls = [\"http://a/b.crl\"]", "2:9 `crls`: `http://a/b.crl`: over http whoever stands in between can withhold"),
         ("[revocation]\ncrls = [{ url = \"https://u:p@a/b\" }]", "2:17 `url`: credentials in a URL would stand in logs"),
         ("[revocation]\ncrls = [{ ca = \"ca.pem\" }]", "2:9 `url` is missing in [[revocation.crls]]"),

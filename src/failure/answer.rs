@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::Failure;
+use crate::admission::Denial;
 use crate::http1::Refusal;
 
 impl Failure {
@@ -34,6 +35,11 @@ impl Failure {
 
     fn add_what_the_status_demands(self, headers: &mut HeaderMap) {
         match self.status() {
+            // RFC 6750, 3: also what tells a client to fetch another.
+            StatusCode::UNAUTHORIZED if matches!(self, Self::Denied(Denial::TokenExpired | Denial::TokenInvalid)) => {
+                let challenge = r#"Bearer realm="portcullis", error="invalid_token""#;
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
             // RFC 9110, 15.5.2: a 401 carries a challenge. No registered scheme means a TLS client certificate.
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"ClientCertificate realm="portcullis""#));

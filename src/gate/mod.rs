@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod cuts;
+pub mod desk;
 pub mod grant;
 pub mod hold;
 pub mod lifeline;
@@ -33,6 +34,7 @@ use remembered::Remembered;
 use renewed::Renewals;
 
 pub use cuts::Cuts;
+pub use desk::{Desk, Proven};
 pub use grant::{Admitted, Grant};
 pub use hold::Hold;
 pub use lifeline::Lifeline;
@@ -80,10 +82,12 @@ pub struct Asker {
 /// Where a decision is asked for and enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
+    Challenge,
     Established,
     Handshake,
     Live,
     Request,
+    Token,
 }
 
 impl Gate {
@@ -242,10 +246,12 @@ impl Checkpoint {
     /// Returns the name that the log uses.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Challenge => "challenge",
             Self::Established => "established",
             Self::Handshake => "handshake",
             Self::Live => "live",
             Self::Request => "request",
+            Self::Token => "token",
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::address::Trust;
 use crate::admission::{AllowlistBuilder, Credential, Pin, Principal, PrincipalId, PrincipalName, Provenance, Revocation, Snapshot, Terms};
+use crate::challenge::{self, Tokens};
 use crate::drain::DrainStarter;
 use crate::limits::Limits;
 use crate::log::{Audit, Destination, Format, Logs, Settings as LogSettings};
@@ -111,6 +112,7 @@ impl World {
             limits: self.limits.clone(),
             trust: self.trust.clone(),
             identity: Arc::default(),
+            tokens: Tokens::new(challenge::Settings::default(), None),
             listeners: vec![Arc::new(edge)],
         })
     }

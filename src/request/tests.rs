@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
 use crate::admission::{AllowlistBuilder, Revocation, RouteAuth, RouteScope, Snapshot};
+use crate::challenge::{self, Tokens};
 use crate::clock::Clock;
 use crate::failure;
 use crate::gate::Asker;
@@ -68,6 +69,7 @@ fn context(upstream: Settings, limits: Limits) -> Rc<Context> {
         limits,
         trust: Default::default(),
         identity: Default::default(),
+        tokens: Tokens::new(challenge::Settings::default(), None),
         listeners: Vec::new(),
     };
     let metrics = Metrics::new(1);

@@ -24,6 +24,12 @@ pub(super) fn for_denial(denial: Denial) -> CertificateError {
         }
         // access_denied, should it come here at all: rustls itself answers an absent certificate with certificate_required.
         Denial::NoCredential => CertificateError::ApplicationVerificationFailure,
+        // access_denied, likewise: challenges and tokens come in requests.
+        Denial::ChallengeExpired
+        | Denial::ChallengeInvalid
+        | Denial::SignatureInvalid
+        | Denial::TokenExpired
+        | Denial::TokenInvalid => CertificateError::ApplicationVerificationFailure,
         // unknown_ca
         Denial::ChainInvalid | Denial::IssuerUnknown => CertificateError::UnknownIssuer,
         // certificate_expired
@@ -39,7 +45,15 @@ pub(super) fn for_denial(denial: Denial) -> CertificateError {
 /// Names the alert of a denial, for people; `None` where no handshake asks.
 pub fn name(denial: Denial) -> Option<&'static str> {
     match denial {
-        Denial::ClearanceTooLow | Denial::NotPermitted | Denial::OriginDenied | Denial::SurfaceDenied => None,
+        Denial::ChallengeExpired
+        | Denial::ChallengeInvalid
+        | Denial::ClearanceTooLow
+        | Denial::NotPermitted
+        | Denial::OriginDenied
+        | Denial::SignatureInvalid
+        | Denial::SurfaceDenied
+        | Denial::TokenExpired
+        | Denial::TokenInvalid => None,
         Denial::NoCredential => Some("certificate_required"),
         _ => Some(match AlertDescription::from(for_denial(denial)) {
             AlertDescription::AccessDenied => "access_denied",
