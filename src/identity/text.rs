@@ -1,7 +1,6 @@
 //! Attacker-chosen text in a form that can break no structure.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::pki::files;
 
 /// Percent-encodes everything but letters, digits and what no reader of a header takes for structure.
 pub(super) fn percent_encoded(text: &str) -> String {
@@ -10,18 +9,7 @@ pub(super) fn percent_encoded(text: &str) -> String {
 
 /// A certificate as PEM, percent-encoded: everything outside the unreserved set, newlines as `%0A`.
 pub(super) fn encoded_pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut pem = String::with_capacity(text.len() + text.len() / 64 + 60);
-    pem.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    encode(pem.as_bytes(), |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    encode(files::pem_of(der).as_bytes(), |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 
 /// Printable ASCII: what a header may hold and every reader reads alike.

@@ -144,6 +144,11 @@ pub fn pfx(bytes: &[u8], password: &str) -> Result<(Vec<Certificate>, PrivateKey
     Ok((certificates, only_key(opened.keys)?))
 }
 
+/// Writes a certificate as PEM (RFC 7468).
+pub fn pem_of(certificate: &[u8]) -> String {
+    pem::encode("CERTIFICATE", certificate)
+}
+
 /// Writes a PFX of certificates alone, under the empty password.
 pub fn pfx_of(certificates: &[Certificate]) -> Result<Vec<u8>, FileError> {
     pfx::write_certificates(certificates).map_err(|error| FileError::at(0, &error.to_string()))

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::{Map, Value};
 
@@ -27,7 +25,7 @@ fn question(arguments: &Arguments) -> Result<Map<String, Value>, Failure> {
         let password = arguments.password.read()?;
         let found = files::certificates(&input::read(path)?, password.as_ref().map(|password| password.as_str()));
         let found = found.map_err(|error| input::file_error(path, &error))?;
-        put("certificate", Some(found.iter().map(|located| pem(&located.value.der)).collect()));
+        put("certificate", Some(found.iter().map(|located| files::pem_of(&located.value.der)).collect()));
     }
     let header = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     put("route", arguments.route.as_ref().map(|(method, uri)| format!("{method} {uri}")));
@@ -38,13 +36,6 @@ fn question(arguments: &Arguments) -> Result<Map<String, Value>, Failure> {
     put("client_ip", arguments.client_ip.map(|ip| ip.to_string()));
     put("at", arguments.at.map(|at| Date::of(at).to_string()));
     Ok(asked)
-}
-
-/// RFC 7468, 2: lines of 64.
-fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines = text.as_bytes().chunks(64).map(|line| format!("{}\n", String::from_utf8_lossy(line)));
-    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
 }
 
 /// Tells a report as the offline one tells itself.
