@@ -6,13 +6,14 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
-use super::{Error, azure, raven};
+use super::{Error, akeyless, azure, raven};
 use crate::pki::Certificate;
 use crate::request::service::{Caller, CallingLeaf};
 
 /// Whose protocol a call speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
+    Akeyless,
     /// Azure confidential ledger.
     Azure,
     Ours,
@@ -55,15 +56,14 @@ impl Dialect {
     /// Tells it from the path.
     pub(super) fn of(path: &str) -> Self {
         let below = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if azure::ROOTS.iter().any(below) {
-            return Self::Azure;
-        }
-        if raven::ROOTS.iter().any(below) { Self::Raven } else { Self::Ours }
+        let known = [(Self::Akeyless, akeyless::ROOTS), (Self::Azure, azure::ROOTS), (Self::Raven, raven::ROOTS)];
+        known.into_iter().find(|(_, roots)| roots.iter().any(below)).map_or(Self::Ours, |(dialect, _)| dialect)
     }
 
     /// Makes the answer.
     pub(super) fn render(self, error: Error, asked: &Asked<'_>) -> Response<Bytes> {
         match self {
+            Self::Akeyless => akeyless::refusal(&error),
             Self::Azure => azure::refusal(&error, asked),
             Self::Ours => return error.render(asked.request_id),
             Self::Raven => raven::refusal(&error, asked),
@@ -136,6 +136,8 @@ mod tests {
             ("/app/users", Dialect::Azure),
             ("/app/users/ab", Dialect::Azure),
             ("/app/usersx", Dialect::Ours),
+            ("/api/v2/auth-method-get", Dialect::Akeyless),
+            ("/api/v20", Dialect::Ours),
             ("/admin/certificates", Dialect::Raven),
             ("/admin/certificates/purge", Dialect::Raven),
             ("/admin/certificatesx", Dialect::Ours),

@@ -1,6 +1,7 @@
 //! The operator API: what answers on listeners that serve `admin`, and on the local socket. `request` admits the caller and
 //! asks `needs` for the rank that a call takes; handlers judge nobody. `cli/run.rs` makes it once for all workers.
 
+mod akeyless;
 mod azure;
 mod dialect;
 mod error;
@@ -42,6 +43,7 @@ use crate::metrics::Metrics;
 use crate::pki::Fingerprint;
 use crate::reload::Reloader;
 use crate::request::service::{Answer, Call, Caller, Needs, Refused, Service};
+pub(crate) use akeyless::Kind;
 use dialect::{Asked, Asking, Dialect};
 pub use error::{Detail, Error, ErrorBody, Input, Refusals, Wanted};
 use needs::Found;
@@ -265,7 +267,7 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(v1::ledger::receipt))
         .routes(routes!(openapi))
         .split_for_parts();
-    let router = router.merge(azure::router()).merge(raven::router());
+    let router = router.merge(akeyless::router()).merge(azure::router()).merge(raven::router());
     open_up(&mut api);
     // `request` bounds the body, for every call alike.
     (router.layer(DefaultBodyLimit::disable()), api)

@@ -2,6 +2,7 @@
 
 mod admin;
 mod allow;
+mod auth_method;
 mod cert;
 mod check;
 mod completions;
@@ -48,6 +49,9 @@ enum Command {
     /// Say who is let in: the principals that a running proxy keeps in its ledger
     #[command(subcommand)]
     Allow(Box<allow::Command>),
+    /// Manage principals in the words of Akeyless, as methods of authentication by certificate
+    #[command(subcommand)]
+    AuthMethod(Box<auth_method::Command>),
     /// Work with certificates
     #[command(subcommand)]
     Cert(cert::Command),
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Admin(command) => admin::run(*command, &output),
         Command::Allow(command) => allow::run(*command, &output),
+        Command::AuthMethod(command) => auth_method::run(*command, &output),
         Command::Cert(command) => cert::run(&command, &output),
         Command::Check(arguments) => check::run(&arguments, &output),
         Command::Completions(arguments) => completions::run(&arguments),

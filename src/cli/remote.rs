@@ -218,9 +218,10 @@ impl Reply {
         let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
         let error = &body["error"];
         let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
-        let mut message = match error["code"].as_str() {
-            Some(code) => format!("{code}: {}", text("message")),
-            None => format!("the answer is {}", self.status),
+        let mut message = match (error["code"].as_str(), error.as_str()) {
+            (Some(code), _) => format!("{code}: {}", text("message")),
+            (None, Some(sentence)) => sentence.to_owned(),
+            (None, None) => format!("the answer is {}", self.status),
         };
         for detail in error["details"].as_array().into_iter().flatten() {
             let (key, why) = (detail["key"].as_str().unwrap_or_default(), detail["why"].as_str().unwrap_or_default());

@@ -8,6 +8,7 @@ mod admin;
 mod agreement;
 mod api;
 mod attacks;
+mod auth_methods;
 mod bootstrap;
 mod certificates;
 mod commands;

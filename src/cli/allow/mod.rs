@@ -16,6 +16,7 @@ mod update;
 use super::{Exit, Failure, Output};
 pub(super) use add::How;
 pub(super) use generate::{Making, Wish, generate, name_for};
+pub(super) use show::told;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

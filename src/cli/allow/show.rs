@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
 }
 
 /// Tells a principal to a person, a line for each key. Whoever wrote it chose the texts: none of them paints the terminal.
-pub(super) fn told(principal: &Value) -> String {
+pub(in crate::cli) fn told(principal: &Value) -> String {
     let mut out = String::new();
     for (key, value) in principal.as_object().into_iter().flatten() {
         // Writing to a string cannot fail.

@@ -1,0 +1,43 @@
+//! The protocol of Akeyless, under `/api/v2`: every call is a POST with its arguments in a JSON body, whose names are those of the
+//! published SDKs, and is refused with `{"error": "…"}`. Methods of authentication by certificate are our managed principals:
+//! `methods.rs`. `docs/adapters.md` says what differs.
+
+mod form;
+mod kind;
+mod method;
+mod methods;
+
+use std::sync::Arc;
+
+use axum::Router;
+use http::StatusCode;
+use serde::Serialize;
+
+use super::dialect::{Foreign, is_of_the_certificate};
+use super::{Error, Shared};
+pub(crate) use kind::Kind;
+
+/// The paths that speak it.
+pub(super) const ROOTS: &[&str] = &["/api/v2"];
+
+pub(super) fn router() -> Router<Arc<Shared>> {
+    methods::router()
+}
+
+/// Tells a refusal in a sentence, which is all that the original's clients print.
+pub(super) fn refusal(error: &Error) -> Foreign {
+    #[derive(Serialize)]
+    struct Body {
+        error: String,
+    }
+    let mut message = format!("{}: {}", error.code, error.message);
+    for detail in &error.details {
+        message.push_str("; ");
+        if !detail.key.is_empty() {
+            message.push_str(&format!("{}: ", detail.key));
+        }
+        message.push_str(&detail.why);
+    }
+    let status = if is_of_the_certificate(error) { StatusCode::UNAUTHORIZED } else { error.status };
+    Foreign::new(status, &Body { error: message })
+}
