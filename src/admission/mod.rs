@@ -53,7 +53,7 @@ pub use permission::{Access, Clearance, Permission};
 pub use principal::{Identifier, Principal, PrincipalId, PrincipalName, Provenance, Terms};
 pub use renewal::{Predecessor, Renewal};
 pub use revocation::{Revocation, RevocationBuilder};
-pub use revoked_id::{RevokedId, RevokedIdError};
+pub use revoked_id::{Mark, RevokedId, RevokedIdError};
 pub use revoked_ids::RevokedIds;
 pub use revoked_tokens::RevokedTokens;
 pub use roster::{Conflict, Roster, RosterBuilder};

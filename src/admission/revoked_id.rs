@@ -6,7 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::pki::{Fingerprint, SpkiPin, hex};
+use crate::pki::{Certificate, Fingerprint, SpkiPin, hex};
 
 /// A revoked id, in any of its notations.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,7 +16,7 @@ pub struct RevokedId {
 }
 
 /// One way in which an id can hit a certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Target {
     Fingerprint(Fingerprint),
     /// Magnitude without leading zeros.
@@ -25,6 +25,35 @@ pub(super) enum Target {
     Sha1([u8; 20]),
     Spki(SpkiPin),
     SubjectKeyId(Box<[u8]>),
+}
+
+/// What ids and certificates have in common, for whoever keeps ids by what they hit. The issuer of a serial is left aside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(Target);
+
+impl Mark {
+    /// Returns every mark that a certificate can be found by.
+    pub fn all_of(certificate: &Certificate) -> Vec<Self> {
+        let twins = [certificate.twin().map(Target::Fingerprint), certificate.twin_sha1().map(Target::Sha1)];
+        let own = [
+            Target::Fingerprint(certificate.fingerprint),
+            Target::Serial(certificate.serial.clone()),
+            Target::Sha1(certificate.sha1()),
+            Target::Spki(certificate.spki_pin),
+        ];
+        let subject = certificate.subject_key_id.clone().map(Target::SubjectKeyId);
+        own.into_iter().chain(twins.into_iter().flatten()).chain(subject).map(Self).collect()
+    }
+
+    /// Returns that of a certificate of which no more is known.
+    pub fn of_fingerprint(fingerprint: Fingerprint) -> Self {
+        Self(Target::Fingerprint(fingerprint))
+    }
+
+    /// Returns that of a key.
+    pub fn of_key(key: SpkiPin) -> Self {
+        Self(Target::Spki(key))
+    }
 }
 
 /// Why a text is no revoked id.
@@ -41,6 +70,14 @@ impl RevokedId {
     /// Returns the id as it was written.
     pub fn as_str(&self) -> &str {
         &self.source
+    }
+
+    /// Returns the marks that it hits by.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> + '_ {
+        self.targets.iter().map(|target| match target {
+            Target::SerialOfIssuer(serial, _) => Mark(Target::Serial(serial.clone())),
+            target => Mark(target.clone()),
+        })
     }
 
     /// Returns the fingerprint, where that is all it names.

@@ -1,6 +1,6 @@
 //! Who asks for a change, and by what right: asked again on the control thread, since the right may have ended while the call was read.
 
-use crate::admission::{Basis, BootstrapMode, Clearance, Revocation, Snapshot};
+use crate::admission::{Basis, BootstrapMode, Clearance, Snapshot};
 use crate::clock;
 use crate::date::rfc3339;
 use crate::pki::{Certificate, Fingerprint};
@@ -92,7 +92,7 @@ impl Acting {
     }
 
     fn is_revoked(&self, state: &State) -> bool {
-        self.leaf.as_ref().is_some_and(|leaf| state.revocations().any(|kept| Revocation::id_hits(&kept.id, leaf)))
+        self.leaf.as_ref().is_some_and(|leaf| state.revokes(leaf))
     }
 
     fn still(&self, principal: &Principal, state: &State, snapshot: &Snapshot) -> bool {

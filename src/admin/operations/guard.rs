@@ -145,9 +145,8 @@ fn has_admin(state: &State, snapshot: &Snapshot) -> bool {
     let ranks = [Clearance::Admin];
     let from_files = || {
         snapshot.allowlist.ranked(&ranks).any(|(principal, credentials)| {
-            let is_revoked = |fingerprint: &Fingerprint| state.revocations().any(|kept| kept.id.fingerprint() == Some(*fingerprint));
             let proves = |credential: &crate::admission::Credential| match credential {
-                crate::admission::Credential::Pin(pin) => !is_revoked(&pin.fingerprint),
+                crate::admission::Credential::Pin(pin) => !state.revokes_pin(pin.fingerprint),
                 crate::admission::Credential::Authority(_) | crate::admission::Credential::SpkiPin(_) => true,
             };
             !principal.provenance.is_ledger() && principal.terms.enabled && credentials.iter().any(|(credential, _)| proves(credential))
@@ -162,12 +161,9 @@ fn has_credential(state: &State, document: &Document) -> bool {
         return true;
     }
     let own: Vec<RevokedId> = document.revoked_ids.iter().filter_map(|id| id.parse().ok()).collect();
-    document.certificates.iter().any(|entry| {
-        let fingerprint = entry.fingerprint.parse::<Fingerprint>().ok();
-        let ids = || state.revocations().map(|kept| &kept.id).chain(&own);
-        match entry.certificate() {
-            Some(Ok(certificate)) => !ids().any(|id| Revocation::id_hits(id, &certificate)),
-            Some(Err(_)) | None => !ids().any(|id| id.fingerprint() == fingerprint && fingerprint.is_some()),
-        }
+    document.certificates.iter().any(|entry| match (entry.certificate(), entry.fingerprint.parse::<Fingerprint>()) {
+        (Some(Ok(certificate)), _) => !state.revokes(&certificate) && !own.iter().any(|id| Revocation::id_hits(id, &certificate)),
+        (Some(Err(_)) | None, Ok(pin)) => !state.revokes_pin(pin) && !own.iter().any(|id| id.fingerprint() == Some(pin)),
+        (Some(Err(_)) | None, Err(_)) => false,
     })
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::Change;
 use super::document::{Document, Stamp};
+use super::revocations::KeptRevocation;
 use super::state::State;
 use crate::pki::{Fingerprint, SpkiPin};
 
@@ -94,12 +95,14 @@ impl State {
         }
         let hash: Option<Fingerprint> = head.hash.map(|hash| hash.parse().map_err(|_| "holds no hash".to_owned())).transpose()?;
         let mut state = Self::loaded(principals)?;
+        let mut revocations = Vec::with_capacity(head.revocations.min(bytes.len() / 16));
         for text in lines.by_ref().take(head.revocations) {
             let Line { index, kept: Revocation { id, key, reason, added } } = serde_json::from_slice(text).map_err(wrong)?;
             let key: Option<SpkiPin> = key.map(|key| key.parse().map_err(|_| "holds no key".to_owned())).transpose()?;
-            state.replay(index, &Change::RevocationAdd { id: id.clone(), reason, added }).map_err(|why| why.to_string())?;
-            state.revoked_with(&id, key);
+            let id = id.parse().map_err(|why| format!("`{id}` {why}"))?;
+            revocations.push(KeptRevocation { id, key, reason, added, index });
         }
+        state = state.revoking_by(revocations);
         for text in lines {
             let Line { index, kept: Crl { name, der, added } } = serde_json::from_slice(text).map_err(wrong)?;
             state.replay(index, &Change::CrlPut { name, der, added }).map_err(|why| why.to_string())?;

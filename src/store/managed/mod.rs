@@ -8,11 +8,13 @@ mod document;
 mod image;
 mod map;
 mod refusal;
+mod revocations;
 mod roster;
 mod state;
 
 pub use change::{Change, FilesReloaded};
 pub use document::{AuthorityDocument, CertificateDocument, CertificateSource, Document, PermissionDocument, Stamp};
 pub use refusal::{Invalid, Refusal};
+pub use revocations::KeptRevocation;
 pub use roster::{Disabled, ManagedRoster, Touched};
-pub use state::{KeptCrl, KeptRevocation, Managed, State};
+pub use state::{KeptCrl, Managed, State};

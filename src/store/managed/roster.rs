@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::refusal::Invalid;
-use super::state::{KeptRevocation, Managed, State};
+use super::revocations::KeptRevocation;
+use super::state::{Managed, State};
 use crate::admission::layer::Entry;
 use crate::admission::{Allowlist, Authority, Conflict, Credential, Layer, PrincipalId, PrincipalName, Provenance, RevokedId, RevokedIds};
 

@@ -11,8 +11,9 @@ use super::change::Change;
 use super::document::{Document, Stamp};
 use super::map::Map;
 use super::refusal::{Invalid, Refusal};
+use super::revocations::{KeptRevocation, Revocations};
 use crate::admission::{Clearance, PrincipalId, PrincipalName, Provenance, RevocationBuilder, RevokedId};
-use crate::pki::{Crl, Fingerprint, SpkiPin};
+use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
 
 /// What all changes so far have made.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +26,7 @@ pub struct State {
     /// Those that have ids of their own.
     revoking: Map<PrincipalId, ()>,
     admins: Map<PrincipalId, ()>,
-    revocations: Map<Box<str>, Arc<KeptRevocation>>,
+    revocations: Revocations,
     crls: Map<Box<str>, Arc<KeptCrl>>,
     bootstrap_closed: bool,
     /// How many entries of the ledger it was made of.
@@ -39,25 +40,6 @@ pub struct State {
 pub struct Managed {
     pub document: Document,
     pub index: u64,
-}
-
-/// A revoked id, and the entry that says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptRevocation {
-    pub id: RevokedId,
-    /// The key of the certificate that it names, where that renews itself: its successors are revoked with it.
-    pub key: Option<SpkiPin>,
-    pub reason: Option<String>,
-    pub added: Option<Stamp>,
-    pub index: u64,
-}
-
-impl KeptRevocation {
-    /// Returns the id, and that of the key that goes with it.
-    pub fn ids(&self) -> impl Iterator<Item = RevokedId> {
-        let key = self.key.and_then(|key| format!("spki:{}", key.to_string().trim_start_matches("sha256/")).parse().ok());
-        std::iter::once(self.id.clone()).chain(key)
-    }
 }
 
 /// A CRL, and the entry that brought it.
@@ -93,12 +75,9 @@ impl State {
                 let parsed: RevokedId = revoked_id(id)?;
                 // Who says it again takes nothing back, though the certificate may have gone meanwhile.
                 let key = self.renewed_key(&parsed).or_else(|| self.revocation(id)?.key);
-                self.revocations.insert(
-                    id.as_str().into(),
-                    Arc::new(KeptRevocation { id: parsed, key, reason: reason.clone(), added: added.clone(), index }),
-                );
+                self.revocations.insert(KeptRevocation { id: parsed, key, reason: reason.clone(), added: added.clone(), index });
             }
-            Change::RevocationRemove { id } => self.revocations.remove(&id.as_str().into()),
+            Change::RevocationRemove { id } => self.revocations.remove(id),
         }
         self.entries = index + 1;
         if !matches!(change, Change::FilesReloaded(_)) {
@@ -161,7 +140,17 @@ impl State {
 
     /// Goes through the revoked ids.
     pub fn revocations(&self) -> impl Iterator<Item = &Arc<KeptRevocation>> {
-        self.revocations.iter().map(|(_, kept)| kept)
+        self.revocations.iter()
+    }
+
+    /// Tells whether one of them hits a certificate, its issuer left aside.
+    pub fn revokes(&self, certificate: &Certificate) -> bool {
+        self.revocations.hit(certificate)
+    }
+
+    /// Tells whether one of them names a certificate, of which no more may be known.
+    pub fn revokes_pin(&self, fingerprint: Fingerprint) -> bool {
+        self.revocations.name(fingerprint)
     }
 
     /// Goes through the principals that have ids of their own.
@@ -225,10 +214,8 @@ impl State {
         Ok(state)
     }
 
-    pub(super) fn revoked_with(&mut self, id: &str, key: Option<SpkiPin>) {
-        if let Some(kept) = self.revocations.get(id).cloned() {
-            self.revocations.insert(id.into(), Arc::new(KeptRevocation { key, ..(*kept).clone() }));
-        }
+    pub(super) fn revoking_by(self, revocations: Vec<KeptRevocation>) -> Self {
+        Self { revocations: Revocations::load(revocations), ..self }
     }
 
     pub(super) fn counted(self, entries: u64, bootstrap_closed: bool, hash: Option<Fingerprint>) -> Self {
