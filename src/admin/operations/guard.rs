@@ -19,14 +19,61 @@ pub(super) fn check(acting: &Acting, state: &State, snapshot: &Snapshot, changes
     let above = (acting.right == Right::Operator).then(|| Above::of(state, snapshot));
     let mut after = state.clone();
     for change in changes {
-        if let Some(above) = &above {
-            is_below(above, &after, snapshot, change)?;
-        }
-        is_unprotected(&after, change)?;
-        after = applied(&after, change)?;
+        after = made(above.as_ref(), &after, snapshot, change)?;
     }
     keeps_own(acting, state, &after, changes)?;
     keeps_an_admin(state, &after, snapshot, changes)
+}
+
+/// Keeps of changes that need not be made together those that may be, and says of each other one why not.
+pub(super) fn sift(acting: &Acting, state: &State, snapshot: &Snapshot, changes: Vec<Change>) -> (Vec<Change>, Vec<(Change, Refusal)>) {
+    let above = (acting.right == Right::Operator).then(|| Above::of(state, snapshot));
+    let mut before = state.clone();
+    let (mut may, mut may_not) = (Vec::with_capacity(changes.len()), Vec::new());
+    for change in changes {
+        let one = std::slice::from_ref(&change);
+        let after = match acting.right {
+            Right::Bootstrap => Err(Refusal::ClearanceTooLow),
+            Right::Admin | Right::Local | Right::Nobody | Right::Operator => made(above.as_ref(), &before, snapshot, &change),
+        };
+        let after = after.and_then(|after| {
+            keeps_own(acting, &before, &after, one)?;
+            if is_about_an_admin(&before, &change) {
+                keeps_an_admin(&before, &after, snapshot, one)?;
+            }
+            Ok(after)
+        });
+        match after {
+            Ok(after) => {
+                before = after;
+                may.push(change);
+            }
+            Err(refusal) => may_not.push((change, refusal)),
+        }
+    }
+    (may, may_not)
+}
+
+fn made(above: Option<&Above>, state: &State, snapshot: &Snapshot, change: &Change) -> Result<State, Refusal> {
+    if let Some(above) = above {
+        is_below(above, state, snapshot, change)?;
+    }
+    is_unprotected(state, change)?;
+    applied(state, change)
+}
+
+/// Only then can there be none afterwards: where all admins are gone through, it is not for each of a hundred thousand others.
+fn is_about_an_admin(state: &State, change: &Change) -> bool {
+    match change {
+        Change::PrincipalPut { document } => state.principal(&document.id).is_some_and(|kept| ranks(&kept.document)),
+        Change::PrincipalRemove { id, .. } => state.principal(id).is_some_and(|kept| ranks(&kept.document)),
+        Change::BootstrapClosed {}
+        | Change::CrlPut { .. }
+        | Change::CrlRemove { .. }
+        | Change::FilesReloaded(_)
+        | Change::RevocationAdd { .. }
+        | Change::RevocationRemove { .. } => true,
+    }
 }
 
 /// The state that comes of it. Not yet stamped, so that it is good for comparing only.

@@ -7,9 +7,10 @@ mod audit;
 pub(crate) mod certificates;
 mod guard;
 pub(crate) mod principals;
+pub(crate) mod purge;
 pub(crate) mod restrictions;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::StatusCode;
 
@@ -35,17 +36,44 @@ pub(crate) type Plan = Box<dyn Fn(&State, &Snapshot) -> Result<Vec<Change>, Refu
 
 /// Makes a change. `Ok`: in force on all workers, durable, and told to the access log.
 pub(crate) async fn change(shared: &Arc<Shared>, caller: &Caller, how: How, plan: Plan) -> Result<Recorded, Error> {
-    let control = control(shared)?.clone();
     let acting = Acting::of(caller);
+    let guarded = acting.clone();
+    let plan: Plan = Box::new(move |state, snapshot| {
+        guarded.check(state, snapshot)?;
+        let changes = plan(state, snapshot)?;
+        guard::check(&guarded, state, snapshot, &changes)?;
+        Ok(changes)
+    });
+    make(shared, caller, how, (acting, plan)).await
+}
+
+/// Makes those of many changes that may be made, each by itself; and says of the others why not.
+pub(crate) async fn change_what_may(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    how: How,
+    plan: Plan,
+) -> Result<(Recorded, Vec<(Change, Refusal)>), Error> {
+    let acting = Acting::of(caller);
+    let (guarded, left) = (acting.clone(), Arc::new(Mutex::new(Vec::new())));
+    let leaves = Arc::clone(&left);
+    let plan: Plan = Box::new(move |state, snapshot| {
+        guarded.check(state, snapshot)?;
+        let (may, may_not) = guard::sift(&guarded, state, snapshot, plan(state, snapshot)?);
+        // Asked again, it is the last answer that counts.
+        *leaves.lock().unwrap_or_else(PoisonError::into_inner) = may_not;
+        Ok(may)
+    });
+    let recorded = make(shared, caller, how, (acting, plan)).await?;
+    let left = std::mem::take(&mut *left.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok((recorded, left))
+}
+
+async fn make(shared: &Arc<Shared>, caller: &Caller, how: How, (acting, plan): (Acting, Plan)) -> Result<Recorded, Error> {
+    let control = control(shared)?.clone();
     let trail = Trail::new(shared, caller, &acting, &how);
     let actor = acting.actor();
     let How { dry_run, reason } = how;
-    let plan: Plan = Box::new(move |state, snapshot| {
-        acting.check(state, snapshot)?;
-        let changes = plan(state, snapshot)?;
-        guard::check(&acting, state, snapshot, &changes)?;
-        Ok(changes)
-    });
     // A task of its own: whoever asked may be gone before it is made, and it is made, and told, all the same.
     let made = tokio::spawn(async move {
         let made = control.change(Mutation { actor, reason, dry_run, plan }).await;

@@ -183,38 +183,13 @@ pub(crate) async fn replace_all(shared: &Arc<Shared>, caller: &Caller, how: How,
     change(shared, caller, how, plan).await
 }
 
-/// Takes the certificates away that have expired, and deletes whoever has no other credential then.
-pub(crate) async fn purge(shared: &Arc<Shared>, caller: &Caller, how: How) -> Result<Recorded, Error> {
-    let plan: Plan = Box::new(|state, _| {
-        let now = crate::clock::wall().as_secs();
-        let is_over = |at: u64| at < now;
-        let mut changes = Vec::new();
-        for kept in state.principals(None) {
-            let old = &kept.document;
-            let ended = old.valid_until.as_deref().and_then(crate::date::rfc3339).is_some_and(is_over);
-            let mut new = old.clone();
-            new.certificates.retain(|entry| !matches!(entry.certificate(), Some(Ok(certificate)) if is_over(certificate.not_after)));
-            let bare = new.certificates.is_empty() && new.spki_pins.is_empty() && new.authority.is_empty();
-            if ended || bare {
-                if !old.protected {
-                    changes.push(remove(old));
-                }
-            } else {
-                changes.extend(put(old, new));
-            }
-        }
-        Ok(changes)
-    });
-    change(shared, caller, how, plan).await
-}
-
 /// Reads what a client sent.
 fn sent(document: Document) -> Result<Document, Error> {
     document.normalised().map_err(|wrong| Refusal::Invalid(wrong).into())
 }
 
 /// Puts a document in the place of another: nothing, where it says the same. What only we know stays.
-fn put(old: &Document, mut new: Document) -> Option<Change> {
+pub(super) fn put(old: &Document, mut new: Document) -> Option<Change> {
     new.id.clone_from(&old.id);
     new.version = old.version;
     new.created.clone_from(&old.created);
@@ -231,7 +206,7 @@ fn put(old: &Document, mut new: Document) -> Option<Change> {
     (new != *old).then(|| Change::put(new))
 }
 
-fn remove(document: &Document) -> Change {
+pub(super) fn remove(document: &Document) -> Change {
     Change::PrincipalRemove { id: document.id.clone(), name: document.name.clone() }
 }
 

@@ -291,3 +291,22 @@ fn the_server_certificate_is_an_admin_no_longer_than_the_rules_say() {
         assert_eq!([&always, &first].map(|acting| acting.check(&revoked, &world.snapshot)), [refused.clone(), refused.clone()], "{mode:?}");
     }
 }
+
+#[test]
+fn of_many_changes_those_that_may_be_made_are_and_the_last_admin_stays() {
+    let mut world = World::new();
+    world.put(document(NEW, "second", "admin", &certificate("second")));
+    let local = Acting::of(&Caller::local("r"));
+    let all = vec![remove(ADMIN), remove(USER), remove(NEW), remove("p-eeeeeeeeeeee")];
+    let (may, may_not) = guard::sift(&local, &world.state, &world.snapshot, all);
+    assert_eq!(may, [remove(ADMIN), remove(USER), remove("p-eeeeeeeeeeee")], "what is not there is said by whoever makes it");
+    assert_eq!(may_not, [(remove(NEW), Refusal::LastAdmin)]);
+    // An operator takes away what is below it, and neither itself nor what is protected.
+    world.put(Document { protected: true, ..document("p-ffffffffffff", "kept", "user", &certificate("kept")) });
+    let operator = world.acting(OPERATOR, "operator", Clearance::Operator, &world.operator);
+    let all = vec![remove(ADMIN), remove(OPERATOR), remove("p-ffffffffffff"), remove(USER)];
+    let (may, may_not) = guard::sift(&operator, &world.state, &world.snapshot, all);
+    assert_eq!(may, [remove(USER)]);
+    let why: Vec<Refusal> = may_not.into_iter().map(|(_, why)| why).collect();
+    assert_eq!(why, [Refusal::ClearanceTooLow, Refusal::OwnCertificate, Refusal::Protected]);
+}

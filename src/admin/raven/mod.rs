@@ -188,7 +188,7 @@ async fn remove(
 
 /// Deletes what has expired.
 async fn purge(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<StatusCode, Error> {
-    principals::purge(&shared, &caller, How::default()).await?;
+    operations::purge::purge(&shared, &caller, How::default()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

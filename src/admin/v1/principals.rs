@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Asked, AskedOf, Receipt, etag};
 use crate::admin::operations::principals::{IfMatch, Which};
-use crate::admin::operations::{control, principals};
+use crate::admin::operations::{control, principals, purge};
 use crate::admin::{Error, Input, Refusals, Shared, Wanted};
 use crate::admission::Provenance;
 use crate::failure::Failure;
@@ -60,6 +60,26 @@ pub(crate) struct Replaced {
     #[serde(flatten)]
     #[schema(inline)]
     receipt: Receipt,
+}
+
+/// What a purge came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Purged {
+    /// Who has expired, or has a certificate that has, and stays as it is: the last admin, what is protected, who ranks above the caller.
+    /// 1000 at most.
+    left: Vec<Left>,
+    #[serde(flatten)]
+    #[schema(inline)]
+    replaced: Replaced,
+}
+
+/// Somebody who stays, and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Left {
+    name: String,
+    /// As an error would say: `last_admin`, `protected`, …
+    code: &'static str,
+    message: String,
 }
 
 /// How many, and the first of them.
@@ -122,17 +142,16 @@ pub(crate) async fn replace_all(
 }
 
 /// Takes away what has expired: certificates, and whoever has nothing else.
-#[utoipa::path(post, path = "/v1/purge-expired", tag = "principals", params(Asked), responses((status = 200, description = "what came of it", body = Replaced), Refusals))]
-pub(crate) async fn purge(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    Wanted(asked): Wanted<Asked>,
-) -> Result<Json<Replaced>, Error> {
+#[utoipa::path(post, path = "/v1/purge-expired", tag = "principals", params(Asked), responses((status = 200, description = "what came of it", body = Purged), Refusals))]
+pub(crate) async fn purge(State(shared): State<Arc<Shared>>, caller: Caller, Wanted(asked): Wanted<Asked>) -> Result<Json<Purged>, Error> {
     let how = asked.how();
     let dry_run = how.dry_run;
     let before = control(&shared)?.view();
-    let recorded = principals::purge(&shared, &caller, how).await?;
-    Ok(Json(Replaced::of(&recorded, &before, dry_run)))
+    let (recorded, left) = purge::purge(&shared, &caller, how).await?;
+    Ok(Json(Purged {
+        left: left.into_iter().take(MOST_NAMES).map(Left::of).collect(),
+        replaced: Replaced::of(&recorded, &before, dry_run),
+    }))
 }
 
 /// Returns one principal.
@@ -259,6 +278,12 @@ impl Replaced {
             }
         }
         Self { added, changed, removed, receipt: Receipt::of(recorded, dry_run) }
+    }
+}
+
+impl Left {
+    fn of(left: purge::Left) -> Self {
+        Self { name: left.name, code: left.why.code(), message: left.why.to_string() }
     }
 }
 

@@ -1,11 +1,13 @@
 //! `portcullis allow purge`: takes off what has expired.
 
 use http::Method;
+use serde_json::Value;
 
 use super::add::How;
 use super::replace::{names, told};
 use crate::cli::confirm::Confirm;
 use crate::cli::{Exit, Failure, Output};
+use crate::explain::printable;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -23,6 +25,12 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         arguments.confirm.ask(format_args!("Take off {removed}, and what has expired of {changed}?"))?;
     }
     let done = remote.call(&Method::POST, &how.query("/v1/purge-expired"), None)?;
-    output.answer(&done, told(&done));
+    output.answer(&done, std::iter::once(told(&done)).chain(left(&done)).collect::<Vec<_>>().join("\n"));
     Ok(Exit::Done)
+}
+
+/// Tells who has expired and stays, and why.
+fn left(answer: &Value) -> impl Iterator<Item = String> {
+    let text = |left: &Value, key: &str| printable(left[key].as_str().unwrap_or_default());
+    answer["left"].as_array().into_iter().flatten().map(move |left| format!("left: {}: {}", text(left, "name"), text(left, "message")))
 }
