@@ -136,7 +136,7 @@ impl CrlsBuilder {
         let same_anchors = self.before_under == Some(trust.anchors_identity());
         for (crl, written) in self.entries {
             let before = self.before.iter().find(|entry| Arc::ptr_eq(&entry.crl, &crl));
-            let identity = before.map_or_else(|| Fingerprint::of(&crl.der), |entry| entry.identity);
+            let identity = crl.fingerprint();
             let signer = match before.filter(|_| same_anchors) {
                 Some(before) => before.signer.clone(),
                 None => signer(&crl, trust),
@@ -354,6 +354,11 @@ impl Entry {
     fn revokes(&self, certificate: &Certificate) -> String {
         format!("serial {} is on the CRL in {}", certificate.serial_hex(), self.written)
     }
+}
+
+/// Tells whether a configured CA signed a CRL; whoever asks next need not check the signature.
+pub(super) fn is_vouched_for(crl: &Crl, trust: &Trust) -> bool {
+    signer(crl, trust).is_some()
 }
 
 /// Finds the configured CA that signed a CRL: by its name, or by its key id where the name is spelled in another way.

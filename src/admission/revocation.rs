@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 
 use super::allowlist::Allowlist;
 use super::authority::Authority;
-use super::crl::{CrlProblem, CrlRefusal, Crls, CrlsBuilder, StaleCrl};
+use super::crl::{CrlProblem, CrlRefusal, Crls, CrlsBuilder, StaleCrl, is_vouched_for};
 use super::principal::{PrincipalName, Provenance};
 use super::revoked_id::{RevokedId, Target};
 use super::revoked_ids::{Revoked, RevokedIds, hits};
@@ -153,6 +153,13 @@ impl Revocation {
     /// Returns the CRLs that count, and where they were read.
     pub fn crls(&self) -> impl Iterator<Item = (&Arc<Crl>, &Provenance)> {
         self.crls.iter()
+    }
+
+    /// Hashes a CRL and checks its signature against the configured CAs, which is then known of it: a long one takes a while, and need
+    /// not be looked at again where rules are compiled. Tells whether one of them signed it.
+    pub fn look_through(crl: &Crl, allowlist: &Allowlist) -> bool {
+        crl.fingerprint();
+        is_vouched_for(crl, &allowlist.trust)
     }
 
     /// Says of each CRL that does not speak for now why, and whether that denies whoever its issuer signed.

@@ -1,5 +1,7 @@
 //! A certificate revocation list, read once. Whether it counts (signature, issuer, age) is for `admission/revocation.rs` to say.
 
+use std::sync::OnceLock;
+
 use x509_parser::asn1_rs::FromDer as _;
 use x509_parser::extensions::X509Extension;
 use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
@@ -7,6 +9,7 @@ use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate
 use super::certificate::Certificate;
 use super::der::{self, Reader, tag};
 use super::extension::{self, AUTHORITY_KEY_ID};
+use super::fingerprint::Fingerprint;
 use super::name::DistinguishedName;
 use super::signature::Signed;
 
@@ -29,6 +32,15 @@ pub struct Crl {
     /// indirectCRL is set: refused at load.
     pub indirect: bool,
     serials: Vec<Box<[u8]>>,
+    found: Found,
+}
+
+/// What took a look at the whole list to find out: a long one is hashed and verified once, wherever that was.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    fingerprint: OnceLock<Fingerprint>,
+    /// A SubjectPublicKeyInfo that the signature is of.
+    signer: OnceLock<Box<[u8]>>,
 }
 
 /// Whose revocations a CRL tells (RFC 5280, 5.2.5). Its silence about other certificates means nothing.
@@ -73,6 +85,7 @@ impl Crl {
             delta: false,
             indirect: false,
             serials: Vec::new(),
+            found: Found::default(),
         };
         let extensions = parsed.extensions();
         for (index, extension) in extensions.iter().enumerate() {
@@ -106,7 +119,25 @@ impl Crl {
 
     /// Checks the signature against an issuer's SubjectPublicKeyInfo.
     pub fn is_signed_by(&self, spki: &[u8]) -> bool {
-        Signed::read(&self.der).is_some_and(|signed| signed.verifies(spki))
+        if self.is_known_to_be_signed_by(spki) {
+            return true;
+        }
+        let holds = Signed::read(&self.der).is_some_and(|signed| signed.verifies(spki));
+        if holds {
+            // The first key stays: another one that verifies is one more to be asked, and right each time.
+            let _ = self.found.signer.set(spki.into());
+        }
+        holds
+    }
+
+    /// Tells whether the signature was checked already, and held.
+    pub fn is_known_to_be_signed_by(&self, spki: &[u8]) -> bool {
+        self.found.signer.get().is_some_and(|signer| **signer == *spki)
+    }
+
+    /// Returns SHA-256 of the DER.
+    pub fn fingerprint(&self) -> Fingerprint {
+        *self.found.fingerprint.get_or_init(|| Fingerprint::of(&self.der))
     }
 
     /// Tells whether the list speaks of a certificate of its issuer: whether its absence from it means anything.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{How, Plan, change};
+use super::{How, Plan, change, control};
 use crate::admin::{Error, Shared};
 use crate::admission::{Revocation, RevokedId};
-use crate::pki::{Certificate, files};
+use crate::failure::Failure;
+use crate::pki::{Certificate, Crl, files};
 use crate::reload::{Recorded, View};
 use crate::request::service::Caller;
-use crate::store::managed::{Change, Invalid, Refusal};
+use crate::store::managed::{Change, CrlText, Invalid, Refusal};
 
 /// Somebody whose certificate or key an id hits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,23 +47,34 @@ pub(crate) async fn unrevoke(shared: &Arc<Shared>, caller: &Caller, how: How, id
 }
 
 /// Puts a CRL: PEM, or base64 of DER.
-pub(crate) async fn put_crl(shared: &Arc<Shared>, caller: &Caller, how: How, name: String, text: &str) -> Result<Recorded, Error> {
-    let wrong = |why: String| Error::from(Refusal::Invalid(vec![Invalid::new("crl", why)]));
-    let der = if text.trim_start().starts_with("-----BEGIN") {
-        let mut found = files::crls(text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-        match (found.pop(), found.is_empty()) {
-            (Some(only), true) => only.value.der,
-            _ => return Err(wrong("holds more than one CRL: give each a name of its own".to_owned())),
-        }
-    } else {
-        let text: String = text.split_ascii_whitespace().collect();
-        STANDARD.decode(text).map_err(|_| wrong("is neither PEM nor base64 of DER".to_owned()))?.into()
-    };
+pub(crate) async fn put_crl(shared: &Arc<Shared>, caller: &Caller, how: How, name: String, text: String) -> Result<Recorded, Error> {
+    let view = control(shared)?.view();
+    // A long one takes a while to read and to verify: not on the thread that takes people off the list.
+    let read = tokio::task::spawn_blocking(move || {
+        let crl = Arc::new(read_crl(&text)?);
+        Revocation::look_through(&crl, &view.rules.snapshot.allowlist);
+        Ok(CrlText::of(crl))
+    });
+    let read = read.await.map_err(|_| Failure::Internal)?;
+    let der = read.map_err(|why: String| Error::from(Refusal::Invalid(vec![Invalid::new("crl", why)])))?;
     let plan: Plan = Box::new(move |state, _| match state.crl(&name) {
-        Some(kept) if kept.crl.der == der => Ok(Vec::new()),
-        Some(_) | None => Ok(vec![Change::crl(&name, &der)]),
+        Some(kept) if kept.crl.fingerprint() == der.read()?.fingerprint() => Ok(Vec::new()),
+        Some(_) | None => Ok(vec![Change::crl(&name, der.clone())]),
     });
     change(shared, caller, how, plan).await
+}
+
+fn read_crl(text: &str) -> Result<Crl, String> {
+    if text.trim_start().starts_with("-----BEGIN") {
+        let mut found = files::crls(text.as_bytes()).map_err(|error| error.to_string())?;
+        return match (found.pop(), found.is_empty()) {
+            (Some(only), true) => Ok(only.value),
+            _ => Err("holds more than one CRL: give each a name of its own".to_owned()),
+        };
+    }
+    let text: String = text.split_ascii_whitespace().collect();
+    let der = STANDARD.decode(text).map_err(|_| "is neither PEM nor base64 of DER".to_owned())?;
+    Crl::parse(&der).map_err(|error| error.to_string())
 }
 
 /// Takes a CRL away.

@@ -76,7 +76,7 @@ pub(crate) async fn put(
 ) -> Result<Json<Receipt>, Error> {
     let how = asked.how();
     let dry_run = how.dry_run;
-    let recorded = restrictions::put_crl(&shared, &caller, how, name, &crl).await?;
+    let recorded = restrictions::put_crl(&shared, &caller, how, name, crl).await?;
     Ok(Json(Receipt::of(&recorded, dry_run)))
 }
 

@@ -3,11 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::crl::CrlText;
 use super::document::{Document, PermissionDocument, Stamp};
 use super::refusal::Invalid;
 use super::state::State;
@@ -25,7 +24,7 @@ pub enum Change {
     #[serde(rename = "crl.put")]
     CrlPut {
         name: String,
-        der: String,
+        der: CrlText,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         added: Option<Stamp>,
     },
@@ -63,6 +62,33 @@ pub struct FilesReloaded {
     /// Ids and CRLs in force, before and after.
     pub restrictions_before: u64,
     pub restrictions_after: u64,
+    /// How many later reloads it tells of, too: those that came while the ledger could not be written. What came in one and went in
+    /// another is counted in both.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub merged: u64,
+}
+
+impl FilesReloaded {
+    /// Tells of a later one, too.
+    pub fn merge(&mut self, later: &Self, most_names: usize) {
+        let union = |names: &mut Vec<String>, later: &[String]| {
+            let room = most_names.saturating_sub(names.len());
+            let known: HashSet<String> = names.iter().cloned().collect();
+            names.extend(later.iter().filter(|name| !known.contains(*name)).take(room).cloned());
+        };
+        union(&mut self.added_names, &later.added_names);
+        union(&mut self.removed_names, &later.removed_names);
+        self.generation = later.generation;
+        self.added += later.added;
+        self.removed += later.removed;
+        self.restrictions_after = later.restrictions_after;
+        self.merged += later.merged + 1;
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Change {
@@ -113,8 +139,8 @@ impl Change {
     }
 
     /// Puts a CRL.
-    pub fn crl(name: &str, der: &[u8]) -> Self {
-        Self::CrlPut { name: name.to_owned(), der: STANDARD.encode(der), added: None }
+    pub fn crl(name: &str, der: CrlText) -> Self {
+        Self::CrlPut { name: name.to_owned(), der, added: None }
     }
 
     /// Puts a document.

@@ -2,12 +2,12 @@
 //! of what follow.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::change::Change;
+use super::crl::CrlText;
 use super::document::{Document, Stamp};
 use super::revocations::KeptRevocation;
 use super::state::State;
@@ -49,7 +49,7 @@ struct Revocation {
 #[derive(Deserialize, Serialize)]
 struct Crl {
     name: String,
-    der: String,
+    der: CrlText,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     added: Option<Stamp>,
 }
@@ -74,7 +74,7 @@ impl State {
             );
         }
         for (name, kept) in self.crls() {
-            let der = STANDARD.encode(&kept.crl.der);
+            let der = CrlText::of(Arc::clone(&kept.crl));
             line(&mut out, &Line { index: kept.index, kept: Crl { name: name.to_owned(), der, added: kept.added.clone() } });
         }
         out

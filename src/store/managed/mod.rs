@@ -4,6 +4,7 @@
 
 mod change;
 mod compile;
+mod crl;
 mod document;
 mod image;
 mod map;
@@ -13,8 +14,9 @@ mod roster;
 mod state;
 
 pub use change::{Change, FilesReloaded};
+pub use crl::{CrlText, KeptCrl};
 pub use document::{AuthorityDocument, CertificateDocument, CertificateSource, Document, PermissionDocument, Stamp};
 pub use refusal::{Invalid, Refusal};
 pub use revocations::KeptRevocation;
 pub use roster::{Disabled, ManagedRoster, Touched};
-pub use state::{KeptCrl, Managed, State};
+pub use state::{Managed, State};

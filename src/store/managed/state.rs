@@ -4,11 +4,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::change::Change;
-use super::document::{Document, Stamp};
+use super::crl::{CrlText, KeptCrl};
+use super::document::Document;
 use super::map::Map;
 use super::refusal::{Invalid, Refusal};
 use super::revocations::{KeptRevocation, Revocations};
@@ -42,14 +40,6 @@ pub struct Managed {
     pub index: u64,
 }
 
-/// A CRL, and the entry that brought it.
-#[derive(Debug)]
-pub struct KeptCrl {
-    pub crl: Arc<Crl>,
-    pub added: Option<Stamp>,
-    pub index: u64,
-}
-
 impl State {
     /// Makes a change, as entry `index` of the ledger records it; or says why it cannot be made.
     pub fn apply(&self, index: u64, change: &Change) -> Result<Self, Refusal> {
@@ -65,7 +55,7 @@ impl State {
         match change {
             Change::BootstrapClosed {} => self.bootstrap_closed = true,
             Change::CrlPut { name, der, added } => {
-                self.crls.insert(name.as_str().into(), Arc::new(KeptCrl { crl: Arc::new(crl(der)?), added: added.clone(), index }));
+                self.crls.insert(name.as_str().into(), Arc::new(KeptCrl { crl: Arc::clone(der.read()?), added: added.clone(), index }));
             }
             Change::CrlRemove { name } => self.crls.remove(&name.as_str().into()),
             Change::FilesReloaded(_) => {}
@@ -253,15 +243,15 @@ impl State {
     }
 
     /// A CRL that goes back says less than is known; whoever means it removes the newer one first.
-    fn check_crl(&self, name: &str, der: &str) -> Result<(), Refusal> {
+    fn check_crl(&self, name: &str, der: &CrlText) -> Result<(), Refusal> {
         let invalid = |key: &str, why: String| Refusal::Invalid(vec![Invalid::new(key, why)]);
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if name.is_empty() || name.len() > LONGEST_CRL_NAME || !name.bytes().all(plain) {
             return Err(invalid("name", format!("`{name}` is no name of a CRL: 1 to {LONGEST_CRL_NAME} of A-Z a-z 0-9 . _ -")));
         }
-        let new = Arc::new(crl(der)?);
+        let new = der.read()?;
         RevocationBuilder::default()
-            .crl(Arc::clone(&new), Provenance::ledger(self.entries))
+            .crl(Arc::clone(new), Provenance::ledger(self.entries))
             .map_err(|why| invalid("der", why.to_string()))?;
         match self.crl(name) {
             Some(kept) if kept.crl.issuer != new.issuer || kept.crl.distribution_point != new.distribution_point => {
@@ -269,7 +259,7 @@ impl State {
                     "has another issuer or distribution point than the CRL of this name, which would be lost: give it a name of its own";
                 Err(invalid("der", why.to_owned()))
             }
-            Some(kept) if is_older(&new, &kept.crl) => {
+            Some(kept) if is_older(new, &kept.crl) => {
                 Err(invalid("der", "is older than the CRL of this name and issuer that is in force: remove that one first".to_owned()))
             }
             Some(_) | None => Ok(()),
@@ -317,12 +307,6 @@ impl State {
         let entry = kept.document.certificates.iter().find(|entry| entry.fingerprint == fingerprint.to_string())?;
         Some(entry.certificate()?.ok()?.spki_pin)
     }
-}
-
-fn crl(der: &str) -> Result<Crl, Refusal> {
-    let invalid = |why: String| Refusal::Invalid(vec![Invalid::new("der", why)]);
-    let der = STANDARD.decode(der).map_err(|_| invalid("is no base64".to_owned()))?;
-    Crl::parse(&der).map_err(|why| invalid(why.to_string()))
 }
 
 /// RFC 5280, 5.2.3: the CRL number tells; where one has none, thisUpdate.
