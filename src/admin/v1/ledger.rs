@@ -20,7 +20,7 @@ use crate::store::managed::Refusal;
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Filter {
-    /// How many at most: 1 to 1000.
+    /// How many at most: 1 to 1000; fewer, where their text comes to more than 4 MiB.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The `next` of the page before: an index.
@@ -52,21 +52,44 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, Wanted(filter): Want
             filter.object.as_ref().is_none_or(|object| *object == entry.object)
                 && filter.action.as_ref().is_none_or(|action| *action == entry.action)
         };
-        let (mut entries, mut next, mut last) = (Vec::new(), None, None);
-        for (looked, entry) in ledger.entries(from).enumerate() {
-            let entry = entry?;
-            if entries.len() == limit || looked == MOST_LOOKED {
-                next = last;
-                break;
-            }
-            last = Some(entry.index);
-            if fits(&entry) {
-                entries.push(entry);
-            }
-        }
-        Ok(Page { size: ledger.size(), entries, next })
+        page(ledger, from, (limit, MOST_BYTES), fits)
     });
     Ok(Json(page.await?))
+}
+
+/// Collects what fits, up to a number of entries and of bytes: one entry may hold a CRL. There is one at least, if any fits, so that whoever
+/// goes on gets on.
+fn page(ledger: &Reader, from: u64, (limit, most): (usize, usize), fits: impl Fn(&Entry) -> bool) -> Result<Page, AccessError> {
+    let (mut entries, mut next, mut last) = (Vec::new(), None, None);
+    let (mut told, mut read) = (0, 0);
+    for (looked, entry) in ledger.entries(from).enumerate() {
+        let entry = entry?;
+        let long = length(&entry);
+        let is_full = !entries.is_empty() && told + long > most && fits(&entry);
+        if entries.len() == limit || looked == MOST_LOOKED || is_full || read > MOST_READ {
+            next = last;
+            break;
+        }
+        (last, read) = (Some(entry.index), read + long);
+        if fits(&entry) {
+            told += long;
+            entries.push(entry);
+        }
+    }
+    Ok(Page { size: ledger.size(), entries, next })
+}
+
+/// Returns about how many bytes an entry is long.
+fn length(entry: &Entry) -> usize {
+    fn of(value: &serde_json::Value) -> usize {
+        match value {
+            serde_json::Value::Array(items) => items.iter().map(|item| of(item) + 1).sum(),
+            serde_json::Value::Object(members) => members.iter().map(|(key, value)| key.len() + of(value) + 4).sum(),
+            serde_json::Value::String(text) => text.len() + 2,
+            serde_json::Value::Bool(_) | serde_json::Value::Null | serde_json::Value::Number(_) => 8,
+        }
+    }
+    512 + entry.object.len() + entry.reason.as_ref().map_or(0, String::len) + of(&entry.data)
 }
 
 /// Returns an entry.
@@ -105,3 +128,41 @@ async fn read<T: Send + 'static>(
 
 /// Where few entries fit, a page ends before it is full.
 const MOST_LOOKED: usize = 100_000;
+/// Of what was looked at for a page, and of what is in it.
+const MOST_READ: usize = 64 << 20;
+const MOST_BYTES: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ledger::{Actor, ActorKind, Ledger, NewEntry};
+
+    #[test]
+    fn a_page_ends_by_its_bytes_and_says_where_to_go_on() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut ledger = Ledger::open(directory.path(), None).expect("opened").ledger;
+        let entry = |number: usize, length: usize| NewEntry {
+            action: "crl.put".to_owned(),
+            object: format!("crl-{number}"),
+            actor: Actor::new(ActorKind::Socket),
+            before: String::new(),
+            after: String::new(),
+            reason: None,
+            data: serde_json::json!({"der": "A".repeat(length)}),
+            more: false,
+        };
+        let lengths = [100, 300_000, 300_000, 100, 900_000, 100];
+        let entries = lengths.iter().enumerate().map(|(number, length)| entry(number, *length)).collect();
+        ledger.append(entries, std::time::Duration::from_secs(1)).expect("recorded");
+        let (reader, mut from, mut pages) = (ledger.reader(), 0, Vec::new());
+        loop {
+            let page = page(&reader, from, (1000, 500_000), |_| true).expect("read");
+            pages.push(page.entries.iter().map(|entry| entry.index).collect::<Vec<_>>());
+            let Some(next) = page.next else { break };
+            from = next + 1;
+        }
+        assert_eq!(pages, [vec![0, 1], vec![2, 3], vec![4], vec![5]]);
+        let few = page(&reader, 0, (1000, 500_000), |entry| entry.object == "crl-4").expect("read");
+        assert_eq!((few.entries.len(), few.next), (1, None), "what is left out is nothing to the page");
+    }
+}
