@@ -41,7 +41,7 @@ use crate::listener::{Bind, Running};
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::pki::Fingerprint;
-use crate::reload::Reloader;
+use crate::reload::Control;
 use crate::request::service::{Answer, Call, Caller, Needs, Refused, Service};
 pub(crate) use akeyless::Kind;
 use dialect::{Asked, Asking, Dialect};
@@ -71,7 +71,7 @@ pub(crate) struct Shared {
 
 /// What there is once the proxy runs: listeners listen a moment before it does.
 pub struct Ready {
-    pub reloader: Arc<Reloader>,
+    pub control: Control,
     pub workers: Arc<Running>,
     /// Where changes are told.
     pub audit: Mutex<AccessLog>,

@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::operations::control;
 use super::status::Wrong;
 use super::{Error, Refusals, Shared, Wanted};
 use crate::failure::Failure;
@@ -43,10 +44,7 @@ pub(crate) struct Reloaded {
     responses((status = 200, description = "what is in force now; `problems` says what is not", body = Reloaded), Refusals)
 )]
 pub(super) async fn reload(State(shared): State<Arc<Shared>>, Wanted(how): Wanted<How>) -> Result<Json<Reloaded>, Error> {
-    let reloader = Arc::clone(&shared.running()?.reloader);
-    // It installs on every worker, this one too: not while this one waits for it.
-    let report = tokio::task::spawn_blocking(move || reloader.reload_now(how.force)).await.ok().flatten();
-    let report = report.ok_or(Failure::Internal)?;
+    let report = control(&shared)?.reload(how.force).await.ok_or(Failure::Internal)?;
     Ok(Json(Reloaded {
         generation: report.generation,
         policy_hash: report.status.hash,

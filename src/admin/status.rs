@@ -68,7 +68,7 @@ pub(super) struct Wrong {
 #[utoipa::path(get, path = "/v1/status", tag = "about", responses((status = 200, description = "how things stand", body = Status), Refusals))]
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<Status>, Error> {
     let running = shared.running()?;
-    let Report { generation, status, problems, warnings, unrecorded } = running.reloader.report();
+    let Report { generation, status, problems, warnings, unrecorded } = running.control.view().report.clone();
     let listeners = running.listeners.iter().map(|bind| Listener {
         name: bind.name.to_string(),
         address: bind.address.to_string(),

@@ -56,6 +56,6 @@ pub use revocation::{Revocation, RevocationBuilder};
 pub use revoked_id::{Mark, RevokedId, RevokedIdError};
 pub use revoked_ids::RevokedIds;
 pub use revoked_tokens::RevokedTokens;
-pub use roster::{Conflict, Roster, RosterBuilder};
+pub use roster::{Claim, Conflict, Roster, RosterBuilder};
 pub use scope::{ClientAddress, Origin, RequestScope, RouteAuth, RouteScope, Scope, Surface};
 pub use snapshot::Snapshot;

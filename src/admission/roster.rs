@@ -6,6 +6,7 @@ mod column;
 mod compare;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 
@@ -23,11 +24,19 @@ use column::Column;
 /// One fingerprint, SPKI pin, name or id claimed twice by different principals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// `certificate`, `spki pin`, `name`, `id`.
-    pub kind: &'static str,
+    pub claim: Claim,
     pub value: String,
     pub first: Provenance,
     pub second: Provenance,
+}
+
+/// What only one principal may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    Certificate,
+    Id,
+    Name,
+    SpkiPin,
 }
 
 /// The principals of one source, compiled.
@@ -249,6 +258,17 @@ impl Roster {
     fn find_kin(&self, kin: &[Kin], hash: u64) -> Option<(u32, Provenance)> {
         let found = kin_of(kin, hash).first()?;
         Some((self.pins.owners[found.pin as usize], self.credential_provenance(&self.pins, found.pin)))
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "certificate",
+            Self::Id => "id",
+            Self::Name => "name",
+            Self::SpkiPin => "SPKI pin",
+        })
     }
 }
 

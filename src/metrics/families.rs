@@ -37,6 +37,7 @@ families! {
     HANDSHAKES = COUNTER "handshakes_total" ["listener", "result", "kind"], "TLS handshakes ended.";
     IDENTITY_LEFT_OUT = COUNTER "identity_values_left_out_total" ["dialect"], "Values left out of identity headers because the dialect cannot express them safely.";
     LAST_RELOAD_SUCCESS = GAUGE "last_reload_success_timestamp_seconds" [], "When a reload last succeeded in full.";
+    LEDGER_MERGED = COUNTER "ledger_merged_total" [], "Reloads of files that one entry of the ledger tells of together with the one before, since it could not be written meanwhile.";
     LEDGER_UNRECORDED = GAUGE "ledger_unrecorded" [], "Changes in force that the ledger could not take yet: a restart would forget them.";
     LOG_LINES_DROPPED = COUNTER "log_lines_dropped_total" [], "Lines of the access log or the operational log lost because their destination was slow or failed.";
     OVERLOADS = COUNTER "overloads_total" ["limit"], "Clients turned away by a limit.";

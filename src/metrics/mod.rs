@@ -34,6 +34,8 @@ pub struct Metrics {
     pub generation: Value,
     /// Principals in force.
     pub allowlist_entries: Value,
+    /// Reloads of files that an entry of the ledger tells of together with the one before.
+    pub ledger_merged: Counter,
     /// Changes in force that the ledger could not take yet.
     pub ledger_unrecorded: Value,
     /// When the last reload succeeded, in seconds since the epoch.
@@ -129,6 +131,7 @@ impl Metrics {
             log_lines_dropped: Arc::default(),
             generation: Value::default(),
             allowlist_entries: Value::default(),
+            ledger_merged: Counter::new(workers),
             ledger_unrecorded: Value::default(),
             last_reload_success: Value::default(),
             request_seconds: Histogram::new(workers, REQUEST_BOUNDS),

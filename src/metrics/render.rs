@@ -45,6 +45,7 @@ impl Metrics {
         out.one(&families::GENERATION, &[], self.generation.get());
         out.one(&families::ALLOWLIST_ENTRIES, &[], self.allowlist_entries.get());
         out.one(&families::LAST_RELOAD_SUCCESS, &[], self.last_reload_success.get());
+        out.one(&families::LEDGER_MERGED, &[], self.ledger_merged.get() as f64);
         out.one(&families::LEDGER_UNRECORDED, &[], self.ledger_unrecorded.get());
         out.one(&families::ACCEPT_ERRORS, &[], self.accept_errors.get() as f64);
         out.one(&families::PANICS, &[], self.panics.get() as f64);

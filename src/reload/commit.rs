@@ -1,37 +1,44 @@
-//! Changes to managed principals, made together: each planned on the state that those before it made, then compiled, recorded and put in
-//! force at once. What only takes away is in force before it is recorded; what may let somebody in is recorded before it is in force.
+//! Changes to managed principals, made together as they were planned: compiled, recorded and put in force at once. What only takes away
+//! is in force before it is recorded; what may let somebody in is recorded before it is in force.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aws_lc_rs::rand;
-use tokio::sync::oneshot;
-
-use super::control::{ChangeError, Mutation, Pending, Recorded};
+use super::control::{ChangeError, Pending, Recorded};
+use super::plan::Planned;
 use super::{Install, Report, Thread, lock};
-use crate::admission::{Allowlist, Conflict, PrincipalId, Snapshot};
-use crate::clock::{self, Date};
+use crate::admission::{PrincipalId, Snapshot};
+use crate::clock;
 use crate::config::{Loaded, Prepared, Problem, Status};
 use crate::rules::Rules;
 use crate::store::ledger::{Actor, ActorKind, Appended, NewEntry};
-use crate::store::managed::{Change, FilesReloaded, Invalid, Refusal, Stamp, State, Touched};
-
-/// A mutation that was planned, with the state that it makes.
-struct Planned {
-    answer: oneshot::Sender<Result<Recorded, ChangeError>>,
-    changes: Vec<Change>,
-    actor: Actor,
-    reason: Option<String>,
-    state: Arc<State>,
-    tightens: bool,
-}
+use crate::store::managed::{Change, FilesReloaded, Touched};
 
 /// Changes in force that could not be recorded yet.
 #[derive(Debug, Default)]
 pub(super) struct Unrecorded {
     entries: Vec<NewEntry>,
     said: bool,
+    /// What the last of them says, where that is a reload of files.
+    files: Option<FilesReloaded>,
+}
+
+impl Unrecorded {
+    /// Takes a reload of files into the one before it, where that waits still: files may change each second for as long as a disk is
+    /// full. False where there is none.
+    fn merge(&mut self, later: &FilesReloaded, after: &str) -> bool {
+        let (Some(entry), Some(files)) = (self.entries.last_mut(), &mut self.files) else { return false };
+        files.merge(later, MOST_NAMES);
+        entry.data = Change::FilesReloaded(files.clone()).data();
+        after.clone_into(&mut entry.after);
+        true
+    }
+
+    fn push(&mut self, change: &Change, entry: NewEntry) {
+        self.files = if let Change::FilesReloaded(files) = change { Some(files.clone()) } else { None };
+        self.entries.push(entry);
+    }
 }
 
 impl<F: FnMut(Install)> Thread<F> {
@@ -51,71 +58,6 @@ impl<F: FnMut(Install)> Thread<F> {
         }
     }
 
-    /// Takes as many as can be committed together: those of one kind. One of the other kind is planned again, once it is known what became
-    /// of these.
-    fn plan(&self, waiting: &mut VecDeque<Pending>) -> Vec<Planned> {
-        let mut state = Arc::clone(self.loader.managed());
-        let mut run: Vec<Planned> = Vec::new();
-        while let Some(pending) = waiting.pop_front() {
-            let Pending { mutation, answer } = pending;
-            match self.plan_one(&state, &mutation) {
-                Err(refusal) => drop(answer.send(Err(ChangeError::Refused(refusal)))),
-                Ok((after, changes, _)) if mutation.dry_run || changes.is_empty() => {
-                    let generation = self.loader.rules().map_or(0, |rules| rules.generation);
-                    drop(answer.send(Ok(Recorded { entries: Vec::new(), generation, state: after, changes })));
-                }
-                Ok((_, _, tightens)) if run.first().is_some_and(|first| first.tightens != tightens) => {
-                    waiting.push_front(Pending { mutation, answer });
-                    break;
-                }
-                Ok((after, changes, tightens)) => {
-                    state = Arc::clone(&after);
-                    let Mutation { actor, reason, .. } = mutation;
-                    run.push(Planned { answer, changes, actor, reason, state: after, tightens });
-                }
-            }
-        }
-        run
-    }
-
-    fn plan_one(&self, state: &Arc<State>, mutation: &Mutation) -> Result<(Arc<State>, Vec<Change>, bool), Refusal> {
-        let Some(rules) = self.loader.rules() else { return Err(Refusal::NotFound) };
-        let (snapshot, now) = (&rules.snapshot, clock::wall());
-        let stamp = Stamp { at: Date::of(now.as_secs()).to_string(), by: name_of(&mutation.actor) };
-        let mut after = State::clone(state);
-        let mut tightens = true;
-        let mut changes = Vec::new();
-        check_text("reason", mutation.reason.as_deref().unwrap_or_default())?;
-        for change in (mutation.plan)(state, snapshot)? {
-            if let Change::RevocationAdd { reason: Some(reason), .. } = &change {
-                check_text("reason", reason)?;
-            }
-            let mut random = [0; 12];
-            // An id that is not random could be a used one; without randomness there is no TLS either.
-            rand::fill(&mut random).map_err(|_| Refusal::NotFound)?;
-            let change = change.settled(&after, &stamp, &random);
-            check_static(&change, &after, &snapshot.allowlist)?;
-            tightens &= change.tightens(&after);
-            after = after.apply(after.entries(), &change)?;
-            changes.push(change);
-        }
-        if !after.bootstrap_closed() && after.admins().next().is_some() {
-            let closed = Change::BootstrapClosed {};
-            after = after.apply(after.entries(), &closed)?;
-            changes.push(closed);
-        }
-        changes.iter().try_for_each(|change| self.check_entry(change, mutation))?;
-        Ok((Arc::new(after), changes, tightens))
-    }
-
-    /// Keeps out what the ledger would never take: once in force it would wait to be recorded for ever, and all that widens behind it.
-    fn check_entry(&self, change: &Change, mutation: &Mutation) -> Result<(), Refusal> {
-        let Some(journal) = &self.journal else { return Ok(()) };
-        let hash = self.loader.policy_hash(self.loader.managed());
-        let entry = entry(change, (&mutation.actor, mutation.reason.clone()), (hash.clone(), hash), false);
-        journal.check(entry).map_err(|why| Refusal::Invalid(vec![Invalid::new("", format!("cannot be recorded: {why}"))]))
-    }
-
     /// In force first, then recorded: what is taken away holds though the disk is full.
     fn tighten(&mut self, noticed: Instant, run: Vec<Planned>) {
         let Some((prepared, run)) = self.compile(run) else { return };
@@ -123,6 +65,7 @@ impl<F: FnMut(Install)> Thread<F> {
         let generation = self.put_in_force(noticed, prepared);
         let first = self.unrecorded.entries.len();
         self.unrecorded.entries.extend(entries);
+        self.unrecorded.files = None;
         match self.record() {
             Ok(appended) => {
                 answer(run, &appended[first..], generation);
@@ -211,6 +154,7 @@ impl<F: FnMut(Install)> Thread<F> {
         match &recorded {
             Ok(_) => {
                 self.unrecorded.entries.clear();
+                self.unrecorded.files = None;
                 if std::mem::take(&mut self.unrecorded.said) {
                     tracing::info!(entries = waiting, "the ledger can be written to again: what was in force is recorded");
                 }
@@ -250,7 +194,7 @@ impl<F: FnMut(Install)> Thread<F> {
         let names = new.allowlist.static_names_since(&old.allowlist, MOST_NAMES);
         let gone = old.allowlist.static_names_since(&new.allowlist, MOST_NAMES);
         let restrictions = |snapshot: &Snapshot| snapshot.revocation.ids().count() as u64;
-        let change = Change::FilesReloaded(FilesReloaded {
+        let files = FilesReloaded {
             generation: loaded.rules.generation,
             added: names.0,
             removed: gone.0,
@@ -258,9 +202,19 @@ impl<F: FnMut(Install)> Thread<F> {
             removed_names: gone.1,
             restrictions_before: restrictions(old),
             restrictions_after: restrictions(new),
-        });
-        self.loader.count_entry(&change);
-        self.unrecorded.entries.push(entry(&change, (&Actor::new(ActorKind::File), None), (hash, after), false));
+            merged: 0,
+        };
+        if self.unrecorded.merge(&files, &after) {
+            self.metrics.ledger_merged.inc();
+            tracing::warn!(
+                generation = files.generation,
+                "files changed again before their last change could be recorded: one entry of the ledger will tell of both"
+            );
+        } else {
+            let change = Change::FilesReloaded(files);
+            self.loader.count_entry(&change);
+            self.unrecorded.push(&change, entry(&change, (&Actor::new(ActorKind::File), None), (hash, after), false));
+        }
         // Told where it is said; tried again each second.
         let _ = self.record();
     }
@@ -275,7 +229,7 @@ impl<F: FnMut(Install)> Thread<F> {
         let before = self.loader.policy_hash(self.loader.managed());
         self.loader.count_entry(&change);
         let after = self.loader.policy_hash(self.loader.managed());
-        self.unrecorded.entries.push(entry(&change, (&Actor::new(ActorKind::File), None), (before, after), false));
+        self.unrecorded.push(&change, entry(&change, (&Actor::new(ActorKind::File), None), (before, after), false));
         let _ = self.record();
         let report = lock(&self.view).report.clone();
         self.show(report);
@@ -312,9 +266,8 @@ impl<F: FnMut(Install)> Thread<F> {
 
 /// The names that a record of a reload of files holds at most, of those that came and of those that went.
 const MOST_NAMES: usize = 1000;
-const LONGEST_TEXT: usize = 4096;
 
-fn entry(change: &Change, (actor, reason): (&Actor, Option<String>), (before, after): (String, String), more: bool) -> NewEntry {
+pub(super) fn entry(change: &Change, (actor, reason): (&Actor, Option<String>), (before, after): (String, String), more: bool) -> NewEntry {
     let (action, object) = (change.action().to_owned(), change.object().to_owned());
     NewEntry { action, object, actor: actor.clone(), before, after, reason, data: change.data(), more }
 }
@@ -330,45 +283,6 @@ fn answer(run: Vec<Planned>, mut appended: &[Appended], generation: u64) {
         let entries = own.to_vec();
         drop(answer.send(Ok(Recorded { entries, generation, state, changes })));
     }
-}
-
-/// Refuses what a file or the configuration says something else of.
-fn check_static(change: &Change, state: &State, allowlist: &Allowlist) -> Result<(), Refusal> {
-    let document = match change {
-        Change::PrincipalPut { document } => document,
-        Change::PrincipalRemove { id, name } if state.principal(id).is_none() => {
-            let named = allowlist.find(name).filter(|principal| !principal.provenance.is_ledger());
-            return Err(named.map_or(Refusal::NotFound, |principal| Refusal::Static { name: principal.name.to_string() }));
-        }
-        _ => return Ok(()),
-    };
-    let texts = [("id", Some(&document.id)), ("name", Some(&document.name)), ("display_name", document.display_name.as_ref())];
-    texts.into_iter().try_for_each(|(key, text)| check_text(key, text.map_or("", String::as_str)))?;
-    let (principal, credentials) = document.compile(state.entries()).map_err(Refusal::Invalid)?;
-    let untimely = document.untimely(clock::Clock::default().now());
-    if !untimely.is_empty() {
-        return Err(Refusal::Invalid(untimely));
-    }
-    allowlist.check_static(&principal, &credentials).map_err(|conflict| refused(&conflict, &principal.name.to_string(), allowlist))
-}
-
-fn refused(conflict: &Conflict, name: &str, allowlist: &Allowlist) -> Refusal {
-    let owner = match conflict.kind {
-        "certificate" => conflict.value.parse().ok().and_then(|pin| allowlist.owner_of_pin(&pin)),
-        "spki pin" => conflict.value.parse().ok().and_then(|pin| allowlist.owner_of_spki_pin(&pin)),
-        _ => return Refusal::Static { name: name.to_owned() },
-    };
-    Refusal::FingerprintTaken { by: owner.map_or_else(|| conflict.first.to_string(), |owner| owner.name.to_string()) }
-}
-
-/// Keeps out what the ledger would never take: a change in force that can never be recorded would block all after it.
-fn check_text(key: &str, text: &str) -> Result<(), Refusal> {
-    let why = match text {
-        text if text.len() > LONGEST_TEXT => format!("is longer than {LONGEST_TEXT} bytes"),
-        text if text.contains("PRIVATE KEY-----") => "holds a private key, and the ledger is kept for ever".to_owned(),
-        _ => return Ok(()),
-    };
-    Err(Refusal::Invalid(vec![Invalid::new(key, why)]))
 }
 
 fn touched<'c>(changes: impl Iterator<Item = &'c Change>) -> Touched {
@@ -387,9 +301,4 @@ fn touched<'c>(changes: impl Iterator<Item = &'c Change>) -> Touched {
     touched.ids.sort_unstable();
     touched.ids.dedup();
     touched
-}
-
-fn name_of(actor: &Actor) -> String {
-    let named = actor.name.as_ref().or(actor.id.as_ref()).or(actor.via.as_ref());
-    named.cloned().unwrap_or_else(|| format!("{:?}", actor.kind).to_lowercase())
 }

@@ -2,7 +2,7 @@
 //! is done on the reload thread, which is the one place that changes what is in force.
 
 use std::fmt;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
@@ -73,6 +73,8 @@ pub enum ChangeError {
     /// There is no state directory: nothing can be managed.
     NoLedger,
     Refused(Refusal),
+    /// Not now: something that every change needs is not there. Nothing is wrong with it, and it may be asked for again.
+    Unready(&'static str),
 }
 
 impl Control {
@@ -123,14 +125,6 @@ impl Control {
         self.asks.send(Message::Ask { force, answer: Some(answer) }).ok()?;
         answered.await.ok()
     }
-
-    /// Like [`Control::reload`], for who can wait.
-    pub fn reload_now(&self, force: bool) -> Option<Report> {
-        let (answer, answered) = mpsc::channel();
-        let answer = Box::new(move |report| drop(answer.send(report)));
-        self.asks.send(Message::Ask { force, answer: Some(answer) }).ok()?;
-        answered.recv().ok()
-    }
 }
 
 /// A mutation that waits for its answer.
@@ -150,11 +144,18 @@ impl fmt::Display for ChangeError {
             Self::LedgerUnavailable { in_force: false, why } => write!(f, "nothing was changed, since it could not be recorded: {why}"),
             Self::NoLedger => f.write_str("nothing can be managed without a state directory: `[store] path` is empty"),
             Self::Refused(refusal) => refusal.fmt(f),
+            Self::Unready(why) => write!(f, "{why}: nothing was changed, ask again"),
         }
     }
 }
 
 impl std::error::Error for ChangeError {}
+
+impl From<Refusal> for ChangeError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
 
 impl fmt::Debug for Mutation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

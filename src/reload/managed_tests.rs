@@ -6,6 +6,7 @@ use std::sync::mpsc::Receiver;
 
 use super::control::{ChangeError, Plan};
 use super::journal::Journal;
+use super::tests::reload;
 use super::*;
 use crate::admission::{Clearance, Provenance};
 use crate::store::ledger::{Actor, ActorKind, Appended, Hash, NewEntry, Reader};
@@ -54,21 +55,21 @@ impl Journal for Memory {
     }
 }
 
-struct World {
-    directory: tempfile::TempDir,
-    reloader: Reloader,
+pub(super) struct World {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) reloader: Reloader,
     installed: Receiver<Install>,
     journal: Memory,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 const STATIC: &str = "[[principal]]\nname = \"static/one\"\nfingerprints = [\"1111111111111111111111111111111111111111111111111111111111111111\"]\nrole = \"Reader\"\n";
 
-fn world() -> World {
+pub(super) fn world() -> World {
     begin(Arc::default(), STATIC, &|_| {})
 }
 
-fn begin(state: Arc<State>, more: &str, make: &dyn Fn(&Path)) -> World {
+pub(super) fn begin(state: Arc<State>, more: &str, make: &dyn Fn(&Path)) -> World {
     let directory = tempfile::tempdir().expect("a directory");
     let key = rcgen::KeyPair::generate().expect("a key");
     let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
@@ -95,16 +96,16 @@ fn fingerprint(number: u32) -> String {
     format!("{number:08x}").repeat(8)
 }
 
-fn document(name: &str, number: u32) -> Document {
+pub(super) fn document(name: &str, number: u32) -> Document {
     let role = Some("Reader".to_owned());
     Document { name: name.to_owned(), fingerprints: vec![fingerprint(number)], role, ..Document::default() }.normalised().expect("good")
 }
 
-fn put(document: Document) -> Plan {
+pub(super) fn put(document: Document) -> Plan {
     Box::new(move |_, _| Ok(vec![Change::put(document.clone())]))
 }
 
-fn remove(name: &str) -> Plan {
+pub(super) fn remove(name: &str) -> Plan {
     let name = name.to_owned();
     Box::new(move |state, _| {
         let kept = state.principal_named(&name).ok_or(Refusal::NotFound)?;
@@ -119,27 +120,31 @@ impl World {
         async move { control.change(mutation).await }
     }
 
-    fn change(&self, plan: Plan) -> Result<Recorded, ChangeError> {
+    pub(super) fn change(&self, plan: Plan) -> Result<Recorded, ChangeError> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(self.ask(plan))
     }
 
-    fn is_listed(&self, name: &str) -> bool {
+    pub(super) fn is_listed(&self, name: &str) -> bool {
         self.reloader.control().view().rules.snapshot.allowlist.find(name).is_some()
     }
 
-    fn fill(&self, full: bool) {
+    pub(super) fn fill(&self, full: bool) {
         lock(&self.journal.0).full = full;
     }
 
-    fn actions(&self) -> Vec<String> {
+    pub(super) fn actions(&self) -> Vec<String> {
         lock(&self.journal.0).entries.iter().map(|entry| entry.action.clone()).collect()
     }
 
-    fn until(&self, done: impl Fn(&View) -> bool) {
+    pub(super) fn last_entry(&self) -> NewEntry {
+        lock(&self.journal.0).entries.last().cloned().expect("recorded")
+    }
+
+    pub(super) fn until(&self, done: impl Fn(&View) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !done(&self.reloader.control().view()) {
-            assert!(Instant::now() < deadline, "{:?}", self.reloader.report());
+            assert!(Instant::now() < deadline, "{:?}", self.reloader.control().view().report);
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }
@@ -203,7 +208,7 @@ fn a_full_ledger_refuses_what_widens_and_not_what_tightens() {
     let pending = world.change(remove("ci/one")).expect_err("not recorded");
     assert_eq!(pending, ChangeError::LedgerUnavailable { in_force: true, why: "the disk is full".to_owned() });
     assert!(!world.is_listed("ci/one"), "in force though not recorded");
-    assert_eq!(world.reloader.report().unrecorded, 1, "readiness drops");
+    assert_eq!(world.reloader.control().view().report.unrecorded, 1, "readiness drops");
     assert_eq!(world.metrics.ledger_unrecorded.get(), 1.0);
     // What waits was first, and so nothing can be added before it.
     assert!(matches!(world.change(put(document("ci/three", 3))), Err(ChangeError::LedgerUnavailable { in_force: false, .. })));
@@ -226,7 +231,7 @@ fn what_can_never_be_recorded_is_never_in_force() {
     let refused = world.change(put(document));
     let Err(ChangeError::Refused(Refusal::Invalid(wrong))) = refused else { panic!("{refused:?}") };
     assert_eq!(wrong[0].why, "cannot be recorded: holds a private key");
-    assert_eq!((world.reloader.report().unrecorded, world.reloader.control().view().rules.generation), (0, made.generation));
+    assert_eq!((world.reloader.control().view().report.unrecorded, world.reloader.control().view().rules.generation), (0, made.generation));
     world.change(put(self::document("ci/two", 2))).expect("nothing waits");
 }
 
@@ -255,7 +260,7 @@ fn a_static_principal_and_a_managed_one_never_share_a_name_or_a_certificate() {
     let before = fs::read_to_string(&config).expect("read");
     let twice = format!("{before}[[principal]]\nname = \"CI/mine\"\nfingerprints = [\"{}\"]\nrole = \"Reader\"\n", fingerprint(10));
     fs::write(&config, &twice).expect("written");
-    let report = world.reloader.reload_now(false).expect("runs");
+    let report = reload(&world.reloader, false).expect("runs");
     assert!(
         report.problems.iter().any(|problem| problem.message.contains("ledger entry 0") && problem.line == 10),
         "{:?}",
@@ -283,7 +288,7 @@ fn at_the_start_a_static_principal_wins_until_it_is_gone() {
     let listed = |name: &str| world.reloader.control().view().rules.snapshot.allowlist.find(name);
     assert!(!listed("static/one").expect("listed").provenance.is_ledger());
     assert!(listed("ci/fine").expect("listed").provenance.is_ledger());
-    let said = world.reloader.report().warnings;
+    let said = world.reloader.control().view().report.warnings.clone();
     let words = "static/one (ledger entry 0) admits nobody: the name static/one belongs to another principal already (";
     let warning = said.iter().find_map(|warning| warning.message.strip_prefix("the managed principal ")?.strip_prefix(words));
     assert!(warning.is_some_and(|place| place.contains("p.toml:")), "{said:?}");
@@ -443,7 +448,7 @@ fn a_renewal_on_the_same_key_is_pinned_and_recorded() {
     let view = control.view();
     assert!(view.rules.snapshot.allowlist.pins(&first.fingerprint) && !view.rules.snapshot.allowlist.pins(&other.fingerprint));
     assert_eq!(view.state.owner(&second.fingerprint).expect("kept").document.certificates.len(), 2);
-    let entry = lock(&world.journal.0).entries.last().cloned().expect("recorded");
+    let entry = world.last_entry();
     assert_eq!((entry.actor.kind, entry.reason.as_deref()), (ActorKind::System, Some("renewed on the same key")));
     // Offered together with the second it is planned on a snapshot that knows of neither.
     let third = certificate(4, "c.example");
@@ -453,37 +458,4 @@ fn a_renewal_on_the_same_key_is_pinned_and_recorded() {
     assert_eq!(planned(&view.state), []);
     let off = Document { renewal: None, ..before.state.owner(&first.fingerprint).expect("kept").document.clone() };
     assert_eq!(planned(&before.state.apply(9, &Change::put(off)).expect("good")), []);
-}
-
-/// Not a test of time: run by hand, in release, for what it prints.
-#[test]
-#[ignore = "measures a million managed principals"]
-fn a_million_managed_principals() {
-    let stored = {
-        let mut state = State::default();
-        for number in 0..1_000_000u32 {
-            let mut id = [0; 12];
-            id.iter_mut().enumerate().for_each(|(at, byte)| *byte = (u64::from(number) >> (at * 3)) as u8);
-            let id = crate::admission::PrincipalId::from_random(&id).to_string();
-            let change = Change::put(Document { id, version: 1, ..document(&format!("fleet/device-{number}"), number + 16) });
-            state.replay(u64::from(number), &change).expect("good");
-        }
-        state.to_bytes()
-    };
-    let began = Instant::now();
-    let state = State::from_bytes(&stored).expect("read");
-    println!("{} MiB read into a state of {} in {:?}", stored.len() >> 20, state.len(), began.elapsed());
-    let began = Instant::now();
-    let world = begin(Arc::new(state), STATIC, &|_| {});
-    println!("compiled and in force in {:?}", began.elapsed());
-    for round in 0..5 {
-        let began = Instant::now();
-        world.change(put(document(&format!("new/{round}"), 2_000_000 + round))).expect("made");
-        let (put_in, began) = (began.elapsed(), Instant::now());
-        world.change(remove(&format!("new/{round}"))).expect("made");
-        let (removed, began) = (began.elapsed(), Instant::now());
-        let id = Change::revoke(&format!("sha256:{}", fingerprint(round + 16)), None);
-        world.change(Box::new(move |_, _| Ok(vec![id.clone()]))).expect("made");
-        println!("added in {put_in:?}, removed in {removed:?}, revoked in {:?}", began.elapsed());
-    }
 }

@@ -4,6 +4,7 @@
 mod commit;
 pub mod control;
 pub mod journal;
+mod plan;
 mod renewal;
 mod tell;
 mod watch;
@@ -127,25 +128,9 @@ impl Reloader {
         let _ = self.control.asks.send(Message::Ask { force: false, answer: None });
     }
 
-    /// Has everything read again, `force`: past `max_shrink` too, and says how things stand then. `None` once the thread has ended.
-    pub fn reload_now(&self, force: bool) -> Option<Report> {
-        self.control.reload_now(force)
-    }
-
-    /// Says how things stand.
-    pub fn report(&self) -> Report {
-        self.control.view().report.clone()
-    }
-
-    /// Returns the handle by which managed principals are changed.
+    /// Returns the handle by which others look at what is in force, and change it.
     pub fn control(&self) -> &Control {
         &self.control
-    }
-
-    /// Returns a way to say how things stand that can be kept.
-    pub fn reporter(&self) -> impl Fn() -> Report + Send + Sync + 'static {
-        let control = self.control.clone();
-        move || control.view().report.clone()
     }
 }
 
@@ -330,6 +315,8 @@ const BURST: Duration = Duration::from_millis(10);
 const MOST_CHANGES: usize = 1024;
 const QUIET: Duration = Duration::from_millis(1);
 
+#[cfg(test)]
+mod lasting_tests;
 #[cfg(test)]
 mod managed_tests;
 #[cfg(test)]

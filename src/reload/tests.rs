@@ -63,11 +63,17 @@ impl World {
     /// Waits until the report says so.
     fn reports(&self, wanted: impl Fn(&Report) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !wanted(&self.reloader.report()) {
-            assert!(Instant::now() < deadline, "{:?}", self.reloader.report());
+        while !wanted(&self.reloader.control().view().report) {
+            assert!(Instant::now() < deadline, "{:?}", self.reloader.control().view().report);
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }
+}
+
+/// Reads everything again, and waits for what comes of it.
+pub(super) fn reload(reloader: &Reloader, force: bool) -> Option<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(reloader.control().reload(force))
 }
 
 #[test]
@@ -134,13 +140,13 @@ fn a_directory_that_returns_is_watched_again() {
 fn who_asks_is_answered_and_force_loses_what_a_reload_does_not() {
     let lines = |count: u32| (1..=count).map(|number| fingerprint(number) + "\n").collect::<String>();
     let world = world("list.txt", |directory| fs::write(directory.join("list.txt"), lines(10)).expect("written"));
-    let report = world.reloader.reload_now(false).expect("runs");
+    let report = reload(&world.reloader, false).expect("runs");
     assert_eq!((report.generation, report.problems.len(), report.status.entries), (1, 0, 10));
     world.write("list.txt", &lines(2));
-    let report = world.reloader.reload_now(false).expect("runs");
+    let report = reload(&world.reloader, false).expect("runs");
     assert!(report.problems[0].message.contains("max_shrink"), "{report:?}");
     assert_eq!(report.status.entries, 10);
-    let report = world.reloader.reload_now(true).expect("runs");
+    let report = reload(&world.reloader, true).expect("runs");
     assert_eq!((report.problems.len(), report.status.entries), (0, 2));
     world.until(2);
     let text = world.metrics.render(0);

@@ -86,7 +86,7 @@ async fn make(shared: &Arc<Shared>, caller: &Caller, how: How, (acting, plan): (
 
 /// Returns the handle of the control thread.
 pub(crate) fn control(shared: &Shared) -> Result<&Control, Error> {
-    Ok(shared.running()?.reloader.control())
+    Ok(&shared.running()?.control)
 }
 
 impl From<ChangeError> for Error {
@@ -100,6 +100,7 @@ impl From<ChangeError> for Error {
             }
             ChangeError::NoLedger => Self::new(StatusCode::CONFLICT, "no_ledger", message),
             ChangeError::Refused(refusal) => refusal.into(),
+            ChangeError::Unready(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message),
         }
     }
 }

@@ -82,7 +82,7 @@ pub(crate) async fn connections(State(shared): State<Arc<Shared>>) -> Result<Jso
 pub(crate) async fn dismiss(State(shared): State<Arc<Shared>>, caller: Caller, Path(id): Path<u64>) -> Result<Json<Dismissed>, Error> {
     let live = all(&shared).await?.into_iter().find(|live| live.connection == id).ok_or(Refusal::NotFound)?;
     let running = shared.running()?;
-    let snapshot = Arc::clone(&running.reloader.control().view().rules.snapshot);
+    let snapshot = Arc::clone(&running.control.view().rules.snapshot);
     if caller.clearance() == Some(Clearance::Operator) && is_above(&live, &snapshot) {
         return Err(Refusal::ClearanceTooLow.into());
     }

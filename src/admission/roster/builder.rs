@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
 use super::compare::conflict;
-use super::{Conflict, Credential, Kin, Pin, Place, Roster, index, name_at};
+use super::{Claim, Conflict, Credential, Kin, Pin, Place, Roster, index, name_at};
 
 /// Collects the principals of one source, then compiles them.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl RosterBuilder {
             Ok(at) => self.push_kin(pin, at),
             Err(known) => {
                 let first = self.roster.credential_provenance(&self.roster.pins, known);
-                return Err(conflict("certificate", &pin.fingerprint, first, provenance));
+                return Err(conflict(Claim::Certificate, &pin.fingerprint, first, provenance));
             }
         }
         self.push(name.as_str(), terms, provenance);
@@ -103,7 +103,7 @@ impl RosterBuilder {
     fn check_id_of(&self, id: PrincipalId, provenance: &Provenance) -> Result<(), Conflict> {
         match self.ids.as_ref().and_then(|ids| ids.get(&id)) {
             None => Ok(()),
-            Some(first) => Err(conflict("id", &id, self.roster.provenance(*first), provenance)),
+            Some(first) => Err(conflict(Claim::Id, &id, self.roster.provenance(*first), provenance)),
         }
     }
 

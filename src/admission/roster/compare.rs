@@ -1,7 +1,7 @@
 //! What two principals, or two rosters, would share that only one may have.
 
 use super::super::principal::{Principal, PrincipalId, Provenance};
-use super::{Conflict, Credential, Roster, index};
+use super::{Claim, Conflict, Credential, Roster, index};
 
 impl Roster {
     /// Finds what a principal and its credentials would share with this roster.
@@ -30,12 +30,12 @@ impl Roster {
         }
         for (at, fingerprint) in other.pins.keys.iter().enumerate() {
             if let Some((_, first)) = self.find_pin(fingerprint) {
-                return Err(conflict("certificate", fingerprint, first, &other.credential_provenance(&other.pins, index(at))));
+                return Err(conflict(Claim::Certificate, fingerprint, first, &other.credential_provenance(&other.pins, index(at))));
             }
         }
         for (at, pin) in other.spki_pins.keys.iter().enumerate() {
             if let Some((_, first)) = self.find_spki_pin(pin) {
-                return Err(conflict("spki pin", pin, first, &other.credential_provenance(&other.spki_pins, index(at))));
+                return Err(conflict(Claim::SpkiPin, pin, first, &other.credential_provenance(&other.spki_pins, index(at))));
             }
         }
         Ok(())
@@ -44,14 +44,14 @@ impl Roster {
     pub(in super::super) fn check_name(&self, name: &str, provenance: &Provenance) -> Result<(), Conflict> {
         match self.find_name(name) {
             None => Ok(()),
-            Some(first) => Err(conflict("name", &name, self.provenance(first), provenance)),
+            Some(first) => Err(conflict(Claim::Name, &name, self.provenance(first), provenance)),
         }
     }
 
     pub(in super::super) fn check_id(&self, id: &PrincipalId, provenance: &Provenance) -> Result<(), Conflict> {
         match self.find_id(id) {
             None => Ok(()),
-            Some(first) => Err(conflict("id", id, self.provenance(first), provenance)),
+            Some(first) => Err(conflict(Claim::Id, id, self.provenance(first), provenance)),
         }
     }
 
@@ -61,16 +61,16 @@ impl Roster {
             Credential::Authority(_) => Ok(()),
             Credential::Pin(pin) => match self.find_pin(&pin.fingerprint) {
                 None => Ok(()),
-                Some((_, first)) => Err(conflict("certificate", &pin.fingerprint, first, provenance)),
+                Some((_, first)) => Err(conflict(Claim::Certificate, &pin.fingerprint, first, provenance)),
             },
             Credential::SpkiPin(pin) => match self.find_spki_pin(pin) {
                 None => Ok(()),
-                Some((_, first)) => Err(conflict("spki pin", pin, first, provenance)),
+                Some((_, first)) => Err(conflict(Claim::SpkiPin, pin, first, provenance)),
             },
         }
     }
 }
 
-pub(super) fn conflict(kind: &'static str, value: &impl ToString, first: Provenance, second: &Provenance) -> Conflict {
-    Conflict { kind, value: value.to_string(), first, second: second.clone() }
+pub(super) fn conflict(claim: Claim, value: &impl ToString, first: Provenance, second: &Provenance) -> Conflict {
+    Conflict { claim, value: value.to_string(), first, second: second.clone() }
 }

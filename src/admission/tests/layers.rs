@@ -66,24 +66,24 @@ fn a_conflict_changes_nothing() {
         entry
     };
     for (what, added, expected) in [
-        ("a name in another case", vec![entry(2, "ONE", 2)], "name"),
-        ("a certificate", vec![entry(2, "two", 1)], "certificate"),
-        ("an id", vec![entry(1, "two", 2)], "id"),
-        ("a name among themselves", vec![entry(2, "two", 2), entry(3, "Two", 3)], "name"),
-        ("a certificate among themselves", vec![entry(2, "two", 2), entry(3, "three", 2)], "certificate"),
-        ("a key among themselves", vec![spki(2, "two"), spki(3, "three")], "spki pin"),
+        ("a name in another case", vec![entry(2, "ONE", 2)], Claim::Name),
+        ("a certificate", vec![entry(2, "two", 1)], Claim::Certificate),
+        ("an id", vec![entry(1, "two", 2)], Claim::Id),
+        ("a name among themselves", vec![entry(2, "two", 2), entry(3, "Two", 3)], Claim::Name),
+        ("a certificate among themselves", vec![entry(2, "two", 2), entry(3, "three", 2)], Claim::Certificate),
+        ("a key among themselves", vec![spki(2, "two"), spki(3, "three")], Claim::SpkiPin),
     ] {
-        assert_eq!(layer.with(&[], added.clone()).unwrap_err().kind, expected, "{what}");
+        assert_eq!(layer.with(&[], added.clone()).unwrap_err().claim, expected, "{what}");
         // The same between a layer and a file, whichever came first.
         if let [entry] = &*added {
             let roster = roster(entry.clone());
             let conflict = allowlist(None, &[Arc::clone(&roster)], &layer).unwrap_err();
-            assert_eq!((conflict.kind, &conflict.first), (expected, &entry.0.provenance), "{what}");
+            assert_eq!((conflict.claim, &conflict.first), (expected, &entry.0.provenance), "{what}");
             let mut builder = AllowlistBuilder::default();
             builder.layer(&layer).unwrap();
             let conflict = builder.include(roster).unwrap_err();
-            assert_eq!((conflict.kind, conflict.first.line), (expected, 1), "{what}");
-            assert_eq!(builder.add(entry.0.clone(), entry.1.clone()).unwrap_err().kind, expected, "{what}");
+            assert_eq!((conflict.claim, conflict.first.line), (expected, 1), "{what}");
+            assert_eq!(builder.add(entry.0.clone(), entry.1.clone()).unwrap_err().claim, expected, "{what}");
             assert_eq!(builder.finish().len(), 1, "{what}: a conflict leaves things as they were");
         }
     }
@@ -97,13 +97,13 @@ fn what_changed_is_compared_with_files_and_what_stood_is_not() {
     let first = allowlist(None, &[Arc::clone(&file)], &layer).unwrap();
     assert_eq!(first.len(), 50);
     let worse = layer.with(&[], vec![entry(60, "another", 100)]).unwrap();
-    assert_eq!(allowlist(Some(&first), &[Arc::clone(&file)], &worse).unwrap_err().kind, "certificate");
+    assert_eq!(allowlist(Some(&first), &[Arc::clone(&file)], &worse).unwrap_err().claim, Claim::Certificate);
     let newer = roster(entry(101, "client/7", 101));
-    assert_eq!(allowlist(Some(&first), &[Arc::clone(&file), newer], &layer).unwrap_err().kind, "name");
+    assert_eq!(allowlist(Some(&first), &[Arc::clone(&file), newer], &layer).unwrap_err().claim, Claim::Name);
     // At a start all of them are wanted at once.
     let mut builder = AllowlistBuilder::default();
     builder.include(roster(entry(102, "client/8", 9))).unwrap();
-    let mut met: Vec<String> = builder.conflicts(&layer).into_iter().map(|(id, conflict)| format!("{id} {}", conflict.kind)).collect();
+    let mut met: Vec<String> = builder.conflicts(&layer).into_iter().map(|(id, conflict)| format!("{id} {}", conflict.claim)).collect();
     met.sort();
     assert_eq!(met, ["p-000000000008 name", "p-000000000009 certificate"]);
     assert_eq!(builder.layer(&layer.with(&[id(8), id(9)], Vec::new()).unwrap()), Ok(()));

@@ -22,12 +22,12 @@ fn what_only_one_may_have_is_refused_twice() {
     let derived = PrincipalId::derived(&"a".parse().unwrap()).to_string();
     for (what, name, id, credential, expected) in [
         ("nothing in common", "b", None, pin(2), None),
-        ("a name", "a", None, pin(2), Some("name")),
-        ("a name in another case", "A", None, pin(2), Some("name")),
-        ("a certificate", "b", None, pin(1), Some("certificate")),
-        ("a key", "b", None, spki(1), Some("spki pin")),
+        ("a name", "a", None, pin(2), Some(Claim::Name)),
+        ("a name in another case", "A", None, pin(2), Some(Claim::Name)),
+        ("a certificate", "b", None, pin(1), Some(Claim::Certificate)),
+        ("a key", "b", None, spki(1), Some(Claim::SpkiPin)),
         ("an id", "b", Some("p-aaaaaaaaaaaa"), pin(2), None),
-        ("an id that was derived", "b", Some(derived.as_str()), pin(2), Some("id")),
+        ("an id that was derived", "b", Some(derived.as_str()), pin(2), Some(Claim::Id)),
     ] {
         let first = || vec![(pin(1), written(1)), (pin(1), written(1)), (spki(1), written(1))];
         let second = || (principal(name, id, 2), vec![(credential.clone(), written(2))]);
@@ -46,7 +46,7 @@ fn what_only_one_may_have_is_refused_twice() {
         let (added, credentials) = second();
         let in_two = two.include(roster(added, credentials));
         for (place, result, builder) in [("one source", in_one, one), ("two", in_two, two)] {
-            assert_eq!(result.as_ref().err().map(|conflict| conflict.kind), expected, "{what} in {place}");
+            assert_eq!(result.as_ref().err().map(|conflict| conflict.claim), expected, "{what} in {place}");
             if let Err(conflict) = result {
                 assert_eq!((conflict.first, conflict.second), (written(1), written(2)), "{what} in {place}");
             }
@@ -104,7 +104,7 @@ fn a_large_source_is_shared_and_found_in() {
     let mut second = AllowlistBuilder::after(&before);
     second.include(Arc::clone(&roster)).unwrap();
     second.add(principal("alice", None, 1), vec![(Credential::Pin((&alice).into()), written(1))]).unwrap();
-    assert_eq!(second.add(principal("CLIENT/7", None, 2), vec![]).unwrap_err().kind, "name");
+    assert_eq!(second.add(principal("CLIENT/7", None, 2), vec![]).unwrap_err().claim, Claim::Name);
     let allowlist = second.finish();
     assert_eq!(allowlist.len(), many as usize + 1);
     for number in [0, 1, 77, many - 1] {
@@ -127,7 +127,7 @@ fn digests_that_somebody_made_up_are_loaded_and_found_like_any() {
         builder.add_pin(&name, &terms, made_up(number).into(), &written(number)).unwrap();
     }
     let taken = builder.add_pin(&"other".parse().unwrap(), &terms, made_up(7).into(), &written(1)).unwrap_err();
-    assert_eq!(taken.kind, "certificate");
+    assert_eq!(taken.claim, Claim::Certificate);
     let roster = builder.finish();
     assert_eq!(roster.find_pin(&made_up(77)).unwrap().1.line, 77);
     assert!(roster.find_pin(&made_up(many)).is_none());

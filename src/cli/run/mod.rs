@@ -47,7 +47,7 @@ pub(super) struct Proxy {
     runtime: Runtime,
     signals: Signals,
     running: Arc<Running>,
-    reloader: Arc<Reloader>,
+    reloader: Reloader,
     monitor: Option<Monitor>,
     control: Option<ControlSocket>,
     drain: DrainStarter,
@@ -93,15 +93,19 @@ impl Proxy {
         let journal = loader.take_ledger().map(|ledger| journal::audited(ledger, logs.access.clone()));
         let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), journal, installer(&running, &logs, &shown, settings));
         let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
-        let reloader = Arc::new(reloader);
         let pins = reloader.control().clone();
         in_force.on_renewed(Box::new(move |renewed| pins.renew(renewed)));
         let audit = Mutex::new(logs.access.clone());
-        admin.ready(Ready { reloader: Arc::clone(&reloader), workers: Arc::clone(&running), audit, listeners: running.bound().to_vec() });
+        admin.ready(Ready {
+            control: reloader.control().clone(),
+            workers: Arc::clone(&running),
+            audit,
+            listeners: running.bound().to_vec(),
+        });
         let monitor = settings.monitor.as_ref().map(|address| {
             let names = settings.monitor_names;
-            let report = reloader.reporter();
-            let view = View { metrics, drain, policy: Box::new(move || policy(report().status, names)), shown };
+            let watched = reloader.control().clone();
+            let view = View { metrics, drain, policy: Box::new(move || policy(watched.view().report.status.clone(), names)), shown };
             Monitor::start(address, view).map_err(cannot_listen)
         });
         let proxy = Self { runtime, signals, running, reloader, monitor: monitor.transpose()?, control, drain: starter, logs, operational };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Built, End, ListSpec, Part, has_ending};
-use crate::admission::{Conflict, Credential, Principal, PrincipalId, PrincipalName, Provenance, Roster, RosterBuilder, Terms};
+use crate::admission::{Claim, Conflict, Credential, Principal, PrincipalId, PrincipalName, Provenance, Roster, RosterBuilder, Terms};
 use crate::pki::{FileError, hex};
 use crate::store::cache::{Parsed, SourceError};
 use crate::store::listing::{self, Entry, Listing};
@@ -105,7 +105,7 @@ fn add_entry(
         // The same certificate twice is one.
         Err(conflict) if at_line(all, conflict.first.line).is_some_and(|first| first.pin == entry.pin) => Ok(()),
         // Sixteen digits are enough to tell certificates apart, unless somebody made two that share them.
-        Err(conflict) if conflict.kind == "name" => add(&digits(digest))?.map_err(|conflict| wrong(conflict_words(&conflict))),
+        Err(conflict) if conflict.claim == Claim::Name => add(&digits(digest))?.map_err(|conflict| wrong(conflict_words(&conflict))),
         Err(conflict) => Err(wrong(conflict_words(&conflict))),
     }
 }
@@ -129,13 +129,7 @@ pub fn describe(conflict: &Conflict) -> SourceError {
 }
 
 fn conflict_words(conflict: &Conflict) -> String {
-    let what = match conflict.kind {
-        "name" => "the name",
-        "certificate" => "the certificate",
-        "spki pin" => "the SPKI pin",
-        _ => "the id",
-    };
-    format!("{what} {} belongs to another principal already ({})", conflict.value, conflict.first)
+    format!("the {} {} belongs to another principal already ({})", conflict.claim, conflict.value, conflict.first)
 }
 
 /// As many as a kind has series.

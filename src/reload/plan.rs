@@ -1,0 +1,157 @@
+//! Planning changes: each on the state that those before it made, so that what it checks holds when it is made. What could never be
+//! recorded, or cannot stand beside what files say, is refused here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use tokio::sync::oneshot;
+
+use super::commit::entry;
+use super::control::{ChangeError, Mutation, Pending, Recorded};
+use super::{Install, Thread};
+use crate::admission::{Allowlist, Claim, Conflict};
+use crate::clock::{self, Date};
+use crate::store::ledger::Actor;
+use crate::store::managed::{Change, Invalid, Refusal, Stamp, State};
+
+/// A mutation that was planned, with the state that it makes.
+pub(super) struct Planned {
+    pub(super) answer: oneshot::Sender<Result<Recorded, ChangeError>>,
+    pub(super) changes: Vec<Change>,
+    pub(super) actor: Actor,
+    pub(super) reason: Option<String>,
+    pub(super) state: Arc<State>,
+    pub(super) tightens: bool,
+}
+
+/// What a plan comes to: the state after it, what is recorded of it, and whether it only takes away.
+type Outcome = (Arc<State>, Vec<Change>, bool);
+
+impl<F: FnMut(Install)> Thread<F> {
+    /// Takes as many as can be committed together: those of one kind. One of the other kind is planned again, once it is known what became
+    /// of these.
+    pub(super) fn plan(&self, waiting: &mut VecDeque<Pending>) -> Vec<Planned> {
+        let mut state = Arc::clone(self.loader.managed());
+        let mut run: Vec<Planned> = Vec::new();
+        while let Some(pending) = waiting.pop_front() {
+            let Pending { mutation, answer } = pending;
+            match self.plan_one(&state, &mutation) {
+                Err(error) => drop(answer.send(Err(error))),
+                Ok((after, changes, _)) if mutation.dry_run || changes.is_empty() => {
+                    let generation = self.loader.rules().map_or(0, |rules| rules.generation);
+                    drop(answer.send(Ok(Recorded { entries: Vec::new(), generation, state: after, changes })));
+                }
+                Ok((_, _, tightens)) if run.first().is_some_and(|first| first.tightens != tightens) => {
+                    waiting.push_front(Pending { mutation, answer });
+                    break;
+                }
+                Ok((after, changes, tightens)) => {
+                    state = Arc::clone(&after);
+                    let Mutation { actor, reason, .. } = mutation;
+                    run.push(Planned { answer, changes, actor, reason, state: after, tightens });
+                }
+            }
+        }
+        run
+    }
+
+    fn plan_one(&self, state: &Arc<State>, mutation: &Mutation) -> Result<Outcome, ChangeError> {
+        let rules = self.loader.rules().ok_or(ChangeError::Unready("there are no rules in force yet"))?;
+        let (snapshot, now) = (&rules.snapshot, clock::wall());
+        let stamp = Stamp { at: Date::of(now.as_secs()).to_string(), by: name_of(&mutation.actor) };
+        let mut after = State::clone(state);
+        let mut tightens = true;
+        let mut changes = Vec::new();
+        check_text("reason", mutation.reason.as_deref().unwrap_or_default())?;
+        for change in (mutation.plan)(state, snapshot)? {
+            if let Change::RevocationAdd { reason: Some(reason), .. } = &change {
+                check_text("reason", reason)?;
+            }
+            let change = change.settled(&after, &stamp, &random(rand::fill)?);
+            check_static(&change, &after, &snapshot.allowlist)?;
+            tightens &= change.tightens(&after);
+            after = after.apply(after.entries(), &change)?;
+            changes.push(change);
+        }
+        if !after.bootstrap_closed() && after.admins().next().is_some() {
+            let closed = Change::BootstrapClosed {};
+            after = after.apply(after.entries(), &closed)?;
+            changes.push(closed);
+        }
+        changes.iter().try_for_each(|change| self.check_entry(change, mutation))?;
+        Ok((Arc::new(after), changes, tightens))
+    }
+
+    /// Keeps out what the ledger would never take: once in force it would wait to be recorded for ever, and all that widens behind it.
+    fn check_entry(&self, change: &Change, mutation: &Mutation) -> Result<(), Refusal> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let hash = self.loader.policy_hash(self.loader.managed());
+        let entry = entry(change, (&mutation.actor, mutation.reason.clone()), (hash.clone(), hash), false);
+        journal.check(entry).map_err(|why| Refusal::Invalid(vec![Invalid::new("", format!("cannot be recorded: {why}"))]))
+    }
+}
+
+/// Draws what a new id is made of. One that is not random could be a used one.
+fn random(fill: impl FnOnce(&mut [u8]) -> Result<(), aws_lc_rs::error::Unspecified>) -> Result<[u8; 12], ChangeError> {
+    let mut random = [0; 12];
+    fill(&mut random).map_err(|_| ChangeError::Unready("the machine gives no random bytes"))?;
+    Ok(random)
+}
+
+/// Refuses what a file or the configuration says something else of.
+fn check_static(change: &Change, state: &State, allowlist: &Allowlist) -> Result<(), Refusal> {
+    let document = match change {
+        Change::PrincipalPut { document } => document,
+        Change::PrincipalRemove { id, name } if state.principal(id).is_none() => {
+            let named = allowlist.find(name).filter(|principal| !principal.provenance.is_ledger());
+            return Err(named.map_or(Refusal::NotFound, |principal| Refusal::Static { name: principal.name.to_string() }));
+        }
+        _ => return Ok(()),
+    };
+    let texts = [("id", Some(&document.id)), ("name", Some(&document.name)), ("display_name", document.display_name.as_ref())];
+    texts.into_iter().try_for_each(|(key, text)| check_text(key, text.map_or("", String::as_str)))?;
+    let (principal, credentials) = document.compile(state.entries()).map_err(Refusal::Invalid)?;
+    let untimely = document.untimely(clock::Clock::default().now());
+    if !untimely.is_empty() {
+        return Err(Refusal::Invalid(untimely));
+    }
+    allowlist.check_static(&principal, &credentials).map_err(|conflict| refused(&conflict, &principal.name.to_string(), allowlist))
+}
+
+fn refused(conflict: &Conflict, name: &str, allowlist: &Allowlist) -> Refusal {
+    let owner = match conflict.claim {
+        Claim::Certificate => conflict.value.parse().ok().and_then(|pin| allowlist.owner_of_pin(&pin)),
+        Claim::SpkiPin => conflict.value.parse().ok().and_then(|pin| allowlist.owner_of_spki_pin(&pin)),
+        Claim::Id | Claim::Name => return Refusal::Static { name: name.to_owned() },
+    };
+    Refusal::FingerprintTaken { by: owner.map_or_else(|| conflict.first.to_string(), |owner| owner.name.to_string()) }
+}
+
+/// Keeps out what the ledger would never take: a change in force that can never be recorded would block all after it.
+fn check_text(key: &str, text: &str) -> Result<(), Refusal> {
+    let why = match text {
+        text if text.len() > LONGEST_TEXT => format!("is longer than {LONGEST_TEXT} bytes"),
+        text if text.contains("PRIVATE KEY-----") => "holds a private key, and the ledger is kept for ever".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Refusal::Invalid(vec![Invalid::new(key, why)]))
+}
+
+fn name_of(actor: &Actor) -> String {
+    let named = actor.name.as_ref().or(actor.id.as_ref()).or(actor.via.as_ref());
+    named.cloned().unwrap_or_else(|| format!("{:?}", actor.kind).to_lowercase())
+}
+
+const LONGEST_TEXT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_random_bytes_nobody_gets_an_id() {
+        assert_eq!(random(|_| Err(aws_lc_rs::error::Unspecified)), Err(ChangeError::Unready("the machine gives no random bytes")));
+        assert!(random(rand::fill).is_ok_and(|drawn| drawn != [0; 12]));
+    }
+}
