@@ -34,7 +34,7 @@ const NARROWER: &[(&str, &[&str])] = &[("admission", &["date", "pki"]), ("routin
 const CRATES: &[(&str, &[&str])] = &[
     ("arc_swap", &["rules"]),
     ("axum", &["admin"]),
-    ("aws_lc_rs", &["pki", "challenge", "upstream", "request", "store/ledger", "reload/commit", "admin", "cli"]),
+    ("aws_lc_rs", &["pki", "challenge", "upstream", "request", "store/ledger", "reload/plan", "admin", "cli"]),
     ("base64", &["pki", "admission", "challenge", "identity", "upstream", "store", "admin", "cli"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli/completions"]),
