@@ -7,11 +7,12 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: test schemathesis check lint deny msrv fuzz bench side-by-side dist clean packages
+.PHONY: test schemathesis akeyless check lint deny msrv fuzz bench side-by-side dist clean packages
 
 test: packages
 	$(CARGO) test --locked
 	scripts/schemathesis target/debug/portcullis
+	scripts/akeyless target/debug/portcullis
 
 # Everything that CI runs, in the order of how fast it fails.
 check: lint deny test msrv fuzz
@@ -20,6 +21,11 @@ check: lint deny test msrv fuzz
 schemathesis:
 	$(CARGO) build --locked
 	scripts/schemathesis target/debug/portcullis
+
+# Akeyless's protocol, by its published Python client (PyPI).
+akeyless:
+	$(CARGO) build --locked
+	scripts/akeyless target/debug/portcullis
 
 lint:
 	$(CARGO) fmt --check
