@@ -142,7 +142,7 @@ impl World {
     }
 
     pub(super) fn until(&self, done: impl Fn(&View) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + DEADLINE;
         while !done(&self.reloader.control().view()) {
             assert!(Instant::now() < deadline, "{:?}", self.reloader.control().view().report);
             std::thread::park_timeout(Duration::from_millis(5));
@@ -299,6 +299,17 @@ fn at_the_start_a_static_principal_wins_until_it_is_gone() {
 }
 
 #[test]
+fn the_policy_that_a_files_first_admin_makes_is_told_at_once() {
+    let admin = STATIC.replace("Reader", "Administrator");
+    let world = begin(Arc::default(), &admin, &|_| {});
+    let recorded = world.last_entry();
+    assert_eq!(
+        (recorded.action.as_str(), recorded.after),
+        ("bootstrap.closed", world.reloader.control().view().report.status.hash.clone())
+    );
+}
+
+#[test]
 fn the_first_admin_closes_bootstrap_in_the_same_change() {
     let world = world();
     assert!(!world.reloader.control().view().state.bootstrap_closed());
@@ -393,7 +404,7 @@ fn what_was_answered_is_there_at_the_next_start() {
     drop(reloader);
     let config = directory.path().join("p.toml");
     let begin = || {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let mut loader = Loader::new(&config, true);
             match loader.start() {
