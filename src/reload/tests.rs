@@ -51,7 +51,7 @@ impl World {
 
     /// Waits until this many entries are in force.
     fn until(&self, entries: usize) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let install = self.installed.recv_timeout(deadline.saturating_duration_since(Instant::now())).expect("in force in time");
             if install.rules.snapshot.allowlist.len() == entries {
@@ -62,7 +62,7 @@ impl World {
 
     /// Waits until the report says so.
     fn reports(&self, wanted: impl Fn(&Report) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + DEADLINE;
         while !wanted(&self.reloader.control().view().report) {
             assert!(Instant::now() < deadline, "{:?}", self.reloader.control().view().report);
             std::thread::park_timeout(Duration::from_millis(5));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http_body_util::BodyExt;
 
 use crate::support::client::{request, streaming};
-use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, eventually, within};
+use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, eventually, sooner_than, within};
 
 async fn start(more: &str) -> (TestUpstream, TestProxy, Identity) {
     let upstream = TestUpstream::start().await;
@@ -18,9 +18,13 @@ async fn start(more: &str) -> (TestUpstream, TestProxy, Identity) {
     (upstream, proxy, alice)
 }
 
+/// What `[limits] idle` is by default.
+const IDLE: Duration = Duration::from_secs(75);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_connection_ends_after_the_request_under_way() {
-    let (upstream, proxy, alice) = start("[limits]\nmax_connection_age = \"1s\"\n").await;
+    // Old enough to be served first, on a machine that takes its time.
+    let (upstream, proxy, alice) = start("[limits]\nmax_connection_age = \"5s\"\n").await;
     for client in [Client::new(&proxy, Some(&alice)), Client::http2(&proxy, Some(&alice))] {
         let mut idle = client.connect().await.expect("admitted");
         idle.get("/").await.expect("served");
@@ -32,30 +36,30 @@ async fn an_old_connection_ends_after_the_request_under_way() {
             (busy, answer)
         });
         sender.send(bytes::Bytes::from_static(b"half")).await.expect("sent");
-        idle.closed().await;
+        sooner_than(IDLE, idle.closed()).await;
         // Its twin has come of age too, and goes on until it is done.
         sender.send(bytes::Bytes::from_static(b"other half")).await.expect("sent");
         drop(sender);
         let (mut busy, answer) = upload.await.expect("no panic");
         assert_eq!(answer.expect("finished").status, 200);
-        busy.closed().await;
+        sooner_than(IDLE, busy.closed()).await;
         assert!(upstream.received().len() > received);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_of_either_version_is_closed() {
-    let (_upstream, proxy, alice) = start("[limits]\nidle = \"1s\"\n").await;
+    let (_upstream, proxy, alice) = start("[limits]\nidle = \"3s\"\n").await;
     for client in [Client::new(&proxy, Some(&alice)), Client::http2(&proxy, Some(&alice))] {
         let mut idle = client.connect().await.expect("admitted");
         idle.get("/").await.expect("served");
-        idle.closed().await;
+        sooner_than(IDLE, idle.closed()).await;
     }
     // Whoever waits for an answer is not idle.
     let mut waiting = Client::http2(&proxy, Some(&alice)).connect().await.expect("admitted");
     let mut body = waiting.send(request("GET", "/endless")).await.expect("served").into_body();
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(4) {
+    while start.elapsed() < Duration::from_secs(6) {
         within("bytes", body.frame()).await.expect("a frame").expect("no end");
     }
 }

@@ -95,10 +95,12 @@ async fn adding_a_certificate_lets_it_in_and_disturbs_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_expires_while_it_is_in_use_is_cut_off() {
     let upstream = TestUpstream::start().await;
-    let brief = Leaf::new("brief").expires_in(4).self_signed();
-    let workspace = Workspace::new();
-    workspace.allow("brief", &brief);
-    let proxy = workspace.start(&Workspace::config("require", &upstream.url(), ""));
+    let proxy = Workspace::new().start_with_somebody(&Workspace::config("require", &upstream.url(), ""));
+    let before = proxy.generation();
+    // Made last, and long enough to be served first, on a machine that takes its time.
+    let brief = Leaf::new("brief").expires_in(10).self_signed();
+    proxy.allow("brief", &brief);
+    proxy.wait_for_generation_after(before);
     let mut idle = Client::new(&proxy, Some(&brief)).connect().await.expect("still valid");
     idle.get("/").await.expect("served");
     let download = Flow::download(Client::http2(&proxy, Some(&brief)), "/endless").await;

@@ -5,17 +5,16 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::support::{Identity, Workspace, certificates, eventually};
+use crate::support::{DEADLINE, Identity, Workspace, certificates, eventually};
 
 /// Asks over TLS, trusting this server only; `None` where it does not answer as such.
 fn ask(socket: &Path, trusted: &Identity, path: &str) -> Option<(CertificateDer<'static>, String)> {
     let stream = UnixStream::connect(socket).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
     let mut roots = RootCertStore::empty();
     roots.add(trusted.leaf().clone()).ok()?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

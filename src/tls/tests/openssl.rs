@@ -44,7 +44,7 @@ impl OpenSsl {
         let server = async {
             let (io, _) = listener.accept().await.expect("a connection");
             let asker = Asker { listener: "edge".into(), peer: None, connection: 1 };
-            match handshake::accept(&world.acceptor, &world.gate, io, ClientAddress::Unknown, &asker, Duration::from_secs(10)).await {
+            match handshake::accept(&world.acceptor, &world.gate, io, ClientAddress::Unknown, &asker, Duration::from_secs(60)).await {
                 Ok(mut session) => {
                     if input.is_empty() {
                         session.stream.write_all(b"hello").await.map_err(TlsError::Io)?;
@@ -66,7 +66,7 @@ impl OpenSsl {
                 }
             }
         };
-        let (server, printed) = timeout(Duration::from_secs(20), async { tokio::join!(server, printed) }).await.expect("an end");
+        let (server, printed) = timeout(Duration::from_secs(60), async { tokio::join!(server, printed) }).await.expect("an end");
         (server, printed.expect("ran"))
     }
 

@@ -6,10 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::certificates::{self, Identity};
-use super::eventually;
+use super::{DEADLINE, eventually};
 
 /// A running proxy. Killed when dropped.
 pub struct TestProxy {
@@ -172,7 +171,7 @@ impl TestProxy {
     /// Asks the monitor; `None` while it does not answer.
     pub fn monitor(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = UnixStream::connect(self.path("monitor.sock")).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.set_read_timeout(Some(DEADLINE)).ok()?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: monitor\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
