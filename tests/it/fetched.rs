@@ -233,14 +233,14 @@ async fn a_crl_server_that_hangs_delays_no_other_change() {
     world.server.serve(Serve::Hang);
     proxy.signal("HUP");
     eventually("it hangs", || world.server.hanging() == 1);
-    let before = proxy.generation();
+    let (before, answered) = (proxy.generation(), world.server.requests());
     let live = Client::new(&proxy, Some(&world.pinned)).connect().await.expect("admitted");
     proxy.allow("other", &Leaf::new("other").self_signed());
     proxy.remove("allowlist/pinned.pem");
     let _ = within("the removed client to be cut", live.driver).await;
     // Told once it is in force on the last worker: the client was cut by the first.
     proxy.wait_for_generation_after(before);
-    assert_eq!(world.server.hanging(), 1, "the reload waited for the server to give up");
+    assert_eq!((world.server.hanging(), world.server.requests()), (1, answered), "the reload waited for the fetch to give up");
     world.assert_as_before(&proxy, "while it hangs").await;
 }
 

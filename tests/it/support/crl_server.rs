@@ -1,7 +1,7 @@
 //! A server of CRLs over TLS, that can be told to misbehave.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rcgen::SanType;
@@ -25,7 +25,7 @@ pub enum Serve {
     Head(&'static str),
 }
 
-/// Listens on loopback with a certificate for 127.0.0.1, signed by `ca`. Stops when dropped.
+/// Listens on a loopback address of its own, with a certificate for it, signed by `ca`. Stops when dropped.
 pub struct CrlServer {
     pub address: SocketAddr,
     pub ca: TestCa,
@@ -38,12 +38,15 @@ pub struct CrlServer {
 
 impl CrlServer {
     pub async fn start(serve: impl Into<Serve>) -> Self {
-        Self::start_at("127.0.0.1:0".parse().expect("an address"), TestCa::new("crl server ca"), serve).await
+        // Of its own: whoever stops it and starts another in its place finds the port free, whatever other tests bind.
+        static USED: AtomicU8 = AtomicU8::new(1);
+        let address = Ipv4Addr::new(127, 1, 0, USED.fetch_add(1, Ordering::Relaxed));
+        Self::start_at((address, 0).into(), TestCa::new("crl server ca"), serve).await
     }
 
     pub async fn start_at(address: SocketAddr, ca: TestCa, serve: impl Into<Serve>) -> Self {
         let mut leaf = Leaf::new("crl server").no_eku();
-        leaf.params.subject_alt_names.push(SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()));
+        leaf.params.subject_alt_names.push(SanType::IpAddress(address.ip()));
         let identity = ca.issue(leaf);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -135,7 +138,7 @@ async fn answer(
         }
     }
     let head = String::from_utf8_lossy(&head).to_lowercase();
-    assert!(head.starts_with("get /ca.crl http/1.1\r\n") && head.contains("\r\nhost: 127.0.0.1:"), "{head}");
+    assert!(head.starts_with("get /ca.crl http/1.1\r\n") && head.contains("\r\nhost: 127.1.0."), "{head}");
     let serve = serve.lock().expect("no panic while held").clone();
     match serve {
         Serve::Body(body) => {
