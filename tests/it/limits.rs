@@ -1,12 +1,14 @@
 //! Slow, greedy and hostile clients; draining. The proxy goes on for everybody else.
 
+use std::time::Duration;
+
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client::request;
 use crate::support::raw::Raw;
-use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, eventually, within};
+use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, eventually, sooner_than, within};
 
 async fn start(limits: &str) -> (TestUpstream, TestProxy, Identity) {
     let upstream = TestUpstream::start().await;
@@ -17,6 +19,12 @@ async fn start(limits: &str) -> (TestUpstream, TestProxy, Identity) {
     (upstream, proxy, alice)
 }
 
+/// What the limits are by default.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HEAD: Duration = Duration::from_secs(10);
+const BODY_PROGRESS: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(75);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_never_ends_is_ended() {
     let (_upstream, proxy, alice) = start("handshake = \"1s\"").await;
@@ -25,7 +33,7 @@ async fn a_handshake_that_never_ends_is_ended() {
     halting.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).await.expect("written");
     for stream in [&mut silent, &mut halting] {
         let mut rest = Vec::new();
-        let _ = within("the connection to end", stream.read_to_end(&mut rest)).await;
+        let _ = sooner_than(HANDSHAKE, stream.read_to_end(&mut rest)).await;
     }
     assert_eq!(Client::new(&proxy, Some(&alice)).get("/").await.expect("others are served").status, 200);
 }
@@ -37,8 +45,8 @@ async fn silence_after_the_handshake_and_half_a_head_are_ended() {
     let mut silent = Raw::open(&client).await;
     let mut halting = Raw::open(&client).await;
     halting.write("GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow").await;
-    assert!(silent.read_to_end().await.closed);
-    assert!(halting.read_to_end().await.closed);
+    assert!(sooner_than(IDLE, silent.read_to_end()).await.closed);
+    assert!(sooner_than(HEAD, halting.read_to_end()).await.closed);
     assert!(upstream.received().is_empty());
 }
 
@@ -47,7 +55,7 @@ async fn a_body_that_stops_coming_is_ended() {
     let (_upstream, proxy, alice) = start("body_progress = \"1s\"").await;
     let mut halting = Raw::open(&Client::new(&proxy, Some(&alice))).await;
     halting.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nsome").await;
-    assert!(halting.read_to_end().await.closed);
+    assert!(sooner_than(BODY_PROGRESS, halting.read_to_end()).await.closed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +97,7 @@ async fn connections_beyond_the_limit_are_turned_away_and_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_finishes_what_is_under_way_and_refuses_what_is_new() {
-    let (upstream, mut proxy, alice) = start("drain = \"20s\"").await;
+    let (upstream, mut proxy, alice) = start("drain = \"60s\"").await;
     let mut idle = Client::new(&proxy, Some(&alice)).connect().await.expect("admitted");
     idle.get("/").await.expect("served");
     let mut busy = Client::new(&proxy, Some(&alice)).connect().await.expect("admitted");
@@ -99,7 +107,7 @@ async fn a_drain_finishes_what_is_under_way_and_refuses_what_is_new() {
         busy.exchange(upload).await
     });
     sender.send(bytes::Bytes::from_static(b"half")).await.expect("sent");
-    eventually("the upload has reached the upstream", || upstream.open() >= 2);
+    eventually("the upload has reached the upstream", || upstream.begun() == 2);
     let client = Client::new(&proxy, Some(&alice));
     proxy.signal("TERM");
     idle.closed().await;

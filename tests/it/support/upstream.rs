@@ -53,6 +53,7 @@ pub enum Reply {
 pub struct TestUpstream {
     pub address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
+    begun: Arc<AtomicUsize>,
     open: Arc<std::sync::atomic::AtomicUsize>,
 }
 
@@ -73,18 +74,19 @@ impl TestUpstream {
         let address = listener.local_addr().expect("bound");
         let received = Arc::new(Mutex::new(Vec::new()));
         let open = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let (reply, kept, count) = (Arc::new(reply), received.clone(), open.clone());
+        let begun = Arc::<AtomicUsize>::default();
+        let (reply, kept, heads, count) = (Arc::new(reply), received.clone(), begun.clone(), open.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (reply, kept, count) = (reply.clone(), kept.clone(), count.clone());
+                let (reply, kept, heads, count) = (reply.clone(), kept.clone(), heads.clone(), count.clone());
                 count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 tokio::spawn(async move {
-                    let _ = serve(stream, &*reply, &kept).await;
+                    let _ = serve(stream, &*reply, &kept, &heads).await;
                     count.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
                 });
             }
         });
-        Self { address, received, open }
+        Self { address, received, begun, open }
     }
 
     /// Returns its URL for a configuration.
@@ -102,18 +104,29 @@ impl TestUpstream {
         self.received().pop().expect("a request arrived")
     }
 
+    /// Returns how many requests have begun to arrive: their heads are here.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
     /// Returns how many connections are open.
     pub fn open(&self) -> usize {
         self.open.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
 
-async fn serve(mut stream: TcpStream, reply: &(dyn Fn(&str) -> Reply + Send + Sync), kept: &Mutex<Vec<Received>>) -> std::io::Result<()> {
+async fn serve(
+    mut stream: TcpStream,
+    reply: &(dyn Fn(&str) -> Reply + Send + Sync),
+    kept: &Mutex<Vec<Received>>,
+    begun: &AtomicUsize,
+) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     loop {
         let Some(end) = read_until_blank_line(&mut stream, &mut buffer).await? else { return Ok(()) };
         let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
         buffer.drain(..end);
+        begun.fetch_add(1, Ordering::SeqCst);
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let reply = reply(&target);
         let mut request = Received { head, body: Vec::new() };
