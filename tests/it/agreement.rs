@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustls::AlertDescription as Alert;
+use tokio::sync::Semaphore;
 
 use crate::support::client::{Connection, request_with};
 use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace, eventually};
@@ -93,9 +94,9 @@ impl Standing {
     /// Asks every checkpoint and holds the answers against `explain`'s.
     async fn agree(mut self, directory: &Path, title: &str, log: impl Fn() -> Vec<String>) -> (Self, Vec<String>) {
         let at = format!("{} under «{title}»", self.name);
-        let connection = self.explain(directory, None);
-        let read = self.explain(directory, Some("GET https://localhost/"));
-        let write = self.explain(directory, Some("POST https://localhost/"));
+        let connection = self.explain(directory, None).await;
+        let read = self.explain(directory, Some("GET https://localhost/")).await;
+        let write = self.explain(directory, Some("POST https://localhost/")).await;
         if connection != "admitted" {
             assert_eq!((&connection, &connection), (&read, &write), "{at}: what a connection is denied, a request is denied");
         }
@@ -149,11 +150,11 @@ impl Standing {
         (self, codes)
     }
 
-    fn explain(&self, directory: &Path, route: Option<&str>) -> String {
+    async fn explain(&self, directory: &Path, route: Option<&str>) -> String {
         if !self.presented {
             return "no_credential".into();
         }
-        explained(directory, &self.name, &route.map_or(vec![], |route| vec!["--route", route]))
+        explained(directory, &self.name, &route.map_or(vec![], |route| vec!["--route", route])).await
     }
 }
 
@@ -165,11 +166,16 @@ fn cut_with(fingerprint: Option<&str>, log: &[String]) -> Option<String> {
     Some(line["code"].as_str().or(line["fields"]["code"].as_str())?.to_owned())
 }
 
-/// What `explain` says of `NAME.pem`: `admitted`, or the code.
-fn explained(directory: &Path, name: &str, arguments: &[&str]) -> String {
+/// What `explain` says of `NAME.pem`: `admitted`, or the code. Off the threads that clients live on, whose handshakes would time out
+/// meanwhile; and two at a time, or so many processes would leave the proxy no time for its own.
+async fn explained(directory: &Path, name: &str, arguments: &[&str]) -> String {
+    static TURN: Semaphore = Semaphore::const_new(2);
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.args(["explain", "--json", "-c", "portcullis.toml", "--client-ip", "127.0.0.1"]).arg(format!("{name}.pem")).args(arguments);
-    let output = command.current_dir(directory).output().expect("explain runs");
+    command.current_dir(directory);
+    let turn = TURN.acquire().await.expect("never closed");
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("explain runs");
+    drop(turn);
     let report: serde_json::Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
     match output.status.code() {

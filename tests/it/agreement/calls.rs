@@ -82,13 +82,13 @@ impl Caller {
 
     async fn agree(mut self, directory: &Path, title: &str, log: impl Fn() -> Vec<String>) -> (Self, Vec<String>) {
         let at = format!("{} under «{title}»", self.name);
-        let connection = explained(directory, self.name, &["--listener", "control"]);
+        let connection = explained(directory, self.name, &["--listener", "control"]).await;
         let mut codes = vec![connection.clone()];
         for (method, path, origin) in CALLS {
             let route = format!("{method} https://localhost{path}");
             let mut arguments = vec!["--listener", "people", "--route", &route];
             arguments.extend(origin.iter().flat_map(|origin| ["--origin", origin]));
-            let call = explained(directory, self.name, &arguments);
+            let call = explained(directory, self.name, &arguments).await;
             if connection != "admitted" {
                 assert_eq!(call, connection, "{at}: what a connection is denied, a call is denied");
             }
@@ -122,13 +122,13 @@ impl Caller {
         let mut codes = Vec::new();
         for (host, sni) in [("a.test", "a.test"), ("a.test", "b.test"), ("localhost", "a.test")] {
             let url = format!("https://{host}/v1/status");
-            let code = explained(directory, self.name, &["--route", &url, "--sni", sni, "--listener", "both"]);
+            let code = explained(directory, self.name, &["--route", &url, "--sni", sni, "--listener", "both"]).await;
             let mut call = request("GET", "/v1/status");
             *call.uri_mut() = url.parse().expect("a URL");
             let answer = self.both.clone().sni(sni).send(call).await.expect("an HTTP answer");
             assert_eq!(told(&answer), code, "{at}: {url} by the SNI {sni}");
             if host == sni {
-                assert_eq!(explained(directory, self.name, &["--route", &url]), code, "{at}: {url}, and no listener was named");
+                assert_eq!(explained(directory, self.name, &["--route", &url]).await, code, "{at}: {url}, and no listener was named");
             }
             codes.push(code);
         }
