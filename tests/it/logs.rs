@@ -26,8 +26,11 @@ fn lines(text: &str) -> Vec<Value> {
     text.split_terminator('\n').map(line).collect()
 }
 
+/// Reads the lines of a file that are whole: the last one may be on its way.
+#[track_caller]
 fn file(path: &Path) -> Vec<Value> {
-    lines(&std::fs::read_to_string(path).unwrap_or_default())
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    lines(text.rsplit_once('\n').map_or("", |(whole, _)| whole))
 }
 
 fn named(lines: &[Value], event: &str) -> Vec<Value> {
