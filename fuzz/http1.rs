@@ -15,7 +15,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use libfuzzer_sys::fuzz_target;
-use portcullis::http1::{self, EndingKind, Exchange, Hyper, SendError, Settings};
+use portcullis::http1::{self, Answered, EndingKind, SendError, Sender, Settings};
 use portcullis::ticker::Ticker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
@@ -56,13 +56,13 @@ async fn serve(stream: Pieces) -> Vec<String> {
     let told = Rc::clone(&seen);
     let service = move |request: Request<_>| {
         let told = Rc::clone(&told);
-        async move {
+        Box::pin(async move {
             let (parts, body) = request.into_parts();
             told.borrow_mut().push(format!("{} {} {:?} {:?}", parts.method, parts.uri, parts.version, sorted(&parts.headers)));
             let body = whole(body).await;
             told.borrow_mut().push(body);
             Response::new(Full::<Bytes>::default())
-        }
+        })
     };
     let end = http1::serve(stream, service, settings, AfterAll(Box::pin(sleep(Duration::from_secs(60))))).await;
     let mut seen = seen.take();
@@ -72,7 +72,7 @@ async fn serve(stream: Pieces) -> Vec<String> {
 
 /// What an upstream is taken to answer.
 async fn ask(stream: Pieces, kind: u8) -> Vec<String> {
-    let mut sender = Hyper::open(stream).await.expect("opens");
+    let mut sender = Sender::new(stream);
     let mut request = Request::new(Empty::<Bytes>::new());
     match kind {
         b'h' => *request.method_mut() = http::Method::HEAD,
@@ -85,8 +85,9 @@ async fn ask(stream: Pieces, kind: u8) -> Vec<String> {
     match timeout(PATIENCE, sender.send(request)).await {
         Err(_) => vec!["no answer".to_owned()],
         Ok(Err(SendError::Unsent(_))) => vec!["unsent".to_owned()],
-        Ok(Err(SendError::Broken(_) | SendError::Malformed(_))) => vec!["no good".to_owned()],
-        Ok(Ok(answer)) => {
+        Ok(Err(SendError::Broken(..) | SendError::Malformed(_))) => vec!["no good".to_owned()],
+        Ok(Ok(Answered::Switched(head, _))) => vec![format!("{} {:?} {:?}", head.status(), head.version(), sorted(head.headers()))],
+        Ok(Ok(Answered::Response(answer))) => {
             let (parts, body) = answer.into_parts();
             match whole(body).await {
                 // Whether its head was let through depends on whether the fault came with it: a client is told of neither as whole.

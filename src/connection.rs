@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Request;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
@@ -22,7 +23,7 @@ use crate::admission::ClientAddress;
 use crate::drain::Drain;
 use crate::failure::{self, Failure};
 use crate::gate::{Asker, Cuts, Gate, Lapse, Lifeline, Review, Standing};
-use crate::http1::{self, Ending, EndingKind, Exchange};
+use crate::http1::{self, Ending, EndingKind};
 use crate::identity;
 use crate::limits::{Handshakes, Limits, Place};
 use crate::metrics::{HandshakeKind, HandshakeResult, ListenerMetrics, Metrics};
@@ -31,6 +32,7 @@ use crate::rules::{ListenerRules, Rules};
 use crate::ticker::Ticker;
 use crate::tls::acceptor::ClientAuth;
 use crate::tls::handshake::{self, Session, TlsError};
+use crate::upstream::Incoming;
 
 pub use transport::Socket;
 use transport::Transport;
@@ -245,8 +247,8 @@ async fn serve_http1(stream: Stream, worker: Rc<Worker>, context: Rc<request::Co
     };
     let connection = context.standing.asker().connection;
     let lifeline = Rc::clone(&leaving.lifeline);
-    let service = move |request| request::serve(Rc::clone(&context), Rc::clone(&lifeline), request);
-    let end = http1::Hyper::serve(stream, service, settings, leaving).await;
+    let service = move |request: Request<_>| request::serve(Rc::clone(&context), Rc::clone(&lifeline), request.map(Incoming::Http1));
+    let end = http1::serve(stream, service, settings, leaving).await;
     tracing::debug!(connection, ?end, "connection ended");
 }
 

@@ -24,7 +24,6 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use crate::admission::{ClientAddress, Origin, PrincipalId, Scope};
 use crate::failure::{Failure, prefers_html};
@@ -38,7 +37,7 @@ use crate::routing::path::normalise;
 use crate::routing::{Authority, Route};
 use crate::rules::{Rules, Serves};
 use crate::ticker::Ticker;
-use crate::upstream::{Body, Pools};
+use crate::upstream::{Body, Incoming, Pools};
 use asked::Asked;
 use bodies::Bodies;
 use call::OurCall;
@@ -190,7 +189,7 @@ async fn answer(
     if context.http2 {
         carried::check(&head)?;
     }
-    let mut offer = Offer::of(&head);
+    let mut offer = Offer::of(&head, record.unread.as_ref());
     asked::check_connect(&head.method, offer.as_ref().is_some_and(Offer::is_extended_connect))?;
     let uri = head.uri.clone();
     let asked = Asked::of(&current.rules.routes, Authority::of(&uri, &head.headers)?, normalise(uri.path())?);

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::Request;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use crate::gate::Lifeline;
 use crate::http1::{Ending, EndingKind};
 use crate::limits::Limits;
 use crate::request;
+use crate::upstream::Incoming;
 
 /// Serves one connection until it ends, or has to.
 pub(super) async fn serve(stream: Stream, context: Rc<request::Context>, limits: &Limits, mut leaving: Leaving) {
@@ -26,9 +28,9 @@ pub(super) async fn serve(stream: Stream, context: Rc<request::Context>, limits:
     let streams = Streams::default();
     let service = service_fn({
         let (asked, streams) = (Rc::clone(&asked), streams.clone());
-        move |request| {
+        move |request: Request<_>| {
             asked.set(Instant::now());
-            let answer = request::serve(Rc::clone(&context), streams.begin(), request);
+            let answer = request::serve(Rc::clone(&context), streams.begin(), request.map(Incoming::Http2));
             async move { Ok::<_, Infallible>(answer.await) }
         }
     });

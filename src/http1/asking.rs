@@ -1,36 +1,45 @@
-//! The side of an upstream: hyper's client over the guard.
+//! The side of an upstream: whoever asks drives the connection itself. No task stands behind it but for what is left of a
+//! request's body when its answer is already there.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
-use super::BoxError;
-use super::guard::Guard;
-use super::head::Asked;
-use super::shared::Asking;
+use super::body::{BodyFault, Incoming, Source, Upgrade, Upgraded};
+use super::buffers::{self, Size};
+use super::encode;
+use super::head::{Answer, Asked, Fault, Framing, read_answer};
+use super::inbound::Inbound;
+use super::outbound::{Broken, Encoder, Out};
 
-/// Sends requests on one connection to an upstream, one at a time.
-pub struct Sender<B> {
-    engine: http1::SendRequest<B>,
-    asking: Arc<Asking>,
-    driver: AbortHandle,
+/// Sends requests on one connection to an upstream, one at a time. Dropped, it leaves the connection to the answer under
+/// way.
+pub struct Sender<B>(Rc<dyn Link<B>>);
+
+/// The head of an answer, and what becomes of the connection behind it.
+#[derive(Debug)]
+pub enum Answered {
+    /// Its body follows.
+    Response(Response<Incoming>),
+    /// 101: the upstream took what was offered.
+    Switched(Response<()>, Upgraded),
 }
 
 /// Why a request got no answer.
 pub enum SendError<B> {
-    /// The connection broke, or was closed, after something may have been sent.
-    Broken(hyper::Error),
+    /// The connection broke, or was closed, after something may have been sent. The request, if nothing of its body was.
+    Broken(io::Error, Option<Box<Request<B>>>),
     /// The answer is none, or smuggles.
-    Malformed(hyper::Error),
+    Malformed(&'static str),
     /// Nothing was sent: the request is as good as new.
     Unsent(Box<Request<B>>),
 }
@@ -38,61 +47,361 @@ pub enum SendError<B> {
 impl<B> Sender<B>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<BoxError>,
+    B::Error: fmt::Display,
 {
-    pub(super) async fn open<IO>(io: IO) -> io::Result<Self>
+    /// Takes a connection to an upstream for requests.
+    pub fn new<IO>(io: IO) -> Self
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let asking = Arc::<Asking>::default();
-        let guard = Guard::of_upstream(io, MAX_HEAD, Arc::clone(&asking));
-        let (engine, connection) =
-            http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(guard)).await.map_err(io::Error::other)?;
-        // How a connection ends is told to whoever waits on it; an idle one ends in silence.
-        let driver = tokio::task::spawn_local(async move {
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(Self { engine, asking, driver: driver.abort_handle() })
+        Self(Rc::new(Wire(RefCell::new(Inner::new(io)))))
     }
 
     /// Says whether another request may be sent, now or soon.
     pub fn is_usable(&self) -> bool {
-        !self.engine.is_closed() && !self.asking.is_poisoned()
+        self.0.poll_usable(&mut Context::from_waker(Waker::noop()))
     }
 
     /// Ends the connection now, with all that is under way on it: a request's body may be stuck in an upstream
     /// that takes no more.
-    pub fn abort(self) {
-        self.driver.abort();
+    pub fn abort(&self) {
+        self.0.abort();
     }
 
-    /// Waits until the last exchange is over; `false` when the connection can carry no other.
-    pub async fn ready(&mut self) -> bool {
-        (self.engine.is_ready() || self.engine.ready().await.is_ok()) && self.is_usable()
+    /// Sends a request, and waits for the head of its answer. Dropped before that, the connection is good for nothing
+    /// any more.
+    pub async fn send(&mut self, request: Request<B>) -> Result<Answered, SendError<B>> {
+        let number = match self.0.begin(request) {
+            Ok(number) => number,
+            Err(unsent) => return Err(SendError::Unsent(unsent)),
+        };
+        match poll_fn(|context| self.0.poll_answer(context)).await? {
+            Head::Response(head) => {
+                if !self.0.is_sent() {
+                    Rc::clone(&self.0).drive();
+                }
+                let body = if self.0.is_done(number) { Incoming::default() } else { Incoming::new(Rc::clone(&self.0) as _, number) };
+                Ok(Answered::Response(head.map(|()| body)))
+            }
+            Head::Switched(head, upgraded) => Ok(Answered::Switched(head, upgraded)),
+        }
+    }
+}
+
+/// A connection, whatever it runs over.
+trait Link<B>: Source {
+    fn begin(&self, request: Request<B>) -> Result<u64, Box<Request<B>>>;
+    fn poll_answer(&self, context: &mut Context<'_>) -> Poll<Result<Head, SendError<B>>>;
+    fn poll_usable(&self, context: &mut Context<'_>) -> bool;
+    fn is_sent(&self) -> bool;
+    /// Sends what is left of the request, while somebody else reads the answer.
+    fn drive(self: Rc<Self>);
+    fn abort(&self);
+}
+
+enum Head {
+    Response(Response<()>),
+    Switched(Response<()>, Upgraded),
+}
+
+struct Wire<IO, B>(RefCell<Inner<IO, B>>);
+
+struct Inner<IO, B> {
+    /// `None`: ended, or a tunnel's.
+    io: Option<IO>,
+    inbound: Inbound,
+    out: Out,
+    number: u64,
+    /// Kept until its answer comes: it may have to go elsewhere.
+    request: Option<Request<B>>,
+    encoder: Encoder,
+    bodiless: bool,
+    sending: Sending,
+    /// What was asked last, until it is answered.
+    asked: Option<Asked>,
+    interim: u8,
+    /// Another request may follow.
+    persists: bool,
+    /// Of whoever reads the answer, while another task writes the request.
+    reader: Option<Waker>,
+    driver: Option<AbortHandle>,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    /// The connection took nothing of it.
+    Untouched,
+    /// Something of it.
+    Begun,
+    /// The upstream takes no more: its answer may still come.
+    Stuck,
+    Whole,
+}
+
+impl<IO, B> Inner<IO, B>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: fmt::Display,
+{
+    fn new(io: IO) -> Self {
+        Self {
+            io: Some(io),
+            inbound: Inbound::new(Size::Large),
+            out: Out::default(),
+            number: 0,
+            request: None,
+            encoder: Encoder::new(Framing::Empty, true),
+            bodiless: true,
+            sending: Sending::Whole,
+            asked: None,
+            interim: 0,
+            persists: true,
+            reader: None,
+            driver: None,
+        }
     }
 
-    /// Sends a request, and waits for the head of its answer.
-    pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, SendError<B>> {
-        self.asking.ask(if *request.method() == Method::HEAD {
+    fn is_idle(&self) -> bool {
+        self.io.is_some()
+            && self.persists
+            && self.asked.is_none()
+            && self.sending == Sending::Whole
+            && self.inbound.is_done()
+            && self.inbound.is_empty()
+    }
+
+    /// Writes what there is of the request. Ready when all of it is written, or nothing more can be.
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        loop {
+            let Some(request) = self.request.as_mut().filter(|_| !matches!(self.sending, Sending::Whole | Sending::Stuck)) else {
+                return Poll::Ready(Ok(()));
+            };
+            let waits = match self.encoder.gather(request.body_mut(), &mut self.out, context) {
+                Ok(waits) => waits,
+                // The upstream must not take what it has for the whole: it sees the connection end.
+                Err(Broken::Body(error)) => return Poll::Ready(Err(io::Error::other(error.to_string()))),
+                Err(Broken::Length) => return Poll::Ready(Err(io::Error::other("the body is not as long as its head says"))),
+            };
+            let before = self.out.left();
+            let flushed = self.out.poll_flush(io, context);
+            if self.out.left() < before && self.sending == Sending::Untouched {
+                self.sending = Sending::Begun;
+            }
+            match flushed {
+                Poll::Pending => return Poll::Pending,
+                // It may have answered before it closed.
+                Poll::Ready(Err(_)) if self.sending == Sending::Begun => self.sending = Sending::Stuck,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) if self.encoder.is_done() => self.sending = Sending::Whole,
+                Poll::Ready(Ok(())) if waits => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+    }
+
+    /// The final answer has come.
+    fn answered(&mut self, persists: bool) {
+        (self.asked, self.interim) = (None, 0);
+        self.persists = persists && self.sending != Sending::Stuck;
+        if let Some(request) = &mut self.request {
+            buffers::give_back_headers(std::mem::take(request.headers_mut()));
+        }
+        if matches!(self.sending, Sending::Stuck | Sending::Whole) {
+            self.request = None;
+        }
+    }
+
+    fn malformed(&mut self, fault: Fault) -> SendError<B> {
+        self.io = None;
+        SendError::Malformed(match fault {
+            Fault::Malformed(words) => words,
+            Fault::TooLarge => "the head is too large",
+        })
+    }
+
+    /// Gives up, with the request where it may be sent elsewhere.
+    fn broken(&mut self, error: io::Error) -> SendError<B> {
+        self.io = None;
+        match self.request.take().filter(|_| self.bodiless) {
+            Some(request) if self.sending == Sending::Untouched => SendError::Unsent(Box::new(request)),
+            spare => SendError::Broken(error, spare.map(Box::new)),
+        }
+    }
+
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Head, SendError<B>>> {
+        loop {
+            let Some(io) = &mut self.io else { return Poll::Ready(Err(self.broken(io::ErrorKind::NotConnected.into()))) };
+            let asked = self.asked.unwrap_or(Asked::Plain);
+            let judged = self.inbound.take_head(MAX_HEAD).and_then(|head| head.map(|head| read_answer(&head, asked)).transpose());
+            match judged {
+                Err(fault) => return Poll::Ready(Err(self.malformed(fault))),
+                Ok(Some(Answer::Interim)) => {
+                    self.interim += 1;
+                    // An upstream that never comes to its answer is not waited for.
+                    if self.interim > MAX_INTERIM {
+                        return Poll::Ready(Err(self.malformed(Fault::Malformed("too many interim answers"))));
+                    }
+                }
+                Ok(Some(Answer::Final(response, framing, persists))) => {
+                    self.inbound.begin_body(framing);
+                    self.answered(persists);
+                    return Poll::Ready(Ok(Head::Response(response)));
+                }
+                Ok(Some(Answer::Switch(response))) => {
+                    self.answered(false);
+                    let (io, unread) = (self.io.take(), self.inbound.take_rest());
+                    // INVARIANT: it was just read from.
+                    return Poll::Ready(match io {
+                        Some(io) => Ok(Head::Switched(response, Upgraded::new(io, unread))),
+                        None => Err(self.broken(io::ErrorKind::NotConnected.into())),
+                    });
+                }
+                Ok(None) => match ready!(self.inbound.poll_fill(io, context, Size::Large)) {
+                    Ok(1..) => {}
+                    Ok(0) => return Poll::Ready(Err(self.broken(io::ErrorKind::UnexpectedEof.into()))),
+                    Err(error) => return Poll::Ready(Err(self.broken(error))),
+                },
+            }
+        }
+    }
+}
+
+impl<IO, B> Link<B> for Wire<IO, B>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: fmt::Display,
+{
+    fn begin(&self, request: Request<B>) -> Result<u64, Box<Request<B>>> {
+        let inner = &mut *self.0.borrow_mut();
+        if !inner.is_idle() {
+            return Err(Box::new(request));
+        }
+        let (size, is_empty) = (request.body().size_hint(), request.body().is_end_stream());
+        let framing = encode::request(inner.out.gather(), &request, &size, is_empty);
+        inner.asked = Some(if *request.method() == Method::HEAD {
             Asked::Head
         } else if request.headers().contains_key(header::UPGRADE) {
             Asked::Upgrade
         } else {
             Asked::Plain
         });
-        self.engine.try_send_request(request).await.map_err(|mut failed| match failed.take_message() {
-            Some(request) => SendError::Unsent(Box::new(request)),
-            None if self.asking.is_poisoned() => SendError::Malformed(failed.into_error()),
-            None => SendError::Broken(failed.into_error()),
-        })
+        inner.number += 1;
+        inner.encoder = Encoder::new(framing, true);
+        inner.bodiless = framing == Framing::Empty;
+        inner.sending = Sending::Untouched;
+        inner.request = Some(request);
+        Ok(inner.number)
+    }
+
+    fn poll_answer(&self, context: &mut Context<'_>) -> Poll<Result<Head, SendError<B>>> {
+        let inner = &mut *self.0.borrow_mut();
+        if let Poll::Ready(Err(error)) = inner.poll_send(context) {
+            return Poll::Ready(Err(inner.broken(error)));
+        }
+        inner.poll_head(context)
+    }
+
+    fn poll_usable(&self, context: &mut Context<'_>) -> bool {
+        let inner = &mut *self.0.borrow_mut();
+        if !inner.is_idle() {
+            return false;
+        }
+        let Some(io) = &mut inner.io else { return false };
+        let is_usable = inner.inbound.poll_fill(io, context, Size::Large).is_pending();
+        if !is_usable {
+            // It ended, or said what nobody asked for: nothing that it says later can be believed.
+            inner.io = None;
+        }
+        is_usable
+    }
+
+    fn is_sent(&self) -> bool {
+        matches!(self.0.borrow().sending, Sending::Stuck | Sending::Whole)
+    }
+
+    fn drive(self: Rc<Self>) {
+        let wire = Rc::clone(&self);
+        let driver = tokio::task::spawn_local(async move {
+            let sent = poll_fn(|context| wire.0.borrow_mut().poll_send(context)).await;
+            let inner = &mut *wire.0.borrow_mut();
+            (inner.driver, inner.request) = (None, None);
+            if sent.is_err() {
+                inner.io = None;
+                if let Some(reader) = inner.reader.take() {
+                    reader.wake();
+                }
+            }
+        });
+        self.0.borrow_mut().driver = Some(driver.abort_handle());
+    }
+
+    fn abort(&self) {
+        let inner = &mut *self.0.borrow_mut();
+        (inner.io, inner.request) = (None, None);
+        if let Some(driver) = inner.driver.take() {
+            driver.abort();
+        }
+        if let Some(reader) = inner.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+impl<IO, B> Source for Wire<IO, B>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: fmt::Display,
+{
+    fn poll_frame(&self, number: u64, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.number != number || inner.inbound.is_done() {
+            return Poll::Ready(None);
+        }
+        let Some(io) = &mut inner.io else { return Poll::Ready(Some(Err(BodyFault::Truncated))) };
+        let polled = inner.inbound.poll_frame(io, context);
+        if polled.is_pending() && inner.driver.is_some() {
+            inner.reader = Some(context.waker().clone());
+        }
+        polled
+    }
+
+    fn left(&self, number: u64) -> Option<u64> {
+        let inner = self.0.borrow();
+        if inner.number == number { inner.inbound.left() } else { Some(0) }
+    }
+
+    fn is_done(&self, number: u64) -> bool {
+        let inner = self.0.borrow();
+        inner.number != number || inner.inbound.is_done()
+    }
+
+    fn abandon(&self, number: u64) {
+        if !self.is_done(number) {
+            self.abort();
+        }
+    }
+
+    fn upgrade(&self, _: u64) -> Option<Upgrade> {
+        None
+    }
+}
+
+impl<B> fmt::Debug for Sender<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
     }
 }
 
 impl<B> fmt::Debug for SendError<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Broken(error) => f.debug_tuple("Broken").field(error).finish(),
-            Self::Malformed(error) => f.debug_tuple("Malformed").field(error).finish(),
+            Self::Broken(error, _) => f.debug_tuple("Broken").field(error).finish_non_exhaustive(),
+            Self::Malformed(words) => f.debug_tuple("Malformed").field(words).finish(),
             Self::Unsent(_) => f.write_str("Unsent"),
         }
     }
@@ -100,5 +409,4 @@ impl<B> fmt::Debug for SendError<B> {
 
 /// An upstream's head may be as large as this, whatever clients are held to.
 const MAX_HEAD: usize = 128 * 1024;
-/// The engine's read buffer, with room for a head.
-const MAX_BUFFER: usize = 256 * 1024;
+const MAX_INTERIM: u8 = 32;

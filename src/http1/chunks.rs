@@ -1,7 +1,9 @@
-//! The strict reading of chunked framing (RFC 9112, 7.1), byte by byte over whatever arrives: nothing is
-//! copied but the trailer section, which is judged as a whole before its last byte is let through.
+//! The strict reading of chunked framing (RFC 9112, 7.1), byte by byte over whatever arrives: data stays where it is,
+//! nothing is copied but the trailer section, which is judged as a whole.
 
-use super::head::{Fault, find_end, judge_trailers};
+use http::HeaderMap;
+
+use super::head::{Fault, find_end, read_trailers};
 
 /// Where in a chunked body we are.
 #[derive(Debug)]
@@ -39,17 +41,10 @@ impl Chunks {
         self.place == Place::Done
     }
 
-    /// Reads on, and returns how many of the bytes belong to the body.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    /// Reads framing up to the next data, the end, or more to come; returns how many bytes that was.
+    pub(super) fn skip_framing(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let mut at = 0;
-        while at < bytes.len() && self.place != Place::Done {
-            if let Place::Data(left) = self.place {
-                let here = left.min((bytes.len() - at) as u64);
-                at += here as usize;
-                self.framing = 0;
-                self.place = if left == here { Place::DataReturn } else { Place::Data(left - here) };
-                continue;
-            }
+        while at < bytes.len() && !matches!(self.place, Place::Data(_) | Place::Done) {
             self.framing += 1;
             if self.framing > MAX_FRAMING {
                 return Err(Fault::Malformed("the framing of a chunk is too long"));
@@ -58,6 +53,22 @@ impl Chunks {
             at += 1;
         }
         Ok(at)
+    }
+
+    /// Takes as many bytes of data as there are of these many, and returns how many.
+    pub(super) fn take_data(&mut self, bytes: usize) -> usize {
+        let Place::Data(left) = self.place else { return 0 };
+        let here = left.min(bytes as u64);
+        self.place = if left == here { Place::DataReturn } else { Place::Data(left - here) };
+        self.framing = 0;
+        // INVARIANT: at most `bytes`.
+        here as usize
+    }
+
+    /// Returns the trailers, once the body has ended; `None` where there are none.
+    pub(super) fn take_trailers(&mut self) -> Result<Option<HeaderMap>, Fault> {
+        let trailers = std::mem::take(&mut self.trailers);
+        if trailers.len() <= 2 { Ok(None) } else { read_trailers(&trailers).map(Some) }
     }
 
     fn step(&mut self, byte: u8) -> Result<Place, Fault> {
@@ -92,7 +103,7 @@ impl Chunks {
             return Ok(Place::Done);
         }
         match find_end(&self.trailers, self.trailers.len() - 1)? {
-            Some(_) => judge_trailers(&self.trailers).map(|()| Place::Done),
+            Some(_) => Ok(Place::Done),
             None => Ok(Place::Trailers(self.trailers.len())),
         }
     }
@@ -112,15 +123,27 @@ const MAX_FRAMING: usize = 8 * 1024;
 mod tests {
     use super::*;
 
+    fn advance(chunks: &mut Chunks, bytes: &[u8]) -> Result<usize, Fault> {
+        let mut at = 0;
+        while at < bytes.len() && !chunks.is_done() {
+            at += chunks.skip_framing(&bytes[at..])?;
+            at += chunks.take_data(bytes.len() - at);
+        }
+        if chunks.is_done() {
+            chunks.take_trailers()?;
+        }
+        Ok(at)
+    }
+
     /// In one piece and byte by byte: the answer may not depend on how it arrived.
     fn read(body: &[u8]) -> Result<(usize, bool), Fault> {
         let mut whole = Chunks::new();
-        let at_once = whole.advance(body).map(|read| (read, whole.is_done()));
+        let at_once = advance(&mut whole, body).map(|read| (read, whole.is_done()));
         let mut pieces = Chunks::new();
         let mut read = Ok(0);
         for byte in body {
             if let (Ok(sum), false) = (read, pieces.is_done()) {
-                read = pieces.advance(&[*byte]).map(|more| sum + more);
+                read = advance(&mut pieces, &[*byte]).map(|more| sum + more);
             }
         }
         assert_eq!(at_once, read.map(|read| (read, pieces.is_done())), "{:?}", String::from_utf8_lossy(body));

@@ -1,10 +1,14 @@
-//! The strict reading of one head: where it ends, whether RFC 9112 calls it well formed, and how its body is
-//! framed. Keeps nothing: the engine behind the guard parses the same bytes again, and cannot disagree about
-//! what is left to disagree about.
+//! The strict reading of one head: where it ends, whether RFC 9112 calls it well formed, how its body is framed, and
+//! what becomes of the connection behind it. Parsed once, into types that refer to the bytes read.
 
 use std::mem::MaybeUninit;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use httparse::Header;
+use memchr::memchr;
+
+use super::buffers;
 
 /// How the bytes after a head belong to its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +33,30 @@ pub(super) enum Asked {
     Upgrade,
 }
 
+/// A request's head, judged.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub(super) request: Request<()>,
+    pub(super) framing: Framing,
+    /// The client wants to send another one behind it.
+    pub(super) persists: bool,
+    /// The body waits for a 100.
+    pub(super) expects: bool,
+    /// `TE: trailers`.
+    pub(super) takes_trailers: bool,
+    /// An upgrade is offered: the connection may be taken over.
+    pub(super) upgrades: bool,
+}
+
 /// An answer's head, judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Answer {
-    Final(Framing),
+    /// With its body's framing, and whether the connection is good for another request behind it.
+    Final(Response<()>, Framing, bool),
     /// 100 to 199 but for 101: the final answer follows.
     Interim,
     /// 101: the connection is no longer HTTP.
-    Switch,
+    Switch(Response<()>),
 }
 
 /// Why a head is refused.
@@ -52,7 +72,7 @@ pub(super) enum Fault {
 /// and a bare CR, like any other control character, is left to [`httparse`], which refuses it.
 pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Fault> {
     let mut from = scanned;
-    while let Some(at) = bytes[from..].iter().position(|byte| *byte == b'\n') {
+    while let Some(at) = memchr(b'\n', &bytes[from..]) {
         let line_feed = from + at;
         if line_feed == 0 || bytes[line_feed - 1] != b'\r' {
             return Err(Fault::Malformed("a line ends with a bare line feed"));
@@ -65,19 +85,19 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Fa
     Ok(None)
 }
 
-/// Judges a request's head, from its first byte to its empty line.
-pub(super) fn judge_request(bytes: &[u8]) -> Result<Framing, Fault> {
+/// Reads a request's head, from its first byte to its empty line.
+pub(super) fn read_request(head: &Bytes) -> Result<Asking, Fault> {
     let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut []);
-    let status = request.parse_with_uninit_headers(bytes, &mut headers).map_err(fault)?;
-    if status != httparse::Status::Complete(bytes.len()) {
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = parsed.parse_with_uninit_headers(head, &mut headers).map_err(fault)?;
+    if status != httparse::Status::Complete(head.len()) {
         return Err(Fault::Malformed("the head does not end where it seems to"));
     }
-    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Fault::Malformed("the request line is incomplete"));
     };
     judge_target(method, target)?;
-    let fields = Fields::read(request.headers)?;
+    let (fields, headers) = Fields::read(parsed.headers, head)?;
     // RFC 9112, 3.2: a missing Host is 400, and so is a second one.
     if fields.hosts != 1 {
         return Err(Fault::Malformed("there has to be one Host field"));
@@ -87,73 +107,129 @@ pub(super) fn judge_request(bytes: &[u8]) -> Result<Framing, Fault> {
     if method == "CONNECT" && framing != Framing::Empty {
         return Err(Fault::Malformed("CONNECT has no body"));
     }
-    Ok(framing)
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| Fault::Malformed("the method is none"))?;
+    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| Fault::Malformed(NO_TARGET))?;
+    *request.version_mut() = version_of(version);
+    *request.headers_mut() = headers;
+    Ok(Asking {
+        request,
+        framing,
+        persists: fields.persists(version),
+        // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is ignored, and so is one without a body to wait.
+        expects: fields.expects && version == 1 && framing != Framing::Empty,
+        takes_trailers: fields.takes_trailers && version == 1,
+        upgrades: fields.upgrades && version == 1,
+    })
 }
 
-/// Judges an answer's head, from its first byte to its empty line.
-pub(super) fn judge_answer(bytes: &[u8], asked: Asked) -> Result<Answer, Fault> {
+/// Reads an answer's head, from its first byte to its empty line.
+pub(super) fn read_answer(head: &Bytes, asked: Asked) -> Result<Answer, Fault> {
     let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut []);
+    let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let status = config.parse_response_with_uninit_headers(&mut response, bytes, &mut headers).map_err(fault)?;
-    if status != httparse::Status::Complete(bytes.len()) {
+    let status = config.parse_response_with_uninit_headers(&mut parsed, head, &mut headers).map_err(fault)?;
+    if status != httparse::Status::Complete(head.len()) {
         return Err(Fault::Malformed("the head does not end where it seems to"));
     }
-    let (Some(code), Some(version)) = (response.code, response.version) else {
+    let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
         return Err(Fault::Malformed("the status line is incomplete"));
     };
-    let fields = Fields::read(response.headers)?;
+    let (fields, headers) = Fields::read(parsed.headers, head)?;
     let framing = fields.framing(version)?;
+    let answer = |framing| {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_u16(code).map_err(|_| Fault::Malformed("the status is none"))?;
+        *response.version_mut() = version_of(version);
+        *response.headers_mut() = headers;
+        // RFC 9112, 6.3: a body until the end leaves nothing for another answer.
+        let persists = fields.persists(version) && framing != Framing::Close;
+        Ok(Answer::Final(response, framing, persists))
+    };
     match code {
         // RFC 9112, 6.1 and 6.3: neither field may stand in a 1xx.
         100..=199 if framing.is_some() => Err(Fault::Malformed("an interim answer has no body")),
         // RFC 9110, 15.2.2: a switch that nobody offered.
         101 if asked != Asked::Upgrade => Err(Fault::Malformed("101 to a request that offered no upgrade")),
-        101 => Ok(Answer::Switch),
+        101 => match answer(Framing::Empty)? {
+            Answer::Final(response, ..) => Ok(Answer::Switch(response)),
+            other => Ok(other),
+        },
         100..=199 => Ok(Answer::Interim),
+        // RFC 9110, 15.3.5 and RFC 9112, 6.3.
         204 if !matches!(framing, None | Some(Framing::Empty)) => Err(Fault::Malformed("204 has no body")),
-        204 | 304 => Ok(Answer::Final(Framing::Empty)),
-        200..=599 if asked == Asked::Head => Ok(Answer::Final(Framing::Empty)),
-        200..=599 => Ok(Answer::Final(framing.unwrap_or(Framing::Close))),
+        204 | 304 => answer(Framing::Empty),
+        200..=599 if asked == Asked::Head => answer(Framing::Empty),
+        200..=599 => answer(framing.unwrap_or(Framing::Close)),
         _ => Err(Fault::Malformed("the status is none")),
     }
 }
 
-/// Judges a trailer section, its empty line included.
-pub(super) fn judge_trailers(bytes: &[u8]) -> Result<(), Fault> {
+/// Reads a trailer section, its empty line included.
+pub(super) fn read_trailers(bytes: &[u8]) -> Result<HeaderMap, Fault> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     match httparse::parse_headers(bytes, &mut headers).map_err(fault)? {
-        httparse::Status::Complete((length, _)) if length == bytes.len() => Ok(()),
+        httparse::Status::Complete((length, fields)) if length == bytes.len() => {
+            let mut trailers = HeaderMap::with_capacity(fields.len());
+            for field in fields {
+                trailers.append(name_of(field.name)?, HeaderValue::from_bytes(field.value).map_err(|_| Fault::Malformed(NO_VALUE))?);
+            }
+            Ok(trailers)
+        }
         httparse::Status::Complete(_) | httparse::Status::Partial => Err(Fault::Malformed("the trailers are incomplete")),
     }
 }
 
-/// What the fields say about the message as a whole.
+/// What the fields say about the message as a whole, and about the connection.
 #[derive(Default)]
 struct Fields {
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    expects: bool,
+    takes_trailers: bool,
+    upgrades: bool,
 }
 
 impl Fields {
-    fn read(headers: &[Header<'_>]) -> Result<Self, Fault> {
-        let mut fields = Self::default();
-        for header in headers {
-            // By length first: nearly all names are done with after one comparison.
-            match header.name.len() {
-                4 if header.name.eq_ignore_ascii_case("host") => fields.hosts += 1,
-                14 if header.name.eq_ignore_ascii_case("content-length") => fields.add_length(length(header.value)?)?,
-                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
-                    if fields.chunked || !header.value.eq_ignore_ascii_case(b"chunked") {
+    /// Reads them all, into a map whose values refer to the head.
+    fn read(parsed: &[Header<'_>], head: &Bytes) -> Result<(Self, HeaderMap), Fault> {
+        let (mut fields, mut headers) = (Self::default(), buffers::take_headers());
+        for field in parsed {
+            let name = name_of(field.name)?;
+            match name {
+                header::CONNECTION => fields.connection(field.value),
+                header::CONTENT_LENGTH => fields.add_length(length(field.value)?)?,
+                header::EXPECT => fields.expects |= field.value.eq_ignore_ascii_case(b"100-continue"),
+                header::HOST => fields.hosts += 1,
+                header::TE => fields.takes_trailers |= tokens(field.value).any(|token| token.eq_ignore_ascii_case(b"trailers")),
+                header::TRANSFER_ENCODING => {
+                    if fields.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
                         return Err(Fault::Malformed("Transfer-Encoding is something else than chunked, once"));
                     }
                     fields.chunked = true;
                 }
+                header::UPGRADE => fields.upgrades = true,
                 _ => {}
             }
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| Fault::Malformed(NO_VALUE))?;
+            headers.append(name, value);
         }
-        Ok(fields)
+        Ok((fields, headers))
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for token in tokens(value) {
+            self.close |= token.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// RFC 9112, 9.3: HTTP/1.1 goes on unless it says otherwise, HTTP/1.0 does not.
+    fn persists(&self, version: u8) -> bool {
+        !self.close && (version == 1 || self.keep_alive)
     }
 
     /// Equal values could be merged (RFC 9112, 6.3); whoever sends two has something in mind.
@@ -195,7 +271,7 @@ fn judge_target(method: &str, target: &str) -> Result<(), Fault> {
         _ => target.starts_with('/') || absolute_form(target),
     };
     if !fits || target.bytes().any(|byte| byte == b'#' || byte <= b' ' || byte == 0x7f) {
-        return Err(Fault::Malformed("the request target has none of its forms"));
+        return Err(Fault::Malformed(NO_TARGET));
     }
     Ok(())
 }
@@ -204,10 +280,22 @@ fn absolute_form(target: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
 
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+fn name_of(name: &str) -> Result<HeaderName, Fault> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::Malformed(NO_NAME))
+}
+
+fn version_of(version: u8) -> Version {
+    if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
+}
+
 fn fault(error: httparse::Error) -> Fault {
     match error {
-        httparse::Error::HeaderName => Fault::Malformed("a field name is no token"),
-        httparse::Error::HeaderValue => Fault::Malformed("a field value has a control character"),
+        httparse::Error::HeaderName => Fault::Malformed(NO_NAME),
+        httparse::Error::HeaderValue => Fault::Malformed(NO_VALUE),
         httparse::Error::NewLine => Fault::Malformed("a line ends with a bare carriage return"),
         httparse::Error::Status => Fault::Malformed("the status is none"),
         httparse::Error::Token => Fault::Malformed("the request line is none"),
@@ -216,9 +304,11 @@ fn fault(error: httparse::Error) -> Fault {
     }
 }
 
-/// As many as the engine reads.
 const MAX_HEADERS: usize = 100;
 const MAX_TRAILERS: usize = 32;
+const NO_NAME: &str = "a field name is no token";
+const NO_TARGET: &str = "the request target has none of its forms";
+const NO_VALUE: &str = "a field value has a control character";
 
 #[cfg(test)]
 mod tests;

@@ -1,83 +1,29 @@
-//! HTTP/1.1 behind a narrow trait, both sides, read strictly. hyper is the engine; the guard in front of it
-//! judges every byte that comes in, so that what RFC 9112 calls malformed is never acted upon. Names nothing
-//! of ours but the ticker: in which words somebody is refused is the caller's to say.
+//! HTTP/1.1, both sides, read strictly: what RFC 9112 calls malformed is never acted upon. One head is parsed once, one
+//! buffer serves a connection while it has something to read, and a body is read by whoever asks for it. Names nothing of
+//! ours but the ticker, the clock and dates: in which words somebody is refused is the caller's to say.
 
 mod asking;
+mod body;
+mod buffers;
 mod chunks;
-mod guard;
+mod encode;
 mod head;
+mod inbound;
+mod outbound;
 mod serving;
-mod shared;
+mod wire;
 
-use std::future::Future;
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use asking::{SendError, Sender};
+pub use asking::{Answered, SendError, Sender};
+pub use body::{BodyFault, Incoming, Upgrade, Upgraded};
 pub use serving::serve;
 
 use crate::ticker::Ticker;
-
-/// The engine in use.
-pub struct Hyper;
-
-/// What the rest of the house needs of an HTTP/1.1 engine, on either side.
-pub trait Exchange {
-    /// Sends requests, one at a time, on one connection to an upstream.
-    type Sender<B>;
-
-    /// Serves one connection of a client: one request after another, until it ends, `ending` says so, or a
-    /// tunnel has taken it over.
-    fn serve<IO, S, F, B>(io: IO, service: S, settings: Settings, ending: impl Ending) -> impl Future<Output = End>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Fn(Request<Incoming>) -> F + 'static,
-        F: Future<Output = Response<B>> + 'static,
-        B: Body<Data = Bytes> + Unpin + 'static,
-        B::Error: Into<BoxError>;
-
-    /// Opens a connection to an upstream for requests; the connection is driven by a task of this thread.
-    fn open<IO, B>(io: IO) -> impl Future<Output = io::Result<Self::Sender<B>>>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        B: Body<Data = Bytes> + Unpin + 'static,
-        B::Error: Into<BoxError>;
-}
-
-impl Exchange for Hyper {
-    type Sender<B> = Sender<B>;
-
-    fn serve<IO, S, F, B>(io: IO, service: S, settings: Settings, ending: impl Ending) -> impl Future<Output = End>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Fn(Request<Incoming>) -> F + 'static,
-        F: Future<Output = Response<B>> + 'static,
-        B: Body<Data = Bytes> + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
-        serve(io, service, settings, ending)
-    }
-
-    fn open<IO, B>(io: IO) -> impl Future<Output = io::Result<Sender<B>>>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        B: Body<Data = Bytes> + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
-        Sender::open(io)
-    }
-}
-
-/// What hyper asks of a body's error.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What one connection of a client may cost, and in which words it is refused.
 #[derive(Clone)]

@@ -1,78 +1,294 @@
-//! The side of a client: hyper's server over the guard, its end included. A connection is never closed on
-//! bytes that nobody read, lest a reset takes the answer away from a client that is still sending.
+//! The side of a client: one task a connection, which reads a head, has it answered, and writes the answer, one exchange
+//! after another. A connection is never closed on bytes that nobody read, lest a reset takes the answer away from a
+//! client that is still sending.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use http::{Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::guard::Guard;
-use super::shared::{Served, Times};
-use super::{BoxError, End, Ending, EndingKind, Settings};
+use super::body::Incoming;
+use super::buffers;
+use super::encode::{self, Asked};
+use super::head::{Asking, Fault, Framing, read_request};
+use super::outbound::Encoder;
+use super::wire::Wire;
+use super::{End, Ending, EndingKind, Refusal, Settings};
 use crate::ticker::Timer;
 
-/// Serves one connection. See [`super::Exchange::serve`].
+/// Serves one connection of a client: one request after another, until it ends, `ending` says so, or a tunnel has
+/// taken it over.
 pub async fn serve<IO, S, F, B>(io: IO, service: S, settings: Settings, mut ending: impl Ending) -> End
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Fn(Request<Incoming>) -> F + 'static,
-    F: Future<Output = Response<B>> + 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<BoxError>,
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
 {
-    let (deadline, timer) = settings.ticker.deadline();
-    let times = Times { head: settings.head, idle: settings.idle, progress: settings.progress };
-    let served = Served::new(deadline, times);
-    let guard = Guard::of_client(io, settings.head_bytes, Arc::clone(&served));
-    let service = hyper::service::service_fn(|request| {
-        let (served, answer) = (Arc::clone(&served), service(request));
-        async move {
-            let response = answer.await;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                served.switched();
-            }
-            Ok::<_, Infallible>(response.map(|body| Answered { body, served }))
+    let timer = settings.ticker.timer();
+    // A silent client is as slow as one that sends its head byte by byte.
+    timer.arm(settings.head);
+    let wire = Wire::new(io);
+    let mut connection = Connection { wire, service, settings, timer, state: State::Head, leaving: false, served: false };
+    let close = poll_fn(|context| connection.poll_ended(&mut ending, context)).await;
+    let Connection { wire, settings, timer, state, .. } = connection;
+    // Whatever is under way goes first: it may hold the connection, too.
+    drop(state);
+    let unread = wire.is_unread();
+    let Some(io) = wire.take() else { return End::Upgraded };
+    // On the heap, so that what closing needs does not lie in the task of every idle connection.
+    match close {
+        Close::Abort => End::Closed,
+        Close::Clean => {
+            Box::pin(self::close(io, None, unread, &timer)).await;
+            End::Closed
         }
-    });
-    let mut connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(guard), service).with_upgrades();
-    let cut = poll_fn(|context| {
-        // The engine looks at the guard once more when the time has come; the guard decides what it means.
-        let _ = timer.poll_expired(context);
+        Close::Cut => {
+            Box::pin(close_now(io)).await;
+            End::Cut
+        }
+        Close::Refuse(refusal) => {
+            Box::pin(self::close(io, Some((settings.refusal)(refusal)), unread, &timer)).await;
+            End::Refused(refusal)
+        }
+    }
+}
+
+/// How the connection is to be closed.
+#[derive(Clone, Copy, Debug)]
+enum Close {
+    /// Without a goodbye: the answer's end is the connection's, and it did not come.
+    Abort,
+    Clean,
+    Cut,
+    Refuse(Refusal),
+}
+
+struct Connection<IO, S, F, B> {
+    wire: Rc<Wire<IO>>,
+    service: S,
+    settings: Settings,
+    timer: Timer,
+    state: State<F, B>,
+    /// No request is taken behind the one under way.
+    leaving: bool,
+    served: bool,
+}
+
+enum State<F, B> {
+    /// The request is with the service.
+    Answering(F, Asked),
+    /// Nothing is under way.
+    Head,
+    /// The answer is written.
+    Writing(Writing<B>),
+}
+
+struct Writing<B> {
+    body: B,
+    encoder: Encoder,
+    /// Another request may follow.
+    persists: bool,
+    /// The connection is no longer HTTP behind this answer.
+    switches: bool,
+    /// The client takes nothing; its time runs.
+    stalled: bool,
+}
+
+impl<IO, S, F, B> Connection<IO, S, F, B>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+{
+    fn poll_ended(&mut self, ending: &mut impl Ending, context: &mut Context<'_>) -> Poll<Close> {
         loop {
             match ending.poll_ending(context) {
-                Poll::Ready(EndingKind::Cut) => return Poll::Ready(true),
-                Poll::Ready(EndingKind::Drain) => Pin::new(&mut connection).graceful_shutdown(),
+                Poll::Ready(EndingKind::Cut) => return Poll::Ready(Close::Cut),
+                Poll::Ready(EndingKind::Drain) => self.leaving = true,
                 Poll::Pending => break,
             }
         }
-        match Pin::new(&mut connection).poll(context) {
-            // An engine's error is the client's doing: there is nobody left to tell.
-            Poll::Ready(_) => Poll::Ready(false),
-            // The engine asks a body for more, or for its end, only when there is room for it.
-            Poll::Pending if ending.is_stalled() => Poll::Ready(true),
+        let late = self.timer.poll_expired(context).is_ready();
+        let polled = self.poll(late, context);
+        if late && polled.is_pending() {
+            // It was armed anew, and has to know whom to wake.
+            let _ = self.timer.poll_expired(context);
+        }
+        match polled {
+            Poll::Ready(close) => Poll::Ready(close),
+            // A body is asked for more, or for its end, only when there is room for it.
+            Poll::Pending if ending.is_stalled() => Poll::Ready(Close::Cut),
             Poll::Pending => Poll::Pending,
         }
-    })
-    .await;
-    let Some(parts) = connection.into_parts() else { return End::Upgraded };
-    let guard = parts.io.into_inner();
-    if cut {
-        close_now(guard.into_inner()).await;
-        return End::Cut;
     }
-    let (refusal, unread) = (served.refusal.get().copied(), guard.is_unread());
-    let words = refusal.map(|refusal| (settings.refusal)(refusal));
-    close(guard.into_inner(), words, unread, &settings.ticker.timer()).await;
-    refusal.map_or(End::Closed, End::Refused)
+
+    fn poll(&mut self, mut late: bool, context: &mut Context<'_>) -> Poll<Close> {
+        loop {
+            match &mut self.state {
+                State::Head => {
+                    let asking = match ready!(self.poll_head(late, context)) {
+                        Ok(asking) => asking,
+                        Err(close) => return Poll::Ready(close),
+                    };
+                    self.begin(asking);
+                    late = false;
+                }
+                State::Answering(answer, asked) => match Pin::new(answer).poll(context) {
+                    Poll::Ready(response) => {
+                        let asked = *asked;
+                        self.answer(response, asked);
+                    }
+                    Poll::Pending => return self.wire.poll_gone(context).map(|()| Close::Clean),
+                },
+                State::Writing(writing) => {
+                    match ready!(self.wire.poll_write(writing, late, &self.timer, self.settings.progress, context)) {
+                        Written::Broken => return Poll::Ready(Close::Clean),
+                        Written::Cut => return Poll::Ready(Close::Abort),
+                        Written::Whole => {}
+                    }
+                    if let Some(close) = self.rest() {
+                        return Poll::Ready(close);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the next request's head.
+    fn poll_head(&mut self, late: bool, context: &mut Context<'_>) -> Poll<Result<Asking, Close>> {
+        let (is_partial, taken) = match self.wire.poll_head(self.settings.head_bytes, context) {
+            Poll::Ready(taken) => (false, Some(taken)),
+            Poll::Pending => (!self.wire.is_empty(), None),
+        };
+        match taken {
+            Some(Ok(Some(head))) => {
+                self.timer.disarm();
+                Poll::Ready(read_request(&head).map_err(refuse))
+            }
+            // The client is gone, with or without a goodbye; half a head is no request.
+            Some(Ok(None)) => Poll::Ready(Err(Close::Clean)),
+            Some(Err(fault)) => Poll::Ready(Err(refuse(fault))),
+            None if late => Poll::Ready(Err(if is_partial { Close::Refuse(Refusal::SlowHead) } else { Close::Clean })),
+            // A request that may be on its way on a new connection is waited for.
+            None if self.leaving && self.served && !is_partial => Poll::Ready(Err(Close::Clean)),
+            None => {
+                if is_partial && self.wire.begins_head() {
+                    self.timer.arm(self.settings.head);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn begin(&mut self, asking: Asking) {
+        let Asking { request, framing, persists, expects, takes_trailers, upgrades } = asking;
+        let asked = Asked { version: request.version(), head: *request.method() == Method::HEAD, persists, takes_trailers };
+        let number = self.wire.begin(framing, expects);
+        let body =
+            if framing == Framing::Empty && !upgrades { Incoming::default() } else { Incoming::new(Rc::clone(&self.wire) as _, number) };
+        self.state = State::Answering((self.service)(request.map(|()| body)), asked);
+    }
+
+    /// Writes the head of an answer, and all of its body that there is.
+    fn answer(&mut self, response: Response<B>, mut asked: Asked) {
+        // RFC 9112, 9.6: whoever still sends what nobody reads is told that the connection ends with this.
+        asked.persists &= !self.leaving && !self.wire.is_abandoned();
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let size = response.body().size_hint();
+        let (framing, persists) = self.wire.put_head(|out| encode::answer(out, &response, &size, asked));
+        let (head, body) = response.into_parts();
+        buffers::give_back_headers(head.headers);
+        let encoder = Encoder::new(framing, asked.takes_trailers);
+        self.served = true;
+        self.state = State::Writing(Writing { body, encoder, persists, switches, stalled: false });
+    }
+
+    /// The answer is written: says how the connection is closed, or goes on to the next request.
+    fn rest(&mut self) -> Option<Close> {
+        let State::Writing(writing) = std::mem::replace(&mut self.state, State::Head) else { return None };
+        if writing.switches {
+            self.wire.switch();
+            return Some(Close::Clean);
+        }
+        if !writing.persists || !self.wire.finish() {
+            return Some(Close::Clean);
+        }
+        let waits = self.wire.is_empty();
+        self.timer.arm(if waits { self.settings.idle } else { self.settings.head });
+        None
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
+    fn poll_write<B>(
+        &self,
+        writing: &mut Writing<B>,
+        late: bool,
+        timer: &Timer,
+        progress: Duration,
+        context: &mut Context<'_>,
+    ) -> Poll<Written>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        loop {
+            // The connection is not held meanwhile: the answer's body may be the request's.
+            let mut out = self.take_out();
+            let gathered = if writing.stalled { Ok(false) } else { writing.encoder.gather(&mut writing.body, &mut out, context) };
+            let before = out.left();
+            self.put_out(out);
+            let (flushed, left) = self.poll_flush(context);
+            let waits = match gathered {
+                Ok(waits) => waits,
+                Err(_) if writing.encoder.ends_with_connection() => return Poll::Ready(Written::Cut),
+                Err(_) => return Poll::Ready(Written::Broken),
+            };
+            match flushed {
+                Poll::Pending => {
+                    if !writing.stalled || left < before {
+                        timer.arm(progress);
+                        writing.stalled = true;
+                    } else if late {
+                        return Poll::Ready(Written::Broken);
+                    }
+                    return self.poll_gone(context).map(|()| Written::Broken);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Written::Broken),
+                Poll::Ready(Ok(())) if std::mem::take(&mut writing.stalled) => timer.disarm(),
+                Poll::Ready(Ok(())) => {}
+            }
+            if writing.encoder.is_done() {
+                return Poll::Ready(Written::Whole);
+            }
+            if waits {
+                return self.poll_gone(context).map(|()| Written::Broken);
+            }
+        }
+    }
+}
+
+/// How the writing of an answer ended.
+enum Written {
+    /// The client is gone, or is told by the missing end of its answer.
+    Broken,
+    /// Only a connection without a goodbye tells that the answer is not whole.
+    Cut,
+    Whole,
+}
+
+fn refuse(fault: Fault) -> Close {
+    Close::Refuse(match fault {
+        Fault::Malformed(words) => Refusal::Malformed(words),
+        Fault::TooLarge => Refusal::TooLarge,
+    })
 }
 
 /// Says that the connection ends, if that goes without waiting; the client may be gone, or not listen.
@@ -92,8 +308,7 @@ async fn close(mut io: impl AsyncRead + AsyncWrite + Unpin, words: Option<Bytes>
         if !linger {
             return Ok(());
         }
-        // On the heap: a buffer here would lie in the task of every idle connection.
-        let (mut scratch, mut left) = (vec![0; 4096], LINGER_BYTES);
+        let (mut scratch, mut left) = ([0; 4096], LINGER_BYTES);
         while left > 0 {
             match io.read(&mut scratch).await? {
                 0 => break,
@@ -106,233 +321,9 @@ async fn close(mut io: impl AsyncRead + AsyncWrite + Unpin, words: Option<Bytes>
     let _ = timer.limit(LINGER, closing).await;
 }
 
-/// An answer's body, which tells the guard when it is complete.
-struct Answered<B> {
-    body: B,
-    served: Arc<Served>,
-}
-
-impl<B> Drop for Answered<B> {
-    fn drop(&mut self) {
-        self.served.answered();
-    }
-}
-
-impl<D: Buf, B: Body<Data = D> + Unpin> Body for Answered<B> {
-    type Data = D;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<D>, B::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 const GOODBYE: Duration = Duration::from_millis(20);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
-    use http_body_util::{BodyExt, Full};
-    use tokio::io::DuplexStream;
-
-    use super::*;
-    use crate::http1::Refusal;
-    use crate::ticker::Ticker;
-
-    struct Never;
-
-    impl Ending for Never {
-        fn poll_ending(&mut self, _: &mut Context<'_>) -> Poll<EndingKind> {
-            Poll::Pending
-        }
-    }
-
-    fn settings() -> Settings {
-        Settings {
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            progress: Duration::from_secs(30),
-            head_bytes: 4096,
-            ticker: Ticker::new(),
-            refusal: Rc::new(|refusal| Bytes::from(format!("REFUSED {refusal:?}"))),
-        }
-    }
-
-    fn local<T>(test: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        tokio::task::LocalSet::new().block_on(&runtime, test)
-    }
-
-    /// Serves what `client` says in pieces, and returns what it hears, the requests that came through, and the end.
-    /// A request is noted as `METHOD target body`, its body's error as `!`.
-    fn exchange(pieces: &[&str]) -> (String, Vec<String>, End) {
-        local(async {
-            let (mut ours, theirs) = tokio::io::duplex(1 << 20);
-            let seen = Rc::new(RefCell::new(Vec::new()));
-            let noted = Rc::clone(&seen);
-            let service = move |request: Request<Incoming>| {
-                let seen = Rc::clone(&noted);
-                async move {
-                    let (head, body) = request.into_parts();
-                    let read = body.collect().await.map(|body| body.to_bytes());
-                    let status = if read.is_ok() { 200 } else { 400 };
-                    let body = read.map_or("!".into(), |body| String::from_utf8_lossy(&body).into_owned());
-                    seen.borrow_mut().push(format!("{} {} {body}", head.method, head.uri));
-                    Response::builder().status(status).body(Full::new(Bytes::from(head.uri.path().to_owned()))).unwrap()
-                }
-            };
-            let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));
-            for piece in pieces {
-                let _ = ours.write_all(piece.as_bytes()).await;
-                tokio::task::yield_now().await;
-            }
-            let mut heard = Vec::new();
-            ours.read_to_end(&mut heard).await.unwrap();
-            let end = serving.await.unwrap();
-            (String::from_utf8(heard).unwrap(), seen.take(), end)
-        })
-    }
-
-    #[test]
-    fn requests_are_served_however_they_arrive() {
-        let stream = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET /2 HTTP/1.1\r\nHost: a\r\n\r\n\
-            PUT /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n\
-            \r\nGET /4 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-        let expected = ["POST /1 hello", "GET /2 ", "PUT /3 abcde", "GET /4 "];
-        for size in [1, 2, 3, 7, 40, 64, 100, 1000] {
-            let pieces: Vec<&str> = (0..stream.len()).step_by(size).map(|at| &stream[at..stream.len().min(at + size)]).collect();
-            let (heard, seen, end) = exchange(&pieces);
-            assert_eq!(seen, expected, "in pieces of {size}");
-            assert_eq!(heard.matches("HTTP/1.1 200 OK").count(), 4, "in pieces of {size}: {heard}");
-            assert_eq!(end, End::Closed);
-        }
-    }
-
-    #[test]
-    fn a_malformed_request_is_refused_after_the_answers_before_it() {
-        let bad = ["GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\nHost: a\n\n", "\x16\x03\x01\n"];
-        for bad in bad {
-            let (heard, seen, end) = exchange(&[&format!("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n{bad}")]);
-            assert_eq!(seen, ["GET /1 "], "{bad:?}");
-            assert!(heard.starts_with("HTTP/1.1 200 OK") && heard.contains("REFUSED Malformed"), "{bad:?}: {heard}");
-            assert!(matches!(end, End::Refused(Refusal::Malformed(_))));
-            let (heard, seen, _) = exchange(&[bad]);
-            assert!(heard.starts_with("REFUSED Malformed") && seen.is_empty(), "{bad:?}: {heard}");
-        }
-    }
-
-    #[test]
-    fn a_bad_chunk_ends_the_body_with_an_error_and_the_connection_with_it() {
-        let head = "POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-        for body in ["5\r\nhelloX\r\n0\r\n\r\n", "5 \r\nhello\r\n", "3\r\nabc\r\n0\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n"] {
-            let (heard, seen, end) = exchange(&[head, body, "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"]);
-            assert_eq!(seen, ["POST /1 !"], "{body:?}");
-            assert!(heard.starts_with("HTTP/1.1 400 Bad Request\r\n") && heard.matches("HTTP/1.1").count() == 1, "{heard}");
-            assert_eq!(end, End::Closed);
-        }
-    }
-
-    #[test]
-    fn a_large_or_slow_head_is_refused_and_silence_is_left() {
-        let (heard, ..) = exchange(&["GET / HTTP/1.1\r\nHost: a\r\nX: ", &"y".repeat(5000)]);
-        assert_eq!(heard, "REFUSED TooLarge");
-        let (heard, ..) = exchange(&["GET / HTTP/1.1\r\nHo"]);
-        assert_eq!(heard, "REFUSED SlowHead");
-        let (heard, _, end) = exchange(&[]);
-        assert_eq!((heard.as_str(), end), ("", End::Closed));
-        let (heard, seen, end) = exchange(&["GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"]);
-        assert_eq!((seen.len(), end), (1, End::Closed));
-        assert!(heard.ends_with("/1"));
-    }
-
-    /// Serves one request with a body that never ends, or an answer that never comes.
-    fn endless(ending: impl Ending + 'static, client: impl AsyncFnOnce(DuplexStream)) -> End {
-        local(async {
-            let (ours, theirs) = tokio::io::duplex(1024);
-            let service = |_: Request<Incoming>| async {
-                let frames = std::iter::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; 512]))));
-                Response::new(Endless(frames))
-            };
-            let serving = tokio::task::spawn_local(serve(theirs, service, settings(), ending));
-            client(ours).await;
-            serving.await.unwrap()
-        })
-    }
-
-    struct Endless<I>(I);
-
-    impl<I: Iterator<Item = Result<Frame<Bytes>, Infallible>> + Unpin> Body for Endless<I> {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Ready(self.0.next())
-        }
-    }
-
-    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-
-    #[test]
-    fn a_client_that_takes_no_more_is_left() {
-        let before = tokio::time::Instant::now;
-        let end = endless(Never, async |mut client| {
-            let start = before();
-            client.write_all(GET).await.unwrap();
-            // Nothing is read: the pipe is full until the other side gives up.
-            let mut byte = [0];
-            while !matches!(tokio::time::timeout(Duration::from_secs(60), async { client.write(&byte).await }).await, Ok(Err(_))) {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                byte[0] = b'x';
-            }
-            assert!(start.elapsed() >= Duration::from_secs(30));
-        });
-        assert_eq!(end, End::Closed);
-    }
-
-    #[test]
-    fn a_cut_ends_the_answer_under_way() {
-        struct Soon(Pin<Box<tokio::time::Sleep>>);
-        impl Ending for Soon {
-            fn poll_ending(&mut self, context: &mut Context<'_>) -> Poll<EndingKind> {
-                self.0.as_mut().poll(context).map(|()| EndingKind::Cut)
-            }
-        }
-        let end = local(async {
-            let (mut ours, theirs) = tokio::io::duplex(1024);
-            let soon = Soon(Box::pin(tokio::time::sleep(Duration::from_secs(5))));
-            let service = |_: Request<Incoming>| std::future::pending::<Response<Full<Bytes>>>();
-            let serving = tokio::task::spawn_local(serve(theirs, service, settings(), soon));
-            ours.write_all(GET).await.unwrap();
-            let mut heard = Vec::new();
-            ours.read_to_end(&mut heard).await.unwrap();
-            assert!(heard.is_empty());
-            serving.await.unwrap()
-        });
-        assert_eq!(end, End::Cut);
-    }
-
-    #[test]
-    fn a_client_that_goes_away_cancels_its_request() {
-        let end = local(async {
-            let (mut ours, theirs) = tokio::io::duplex(1024);
-            let service = |_: Request<Incoming>| std::future::pending::<Response<Full<Bytes>>>();
-            let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));
-            ours.write_all(GET).await.unwrap();
-            drop(ours);
-            serving.await.unwrap()
-        });
-        assert_eq!(end, End::Closed);
-    }
-}
+mod tests;

@@ -5,11 +5,10 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
 
 use crate::failure::Failure;
 use crate::upstream::hop_by_hop::has_token;
-use crate::upstream::tunnel;
+use crate::upstream::{Incoming, Offered, tunnel};
 
 /// Refuses a request of HTTP/2 that would be another one, or several, in HTTP/1.1.
 pub(super) fn check(head: &Parts) -> Result<(), Failure> {
@@ -59,7 +58,7 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 pub(super) struct Offer {
     protocols: HeaderValue,
     connect: bool,
-    client: Option<OnUpgrade>,
+    client: Option<Offered>,
 }
 
 /// An offer that the route takes.
@@ -69,14 +68,14 @@ pub(super) struct Chosen {
     pub(super) key: Option<HeaderValue>,
     /// It came as extended CONNECT.
     pub(super) connect: bool,
-    pub(super) client: OnUpgrade,
+    pub(super) client: Offered,
 }
 
 impl Offer {
-    pub(super) fn of(head: &Parts) -> Option<Self> {
+    pub(super) fn of(head: &Parts, body: Option<&Incoming>) -> Option<Self> {
         if let Some(protocol) = head.extensions.get::<Protocol>() {
             let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
-            return Some(Self { protocols, connect: head.method == Method::CONNECT, client: Self::client(head) });
+            return Some(Self { protocols, connect: head.method == Method::CONNECT, client: Offered::of(head, body) });
         }
         let mut upgrades = head.headers.get_all(header::UPGRADE).iter();
         let protocols = upgrades.next()?.clone();
@@ -84,11 +83,7 @@ impl Offer {
         if head.version != http::Version::HTTP_11 || !has_token(&head.headers, &header::CONNECTION, "upgrade") {
             return None;
         }
-        Some(Self { protocols, connect: false, client: Self::client(head) })
-    }
-
-    fn client(head: &Parts) -> Option<OnUpgrade> {
-        head.extensions.get::<OnUpgrade>().cloned()
+        Some(Self { protocols, connect: false, client: Offered::of(head, body) })
     }
 
     pub(super) fn protocols(&self) -> &HeaderValue {

@@ -17,6 +17,7 @@ use crate::address;
 use crate::admission::Access;
 use crate::failure::Failure;
 use crate::gate::{Grant, Hold, Lifeline};
+use crate::http1::Upgraded;
 use crate::identity;
 use crate::upstream::hop_by_hop::{self, HopError};
 use crate::upstream::{self, Body, BodyError, Upload, UploadLimits, tunnel};
@@ -120,7 +121,7 @@ impl Chosen {
 /// Opens the tunnel, if the upstream took what was offered.
 fn switch(
     mut response: Response<Body>,
-    upstream: hyper::upgrade::OnUpgrade,
+    upstream: Upgraded,
     (chosen, hold): (Chosen, Hold),
     lifeline: &Rc<Lifeline>,
     record: &mut Record,

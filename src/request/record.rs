@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::Context;
 use super::X_REQUEST_ID;
@@ -23,7 +22,7 @@ use crate::gate::{Grant, Hold, Lapse};
 use crate::limits::Entered;
 use crate::log::Entry;
 use crate::metrics::RouteMetrics;
-use crate::upstream::{BodyError, Sent, Watch};
+use crate::upstream::{BodyError, Incoming, Sent, Watch};
 
 /// One request, from its head to the last byte of its answer.
 pub(super) struct Record {

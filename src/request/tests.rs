@@ -12,10 +12,11 @@ use crate::challenge::{self, Tokens};
 use crate::clock::Clock;
 use crate::failure;
 use crate::gate::Asker;
-use crate::http1::{self, Ending, EndingKind, Exchange};
+use crate::http1::{self, Ending, EndingKind};
 use crate::limits::Limits;
 use crate::log;
 use crate::routing::Routes;
+use crate::upstream::Incoming;
 use crate::upstream::testing::{Say, Scripted};
 use crate::upstream::{Settings, Upstreams, tunnel};
 
@@ -109,9 +110,9 @@ fn connect(context: &Rc<Context>) -> DuplexStream {
         refusal: Rc::new(failure::refusal),
     };
     let context = Rc::clone(context);
-    tokio::task::spawn_local(http1::Hyper::serve(
+    tokio::task::spawn_local(http1::serve(
         theirs,
-        move |request| serve(Rc::clone(&context), Rc::default(), request),
+        move |request: Request<_>| serve(Rc::clone(&context), Rc::default(), request.map(Incoming::Http1)),
         settings,
         Never,
     ));
@@ -350,9 +351,9 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 async fn connect_http2(context: &Rc<Context>) -> h2::client::SendRequest<bytes::Bytes> {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let context = Rc::clone(context);
-    let service = hyper::service::service_fn(move |request| {
+    let service = hyper::service::service_fn(move |request: Request<_>| {
         let context = Rc::clone(&context);
-        async move { Ok::<_, std::convert::Infallible>(serve(context, Rc::default(), request).await) }
+        async move { Ok::<_, std::convert::Infallible>(serve(context, Rc::default(), request.map(Incoming::Http2)).await) }
     });
     let mut engine = hyper::server::conn::http2::Builder::new(Local);
     let connection = engine.enable_connect_protocol().serve_connection(hyper_util::rt::TokioIo::new(theirs), service);
@@ -408,6 +409,22 @@ fn a_websocket_over_http2_becomes_one_over_http1() {
             assert_eq!(answer.await.unwrap().status(), expected, "{path} {protocol}");
         }
         assert_eq!(upstream.seen.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn an_answer_cut_short_is_reset_over_http2() {
+    local(async {
+        for answer in ["Content-Length: 100\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
+            let (context, _upstream) = front(move |_| Say::Last(format!("HTTP/1.1 200 OK\r\n{answer}"))).await;
+            let mut sender = connect_http2(&over_http2(context)).await.ready().await.unwrap();
+            let request = Request::builder().uri("https://a.example/open").body(()).unwrap();
+            let (answer, _) = sender.send_request(request, true).unwrap();
+            let Ok(answer) = answer.await else { continue };
+            let mut body = answer.into_body();
+            while let Some(Ok(_)) = body.data().await {}
+            assert!(body.is_end_stream() || body.data().await.is_some(), "a clean end would be a lie");
+        }
     });
 }
 

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::ticker::{Ticker, Timer};
+use crate::upstream::Incoming;
 
 /// Reads on for the requests of one worker; its holders are those under way.
 #[derive(Debug, Default)]

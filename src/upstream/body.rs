@@ -9,14 +9,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderMap;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
-
+use super::incoming::Incoming;
 use super::pool::Lease;
 use crate::gate::Hold;
 use crate::ticker::Timer;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
 
 /// The body of an answer.
 #[derive(Default)]
@@ -62,11 +61,13 @@ pub enum BodyError {
 /// An answer's body, from an upstream.
 pub(super) struct Download {
     pub(super) incoming: Incoming,
-    pub(super) watch: Option<Box<dyn Watch>>,
-    pub(super) pace: Pace,
-    pub(super) trailers: TrailerFilter,
+    /// How it broke off: told once what came before was sent.
+    broken: Option<BodyError>,
+    watch: Option<Box<dyn Watch>>,
+    pace: Pace,
+    trailers: TrailerFilter,
     /// The connection, which goes back to its pool behind the last byte.
-    pub(super) lease: Option<Lease>,
+    lease: Option<Lease>,
 }
 
 /// Ends a body whose sender is silent for too long.
@@ -165,9 +166,16 @@ impl http_body::Body for Body {
 }
 
 impl Download {
+    pub(super) fn new(incoming: Incoming, pace: Pace, trailers: TrailerFilter, lease: Option<Lease>) -> Self {
+        Self { incoming, broken: None, watch: None, pace, trailers, lease }
+    }
+
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.watch.as_mut().is_some_and(|watch| watch.poll_cut(context).is_ready()) {
             return Poll::Ready(Some(Err(self.end(Err(BodyError::Denied), BodyError::Denied))));
+        }
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(self.end(Err(error), error))));
         }
         match self.pace.poll_frame(&mut self.incoming, context) {
             Poll::Pending => Poll::Pending,
@@ -175,7 +183,12 @@ impl Download {
                 self.end(Ok(()), BodyError::Truncated);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.end(Err(error), error)))),
+            Poll::Ready(Some(Err(error))) => {
+                // A reset takes with it what the engine has not sent yet, the head among it: let it send that first.
+                self.broken = Some(error);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Ready(Some(Ok(frame))) => {
                 let frame = filtered(frame, self.trailers);
                 if let (Some(watch), Some(data)) = (&mut self.watch, frame.data_ref()) {
@@ -216,7 +229,7 @@ impl Pace {
         match Pin::new(&mut *incoming).poll_frame(context) {
             Poll::Ready(frame) => {
                 self.timer.disarm();
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::of(&error))))
+                Poll::Ready(frame)
             }
             Poll::Pending => {
                 if !self.timer.is_armed() {
@@ -340,20 +353,6 @@ impl Sent {
     /// Returns why the body broke off, if it did.
     pub(super) fn failure(&self) -> Option<BodyError> {
         self.end.get().and_then(Result::err)
-    }
-}
-
-impl BodyError {
-    /// Reads an engine's error: the guard's own words come as invalid data.
-    fn of(error: &hyper::Error) -> Self {
-        let mut source = std::error::Error::source(error);
-        while let Some(inner) = source {
-            if inner.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
-                return Self::Malformed;
-            }
-            source = inner.source();
-        }
-        Self::Truncated
     }
 }
 

@@ -9,14 +9,13 @@ use std::task::Poll;
 use http::header::{self, HeaderMap};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, Version};
-use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::body::{Body, BodyError, Download, Pace, Sent, TrailerFilter, Upload};
 use super::hop_by_hop;
+use super::incoming::Incoming;
 use super::pool::{Lease, Pool, Ready};
 use crate::gate::Grant;
-use crate::http1::SendError;
+use crate::http1::{Answered, SendError, Upgraded};
 
 /// Why an upstream gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +39,7 @@ pub enum Error {
 pub struct Answer {
     pub response: Response<Body>,
     /// The upstream took the upgrade that was offered; not yet checked.
-    pub switched: Option<hyper::upgrade::OnUpgrade>,
+    pub switched: Option<Upgraded>,
 }
 
 impl Pool {
@@ -66,7 +65,7 @@ impl Pool {
         let limit = self.upstream.settings.first_byte;
         timer.arm(limit);
         let mut exchange = pin!(self.exchange(request, sent.as_ref()));
-        let (response, lease) = poll_fn(|context| {
+        let exchanged = poll_fn(|context| {
             if let Poll::Ready(answer) = exchange.as_mut().poll(context) {
                 return Poll::Ready(answer);
             }
@@ -82,40 +81,32 @@ impl Pool {
         .await?;
         let pace = Pace { timer, progress: self.upstream.settings.body_progress };
         pace.timer.disarm();
-        Ok(answer(response, lease, pace, trailers))
+        Ok(exchanged.answer(pace, trailers))
     }
 
-    async fn exchange(
-        self: &Rc<Self>,
-        mut request: Request<Upload>,
-        sent: Option<&Rc<Sent>>,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Error> {
+    async fn exchange(self: &Rc<Self>, mut request: Request<Upload>, sent: Option<&Rc<Sent>>) -> Result<Exchanged, Error> {
         let upgrade = request.headers().contains_key(header::UPGRADE);
         let mut fresh = false;
         for _ in 0..MAX_TRIES {
             let refused = match self.ready(upgrade, fresh).await? {
-                Ready::Http1(mut lease) => {
-                    // The upstream may be closing just now what it left open: what has no effect twice is sent again.
-                    let spare = if lease.reused { spare(&request) } else { None };
-                    match lease.send(request).await {
-                        Ok(response) => {
-                            lease.sent = sent.cloned();
-                            return Ok((response, Some(lease)));
-                        }
-                        Err(SendError::Unsent(unsent)) => Ok(*unsent),
-                        Err(SendError::Malformed(error)) => {
-                            self.warn(&error);
-                            Err(Error::Malformed)
-                        }
-                        Err(SendError::Broken(error)) => match spare {
-                            Some(spare) => Ok(spare),
-                            None => Err(self.broken(sent, &error)),
-                        },
+                Ready::Http1(mut lease) => match lease.send(request).await {
+                    Ok(Answered::Response(response)) => {
+                        lease.sent = sent.cloned();
+                        return Ok(Exchanged::Answer(response.map(Incoming::Http1), Some(lease)));
                     }
-                }
+                    Ok(Answered::Switched(response, upgraded)) => return Ok(Exchanged::Switch(response, upgraded)),
+                    Err(SendError::Unsent(unsent)) => Ok(*unsent),
+                    Err(SendError::Malformed(why)) => {
+                        self.warn(why, None);
+                        Err(Error::Malformed)
+                    }
+                    // The upstream may have been closing just then what it had left open: what has no effect twice is sent again.
+                    Err(SendError::Broken(_, Some(spare))) if lease.reused && may_be_repeated(&spare) => Ok(*spare),
+                    Err(SendError::Broken(error, _)) => Err(self.broken(sent, &error)),
+                },
                 Ready::Http2(mut sender, scheme) => {
                     let mut failed = match sender.try_send_request(for_http2(request, scheme)?).await {
-                        Ok(response) => return judged_http2(response).map(|response| (response, None)),
+                        Ok(response) => return judged_http2(response.map(Incoming::Http2)),
                         Err(failed) => failed,
                     };
                     match failed.take_message() {
@@ -130,17 +121,17 @@ impl Pool {
         Err(Error::Unavailable)
     }
 
-    fn broken(&self, sent: Option<&Rc<Sent>>, error: &hyper::Error) -> Error {
+    fn broken(&self, sent: Option<&Rc<Sent>>, error: &dyn std::error::Error) -> Error {
         if let Some(failure) = sent.and_then(|sent| sent.failure()) {
             return Error::Client(failure);
         }
-        self.warn(error);
+        self.warn(&error.to_string(), error.source());
         Error::Broken
     }
 
-    fn warn(&self, error: &hyper::Error) {
-        let why = std::error::Error::source(error).map(ToString::to_string);
-        tracing::warn!(upstream = &*self.upstream.settings.name, %error, why, "the upstream gave no answer");
+    fn warn(&self, error: &str, source: Option<&(dyn std::error::Error + 'static)>) {
+        let why = source.map(ToString::to_string);
+        tracing::warn!(upstream = &*self.upstream.settings.name, error, why, "the upstream gave no answer");
     }
 }
 
@@ -168,36 +159,35 @@ fn for_http1(mut request: Request<Upload>) -> Request<Upload> {
     request
 }
 
-/// A second copy of a request that may be sent twice (RFC 9110, 9.2.2) and has no body to lose.
-fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
+/// Says whether a request has the same effect twice as once (RFC 9110, 9.2.2).
+fn may_be_repeated(request: &Request<Upload>) -> bool {
     let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(request.method());
-    if !idempotent || !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE) {
-        return None;
-    }
-    let mut spare = Request::new(Upload::empty());
-    *spare.method_mut() = request.method().clone();
-    *spare.uri_mut() = request.uri().clone();
-    *spare.version_mut() = request.version();
-    *spare.headers_mut() = request.headers().clone();
-    Some(spare)
+    idempotent && !request.headers().contains_key(header::UPGRADE)
 }
 
 /// The engine reads one Content-Length of several.
-fn judged_http2(response: Response<Incoming>) -> Result<Response<Incoming>, Error> {
-    if response.headers().get_all(header::CONTENT_LENGTH).iter().count() > 1 { Err(Error::Malformed) } else { Ok(response) }
+fn judged_http2(response: Response<Incoming>) -> Result<Exchanged, Error> {
+    let lengths = response.headers().get_all(header::CONTENT_LENGTH).iter().count();
+    if lengths > 1 { Err(Error::Malformed) } else { Ok(Exchanged::Answer(response, None)) }
 }
 
-fn answer(mut response: Response<Incoming>, lease: Option<Lease>, pace: Pace, trailers: TrailerFilter) -> Answer {
-    if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-        let switched = Some(hyper::upgrade::on(&mut response));
-        if let Some(lease) = lease {
-            lease.let_go();
+/// What came back.
+enum Exchanged {
+    Answer(Response<Incoming>, Option<Lease>),
+    Switch(Response<()>, Upgraded),
+}
+
+impl Exchanged {
+    fn answer(self, pace: Pace, trailers: TrailerFilter) -> Answer {
+        match self {
+            Self::Answer(mut response, lease) => {
+                hop_by_hop::strip_answer(response.headers_mut());
+                let response = response.map(|incoming| Body::stream(Download::new(incoming, pace, trailers, lease)));
+                Answer { response, switched: None }
+            }
+            Self::Switch(response, upgraded) => Answer { response: response.map(|()| Body::empty()), switched: Some(upgraded) },
         }
-        return Answer { response: response.map(|_| Body::empty()), switched };
     }
-    hop_by_hop::strip_answer(response.headers_mut());
-    let response = response.map(|incoming| Body::stream(Download { incoming, watch: None, pace, trailers, lease }));
-    Answer { response, switched: None }
 }
 
 /// Removes what a trailer may not say (RFC 9110, 6.5.1): what frames, routes or authenticates a message.

@@ -6,6 +6,7 @@ mod connect;
 pub mod fetch;
 mod forward;
 pub mod hop_by_hop;
+mod incoming;
 mod pool;
 #[cfg(test)]
 mod secure_tests;
@@ -21,6 +22,7 @@ mod verifier;
 pub use body::{Body, BodyError, Sent, Upload, UploadLimits, Watch};
 pub use fetch::{FetchLimits, Url, UrlError};
 pub use forward::{Answer, Error, remove_forbidden_trailers};
+pub use incoming::{Incoming, Offered};
 pub use pool::{LocalExecutor, Pool, Pools};
 pub use settings::{Endpoint, EndpointAddress, EndpointError, Protocol, Settings, Tls};
 

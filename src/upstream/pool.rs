@@ -8,9 +8,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use http::uri::Scheme;
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Mutex;
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 use super::body::{Sent, Upload};
 use super::connect::{Connection, Place, Resolved};
 use super::{Error, Upstream};
-use crate::http1::{Exchange, Hyper, SendError, Sender};
+use crate::http1::{Answered, SendError, Sender};
 use crate::ticker::Ticker;
 
 /// One worker's pools, one for each upstream in use.
@@ -127,27 +126,20 @@ impl Pool {
     }
 
     async fn own(self: &Rc<Self>, index: usize, fresh: bool) -> Result<Ready, Error> {
-        if !fresh && let Some(sender) = self.idle(index).await {
+        if !fresh && let Some(sender) = self.idle(index) {
             return Ok(Ready::Http1(self.lease(index, sender, true)));
         }
-        // On the heap, and so is what follows: it is large, and hardly any request needs it.
-        let opening = async {
-            let connection = self.connect(index).await?;
-            Hyper::open(connection).await.map_err(|_| Error::Unavailable)
-        };
-        let sender = Box::pin(opening).await?;
+        // On the heap: it is large, and hardly any request needs it.
+        let sender = Sender::new(Box::pin(self.connect(index)).await?);
         Ok(Ready::Http1(self.lease(index, sender, false)))
     }
 
     /// Takes the latest idle connection that is still good for something.
-    async fn idle(&self, index: usize) -> Option<Sender<Upload>> {
-        loop {
-            // A statement of its own: the borrow must not last while we wait.
-            let mut idle = self.stations[index].idle.borrow_mut().pop()?;
-            if idle.since.elapsed() < self.upstream.settings.idle && idle.sender.ready().await {
-                return Some(idle.sender);
-            }
-        }
+    fn idle(&self, index: usize) -> Option<Sender<Upload>> {
+        let mut idle = self.stations[index].idle.borrow_mut();
+        std::iter::from_fn(|| idle.pop())
+            .find(|idle| idle.since.elapsed() < self.upstream.settings.idle && idle.sender.is_usable())
+            .map(|idle| idle.sender)
     }
 
     fn lease(self: &Rc<Self>, station: usize, sender: Sender<Upload>, reused: bool) -> Lease {
@@ -223,7 +215,7 @@ impl Station {
 
 impl Lease {
     /// Sends the request that the connection was taken for.
-    pub(super) async fn send(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, SendError<Upload>> {
+    pub(super) async fn send(&mut self, request: Request<Upload>) -> Result<Answered, SendError<Upload>> {
         match &mut self.sender {
             Some(sender) => sender.send(request).await,
             None => Err(SendError::Unsent(Box::new(request))),
@@ -238,11 +230,6 @@ impl Lease {
         if idle.len() < self.pool.upstream.settings.max_idle {
             idle.push(Idle { sender, since: Instant::now() });
         }
-    }
-
-    /// Leaves the connection to the tunnel that it becomes.
-    pub(super) fn let_go(mut self) {
-        self.sender = None;
     }
 }
 

@@ -3,11 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderValue};
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::hop_by_hop::{has_token, tokens};
+use super::incoming::Offered;
 use crate::gate::{Hold, Lapse};
+use crate::http1::Upgraded;
 
 /// Returns the first protocol that a client offers and a route lists. HTTP itself and TLS are never upgraded to:
 /// what is behind them would be nobody's to judge.
@@ -65,18 +67,22 @@ pub(crate) fn accept_of(key: &HeaderValue) -> String {
 
 /// Carries bytes both ways until either side ends; returns how many (to the upstream, to the client). `Err` where the hold
 /// lapsed: then it is dropped as it is.
-pub async fn carry(client: OnUpgrade, upstream: OnUpgrade, hold: Hold) -> Result<(u64, u64), Lapse> {
+pub async fn carry(client: Offered, upstream: Upgraded, hold: Hold) -> Result<(u64, u64), Lapse> {
     let carrying = async {
-        let (client, upstream) = (client.await?, upstream.await?);
-        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-        let carried = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await;
-        Ok::<_, hyper::Error>(carried.unwrap_or_default())
+        match client {
+            Offered::Http1(client) => both_ways(client.taken().await?, upstream).await,
+            Offered::Http2(client) => both_ways(TokioIo::new(client.await.ok()?), upstream).await,
+        }
     };
     tokio::select! {
         biased;
         lapse = hold.lapsed() => Err(lapse),
         carried = carrying => Ok(carried.unwrap_or_default()),
     }
+}
+
+async fn both_ways(mut client: impl AsyncRead + AsyncWrite + Unpin, mut upstream: Upgraded) -> Option<(u64, u64)> {
+    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await.ok()
 }
 
 const BUFFER: usize = 16 * 1024;

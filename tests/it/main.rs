@@ -13,6 +13,7 @@ mod bootstrap;
 mod certificates;
 mod commands;
 mod control;
+mod engine;
 mod explain;
 mod fetched;
 mod http2;

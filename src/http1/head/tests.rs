@@ -4,7 +4,7 @@ use super::*;
 
 fn request(head: &[u8]) -> Result<Framing, Fault> {
     match find_end(head, 0)? {
-        Some(end) => judge_request(&head[..end]),
+        Some(end) => read_request(&Bytes::copy_from_slice(&head[..end])).map(|asking| asking.framing),
         None => panic!("no end in {:?}", String::from_utf8_lossy(head)),
     }
 }
@@ -147,9 +147,15 @@ fn what_is_no_request_is_refused() {
     assert_eq!(request(many.as_bytes()), Err(Fault::TooLarge));
 }
 
-fn answer(head: &str, asked: Asked) -> Result<Answer, Fault> {
+/// What an answer is, with its body's framing where it is the final one.
+fn answer(head: &str, asked: Asked) -> Result<(&'static str, Option<Framing>), Fault> {
+    let told = |answer| match answer {
+        Answer::Final(_, framing, _) => ("final", Some(framing)),
+        Answer::Interim => ("interim", None),
+        Answer::Switch(_) => ("switch", None),
+    };
     match find_end(head.as_bytes(), 0)? {
-        Some(end) => judge_answer(&head.as_bytes()[..end], asked),
+        Some(end) => read_answer(&Bytes::copy_from_slice(&head.as_bytes()[..end]), asked).map(told),
         None => panic!("no end in {head:?}"),
     }
 }
@@ -159,18 +165,18 @@ fn an_answer_is_framed_by_what_was_asked() {
     use Asked::{Head, Plain, Upgrade};
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
     let table = [
-        (length, Plain, Answer::Final(Framing::Length(5))),
-        (length, Head, Answer::Final(Framing::Empty)),
-        ("HTTP/1.1 200 OK\r\n\r\n", Plain, Answer::Final(Framing::Close)),
-        ("HTTP/1.1 200\r\n\r\n", Plain, Answer::Final(Framing::Close)),
-        ("HTTP/1.0 200 OK\r\n\r\n", Plain, Answer::Final(Framing::Close)),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Plain, Answer::Final(Framing::Chunked)),
-        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Plain, Answer::Final(Framing::Empty)),
-        ("HTTP/1.1 204 No Content\r\n\r\n", Plain, Answer::Final(Framing::Empty)),
-        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Plain, Answer::Final(Framing::Empty)),
-        ("HTTP/1.1 100 Continue\r\n\r\n", Plain, Answer::Interim),
-        ("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", Head, Answer::Interim),
-        ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", Upgrade, Answer::Switch),
+        (length, Plain, ("final", Some(Framing::Length(5)))),
+        (length, Head, ("final", Some(Framing::Empty))),
+        ("HTTP/1.1 200 OK\r\n\r\n", Plain, ("final", Some(Framing::Close))),
+        ("HTTP/1.1 200\r\n\r\n", Plain, ("final", Some(Framing::Close))),
+        ("HTTP/1.0 200 OK\r\n\r\n", Plain, ("final", Some(Framing::Close))),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Plain, ("final", Some(Framing::Chunked))),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Plain, ("final", Some(Framing::Empty))),
+        ("HTTP/1.1 204 No Content\r\n\r\n", Plain, ("final", Some(Framing::Empty))),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Plain, ("final", Some(Framing::Empty))),
+        ("HTTP/1.1 100 Continue\r\n\r\n", Plain, ("interim", None)),
+        ("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", Head, ("interim", None)),
+        ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", Upgrade, ("switch", None)),
     ];
     for (head, asked, expected) in table {
         assert_eq!(answer(head, asked), Ok(expected), "{head:?} to {asked:?}");
@@ -223,9 +229,42 @@ fn what_smuggles_is_refused_in_answers() {
 #[test]
 fn trailers_are_fields_and_nothing_else() {
     for good in ["\r\n", "X: y\r\n\r\n", "X: y\r\nZ:\r\n\r\n"] {
-        assert_eq!(judge_trailers(good.as_bytes()), Ok(()), "{good:?}");
+        assert_eq!(read_trailers(good.as_bytes()).map(drop), Ok(()), "{good:?}");
     }
     for bad in ["X\r\n\r\n", "X : y\r\n\r\n", "X: y\r\n z\r\n\r\n", "X: a\0\r\n\r\n", "X: y\r\n"] {
-        assert!(judge_trailers(bad.as_bytes()).is_err(), "{bad:?}");
+        assert!(read_trailers(bad.as_bytes()).is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn a_head_says_what_becomes_of_the_connection() {
+    let table = [
+        ("HTTP/1.1", "", true, false, false),
+        ("HTTP/1.1", "Connection: close\r\n", false, false, false),
+        ("HTTP/1.1", "Connection: x, CLOSE\r\n", false, false, false),
+        ("HTTP/1.1", "Connection: keep-alive\r\nConnection: close\r\n", false, false, false),
+        ("HTTP/1.0", "", false, false, false),
+        ("HTTP/1.0", "Connection: Keep-Alive\r\n", true, false, false),
+        ("HTTP/1.1", "Content-Length: 5\r\nExpect: 100-Continue\r\nTE: trailers\r\n", true, true, true),
+        // RFC 9110, 10.1.1: nothing waits where there is no body, and nobody in HTTP/1.0.
+        ("HTTP/1.1", "Expect: 100-continue\r\n", true, false, false),
+        ("HTTP/1.0", "Content-Length: 5\r\nExpect: 100-continue\r\n", false, false, false),
+    ];
+    for (version, fields, persists, expects, takes_trailers) in table {
+        let head = Bytes::from(format!("POST / {version}\r\nHost: a\r\n{fields}\r\n"));
+        let asking = read_request(&head).unwrap();
+        assert_eq!((asking.persists, asking.expects, asking.takes_trailers), (persists, expects, takes_trailers), "{version} {fields:?}");
+    }
+}
+
+#[test]
+fn values_refer_to_the_head_and_keep_their_order() {
+    let head = Bytes::from_static(b"GET /p?q HTTP/1.1\r\nHost: a\r\nX-B: 1\r\nX-A: 2\r\nX-B: 3\r\n\r\n");
+    let asking = read_request(&head).unwrap();
+    let headers = asking.request.headers();
+    let names: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    assert_eq!(names, [("host", "a"), ("x-b", "1"), ("x-b", "3"), ("x-a", "2")]);
+    let range = head.as_ptr() as usize..head.as_ptr() as usize + head.len();
+    assert!(headers.values().all(|value| range.contains(&(value.as_bytes().as_ptr() as usize))));
+    assert_eq!(asking.request.uri(), "/p?q");
 }

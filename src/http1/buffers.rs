@@ -1,0 +1,152 @@
+//! What one worker lends to its connections while they have something to read or to write, and takes back while they
+//! are idle: an idle connection keeps no buffer. A buffer is a slab: a head is sliced off and referenced, not copied,
+//! and the rest of it serves whoever reads next.
+
+use std::cell::RefCell;
+
+use bytes::BytesMut;
+use http::HeaderMap;
+
+/// Who reads: heads of clients are small, and parts of them may live as long as a tunnel; answers and bodies are large and
+/// gone soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    Head,
+    Large,
+}
+
+/// Returns a buffer with some room.
+pub(super) fn take(size: Size) -> BytesMut {
+    let mut buffer = SHELF.with_borrow_mut(|shelf| shelf.slabs(size).pop()).unwrap_or_default();
+    if buffer.capacity() < size.least() {
+        // All of a slab where this one is used up: its own, if nobody refers to it any more.
+        buffer.reserve(size.slab());
+    }
+    buffer
+}
+
+/// Takes back a buffer of which nothing is left to read.
+pub(super) fn give_back(mut buffer: BytesMut, size: Size) {
+    buffer.clear();
+    if buffer.capacity() == 0 || buffer.capacity() > size.slab() {
+        return;
+    }
+    SHELF.with_borrow_mut(|shelf| {
+        let slabs = shelf.slabs(size);
+        if slabs.len() < MOST {
+            slabs.push(buffer);
+        }
+    });
+}
+
+/// Returns an empty buffer to write into.
+pub(super) fn take_out() -> Vec<u8> {
+    SHELF.with_borrow_mut(|shelf| shelf.out.pop()).unwrap_or_else(|| Vec::with_capacity(OUT))
+}
+
+/// Takes back what was written.
+pub(super) fn give_back_out(mut out: Vec<u8>) {
+    // What had to grow for one large head is not kept for all the small ones.
+    if out.capacity() == 0 || out.capacity() > 2 * OUT {
+        return;
+    }
+    out.clear();
+    SHELF.with_borrow_mut(|shelf| {
+        if shelf.out.len() < MOST {
+            shelf.out.push(out);
+        }
+    });
+}
+
+/// Returns an empty header map, with room for what is usual.
+pub(super) fn take_headers() -> HeaderMap {
+    SHELF.with_borrow_mut(|shelf| shelf.headers.pop()).unwrap_or_else(|| HeaderMap::with_capacity(HEADERS))
+}
+
+/// Takes back the headers of a message that was written.
+pub(super) fn give_back_headers(mut headers: HeaderMap) {
+    if headers.capacity() == 0 || headers.capacity() > 4 * HEADERS {
+        return;
+    }
+    headers.clear();
+    SHELF.with_borrow_mut(|shelf| {
+        if shelf.headers.len() < MOST {
+            shelf.headers.push(headers);
+        }
+    });
+}
+
+impl Size {
+    /// How much room a reader needs at least.
+    fn least(self) -> usize {
+        match self {
+            Self::Head => 4 * 1024,
+            Self::Large => 16 * 1024,
+        }
+    }
+
+    fn slab(self) -> usize {
+        match self {
+            Self::Head => 8 * 1024,
+            Self::Large => LARGE,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shelf {
+    heads: Vec<BytesMut>,
+    large: Vec<BytesMut>,
+    out: Vec<Vec<u8>>,
+    headers: Vec<HeaderMap>,
+}
+
+impl Shelf {
+    fn slabs(&mut self, size: Size) -> &mut Vec<BytesMut> {
+        match size {
+            Size::Head => &mut self.heads,
+            Size::Large => &mut self.large,
+        }
+    }
+}
+
+thread_local! {
+    static SHELF: RefCell<Shelf> = RefCell::default();
+}
+
+/// The step by which bodies move.
+pub(super) const LARGE: usize = 64 * 1024;
+/// What is written from one buffer: a head, and a small body with it.
+const OUT: usize = 8 * 1024;
+const HEADERS: usize = 24;
+/// Of each kind, on one worker: more are under way at once only where there is memory for it.
+const MOST: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slab_is_used_up_before_the_next_is_made_and_then_again() {
+        let mut buffer = take(Size::Head);
+        let start = buffer.as_ptr() as usize;
+        for _ in 0..100 {
+            buffer.extend_from_slice(&[b'x'; 1000]);
+            let head = buffer.split_to(1000).freeze();
+            let at = head.as_ptr() as usize;
+            assert!(at >= start && at + 1000 <= start + Size::Head.slab(), "another slab although nobody holds the first");
+            drop(head);
+            give_back(std::mem::take(&mut buffer), Size::Head);
+            buffer = take(Size::Head);
+            assert!(buffer.capacity() >= Size::Head.least());
+        }
+    }
+
+    #[test]
+    fn headers_are_given_back_empty() {
+        let mut headers = take_headers();
+        headers.insert("x", http::HeaderValue::from_static("y"));
+        give_back_headers(headers);
+        assert!(take_headers().is_empty());
+    }
+}

@@ -1,0 +1,261 @@
+//! Heads as they are written: what the caller says, but for what frames the message and keeps or ends the connection.
+//! That is ours to say, once and by what is really written.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::SizeHint;
+
+use super::head::Framing;
+use crate::clock;
+use crate::date::Date;
+
+/// What an answer's head depends on besides itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) version: Version,
+    /// HEAD: no body follows, whatever the head says.
+    pub(super) head: bool,
+    /// Another request may follow.
+    pub(super) persists: bool,
+    pub(super) takes_trailers: bool,
+}
+
+/// Writes an answer's head; returns how its body is framed, and whether the connection goes on behind it.
+pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHint, asked: Asked) -> (Framing, bool) {
+    let status = response.status();
+    let headers = response.headers();
+    // A 101 says itself what the connection becomes.
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+    // RFC 9110, 9.3.2, 15.3.5 and 15.4.5: no body, whatever is said about the one that there would be.
+    let is_bare = switches || status == StatusCode::NO_CONTENT;
+    let is_described = asked.head || status == StatusCode::NOT_MODIFIED;
+    let framing = match size.exact() {
+        _ if is_bare || is_described => Framing::Empty,
+        Some(0) => Framing::Empty,
+        Some(length) => Framing::Length(length),
+        // RFC 9112, 6.1: HTTP/1.0 knows no chunks; the end of the connection is the end of the body.
+        None if asked.version == Version::HTTP_10 => Framing::Close,
+        None => Framing::Chunked,
+    };
+    let persists = asked.persists && framing != Framing::Close && !says_close(headers);
+
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    let mut dated = false;
+    for (name, value) in headers {
+        match *name {
+            header::CONNECTION if !switches => continue,
+            header::CONTENT_LENGTH if !is_described => continue,
+            header::TRANSFER_ENCODING => continue,
+            header::DATE => dated = true,
+            _ => {}
+        }
+        field(out, name.as_str(), value.as_bytes());
+    }
+    match framing {
+        Framing::Chunked => out.extend_from_slice(CHUNKED),
+        Framing::Length(length) => number(out, length),
+        // The answer to a HEAD says how long it would be, where we know.
+        Framing::Empty if asked.head && !is_bare && !headers.contains_key(header::CONTENT_LENGTH) => {
+            size.exact().filter(|length| *length > 0).into_iter().for_each(|length| number(out, length));
+        }
+        // RFC 9110, 8.6: and none in a 1xx or 204.
+        Framing::Empty if !is_bare && !is_described => number(out, 0),
+        Framing::Close | Framing::Empty => {}
+    }
+    if !dated && !switches {
+        date(out);
+    }
+    // RFC 9112, 9.6 and 9.3: said on either side of the difference between the versions.
+    if !switches && !persists {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if !switches && asked.version == Version::HTTP_10 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    (framing, persists)
+}
+
+/// Writes a request's head; returns how its body is framed.
+pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHint, is_empty: bool) -> Framing {
+    let framing = match size.exact() {
+        _ if is_empty => Framing::Empty,
+        Some(0) => Framing::Empty,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    };
+    out.extend_from_slice(request.method().as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str).as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut says_length = false;
+    for (name, value) in request.headers() {
+        match *name {
+            header::CONTENT_LENGTH => {
+                says_length = true;
+                continue;
+            }
+            header::TRANSFER_ENCODING => continue,
+            _ => {}
+        }
+        field(out, name.as_str(), value.as_bytes());
+    }
+    match framing {
+        Framing::Chunked => out.extend_from_slice(CHUNKED),
+        Framing::Length(length) => number(out, length),
+        // RFC 9110, 8.6: where content has a meaning, it is said that there is none.
+        Framing::Close | Framing::Empty if says_length || !is_bodiless(request.method()) => number(out, 0),
+        Framing::Close | Framing::Empty => {}
+    }
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+/// Writes one field.
+pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn number(out: &mut Vec<u8>, length: u64) {
+    // Writing to a vector does not fail.
+    let _ = write!(out, "content-length: {length}\r\n");
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    let closes =
+        |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"));
+    headers.contains_key(header::CONNECTION) && headers.get_all(header::CONNECTION).iter().any(closes)
+}
+
+fn is_bodiless(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::CONNECT, Method::OPTIONS, Method::TRACE, Method::DELETE].contains(method)
+}
+
+/// RFC 9110, 6.6.1: whoever has a clock says when it answered, where the upstream did not.
+fn date(out: &mut Vec<u8>) {
+    DATE.with_borrow_mut(|(second, line)| {
+        let now = clock::wall().as_secs();
+        if *second != now || line.is_empty() {
+            *second = now;
+            line.clear();
+            write_date(line, now);
+        }
+        out.extend_from_slice(line);
+    });
+}
+
+fn write_date(line: &mut Vec<u8>, seconds: u64) {
+    let Date { year, month, day, hour, minute, second } = Date::of(seconds);
+    // 1 January 1970 was a Thursday.
+    let weekday = DAYS[((seconds / 86_400 + 4) % 7) as usize];
+    // INVARIANT: a month of the calendar, 1 to 12.
+    let month = MONTHS[(month as usize + 11) % 12];
+    let _ = write!(line, "date: {weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT\r\n");
+}
+
+thread_local! {
+    /// The second, and its line.
+    static DATE: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
+}
+
+const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
+const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(request_version: Version, head: bool, response: Response<()>, size: SizeHint) -> (String, Framing, bool) {
+        let mut out = Vec::new();
+        let asked = Asked { version: request_version, head, persists: true, takes_trailers: false };
+        let (framing, persists) = answer(&mut out, &response, &size, asked);
+        (String::from_utf8(out).unwrap(), framing, persists)
+    }
+
+    fn status(status: u16) -> Response<()> {
+        Response::builder().status(status).header("date", "d").body(()).unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_framed_by_what_is_written() {
+        let unknown = SizeHint::default();
+        let table = [
+            (Version::HTTP_11, false, 200, SizeHint::with_exact(5), "content-length: 5\r\n", Framing::Length(5)),
+            (Version::HTTP_11, false, 200, SizeHint::with_exact(0), "content-length: 0\r\n", Framing::Empty),
+            (Version::HTTP_11, false, 200, unknown, "transfer-encoding: chunked\r\n", Framing::Chunked),
+            (Version::HTTP_10, false, 200, unknown, "connection: close\r\n", Framing::Close),
+            (Version::HTTP_10, false, 200, SizeHint::with_exact(5), "content-length: 5\r\nconnection: keep-alive\r\n", Framing::Length(5)),
+            (Version::HTTP_11, true, 200, SizeHint::with_exact(5), "content-length: 5\r\n", Framing::Empty),
+            (Version::HTTP_11, true, 200, unknown, "", Framing::Empty),
+            (Version::HTTP_11, false, 204, SizeHint::with_exact(0), "", Framing::Empty),
+            (Version::HTTP_11, false, 304, SizeHint::with_exact(0), "", Framing::Empty),
+        ];
+        for (version, head, code, size, fields, framing) in table {
+            let (text, found, persists) = said(version, head, status(code), size);
+            let rest = text.split_once("date: d\r\n").unwrap().1;
+            assert_eq!(
+                (rest, found, persists),
+                (format!("{fields}\r\n").as_str(), framing, framing != Framing::Close),
+                "{code} {version:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_else_frames_an_answer() {
+        let response = Response::builder()
+            .header("content-length", "7")
+            .header("content-length", "9")
+            .header("transfer-encoding", "gzip")
+            .header("connection", "x, Close")
+            .body(())
+            .unwrap();
+        let (text, _, persists) = said(Version::HTTP_11, false, response, SizeHint::with_exact(5));
+        assert_eq!(text.matches("content-length").count(), 1, "{text}");
+        assert!(text.contains("content-length: 5\r\n") && text.contains("connection: close\r\n") && !persists, "{text}");
+        assert!(!text.contains("gzip"), "{text}");
+        // Of a body that is not sent its length may be told.
+        let mut head = Response::builder().header("content-length", "7").body(()).unwrap();
+        assert!(said(Version::HTTP_11, true, head, SizeHint::with_exact(0)).0.contains("content-length: 7\r\n"));
+        head = Response::builder().status(304).header("content-length", "7").body(()).unwrap();
+        assert!(said(Version::HTTP_11, false, head, SizeHint::with_exact(0)).0.contains("content-length: 7\r\n"));
+    }
+
+    #[test]
+    fn a_date_is_as_http_writes_it() {
+        let mut line = Vec::new();
+        // RFC 9110, 5.6.7.
+        write_date(&mut line, 784_111_777);
+        assert_eq!(line, b"date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    }
+
+    #[test]
+    fn a_request_says_whether_a_body_follows() {
+        let table = [
+            (Method::GET, None, SizeHint::with_exact(0), true, ""),
+            (Method::GET, Some("0"), SizeHint::with_exact(0), true, "content-length: 0\r\n"),
+            (Method::POST, None, SizeHint::with_exact(0), true, "content-length: 0\r\n"),
+            (Method::POST, Some("007"), SizeHint::with_exact(7), false, "content-length: 7\r\n"),
+            (Method::POST, None, SizeHint::default(), false, "transfer-encoding: chunked\r\n"),
+        ];
+        for (method, length, size, is_empty, fields) in table {
+            let mut built = Request::builder().method(method.clone()).uri("/x?y").header("host", "a");
+            if let Some(length) = length {
+                built = built.header("content-length", length);
+            }
+            let mut out = Vec::new();
+            request(&mut out, &built.body(()).unwrap(), &size, is_empty);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{method} /x?y HTTP/1.1\r\nhost: a\r\n{fields}\r\n"));
+        }
+    }
+}

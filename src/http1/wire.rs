@@ -1,0 +1,238 @@
+//! A client's connection, shared by whoever serves it and the bodies that are read from it.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+
+use super::body::{BodyFault, Source, Upgrade, Upgraded};
+use super::buffers::Size;
+use super::head::{Fault, Framing};
+use super::inbound::Inbound;
+use super::outbound::Out;
+
+/// One connection. Borrowed for no longer than a call: bodies reach for it from inside the answer.
+pub(super) struct Wire<IO>(RefCell<Inner<IO>>);
+
+struct Inner<IO> {
+    /// `None`: closed, or a tunnel's.
+    io: Option<IO>,
+    inbound: Inbound,
+    out: Out,
+    /// Of the exchange under way.
+    number: u64,
+    /// The client waits for a 100 before it sends its body.
+    expects: bool,
+    /// A 100 is being written.
+    continues: bool,
+    /// A part of a head is there, and its time runs.
+    partial: bool,
+    /// Nobody reads the body any more.
+    abandoned: bool,
+    /// Of whoever reads the body: told when there is nothing left to read from.
+    reader: Option<Waker>,
+    upgrade: Option<oneshot::Sender<Upgraded>>,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
+    pub(super) fn new(io: IO) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(Inner {
+            io: Some(io),
+            inbound: Inbound::new(Size::Head),
+            out: Out::default(),
+            number: 0,
+            expects: false,
+            continues: false,
+            partial: false,
+            abandoned: false,
+            reader: None,
+            upgrade: None,
+        })))
+    }
+
+    /// Waits for a head; `None`: the client has ended.
+    pub(super) fn poll_head(&self, limit: usize, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+        let inner = &mut *self.0.borrow_mut();
+        let Some(io) = &mut inner.io else { return Poll::Ready(Ok(None)) };
+        loop {
+            match inner.inbound.take_head(limit) {
+                Ok(Some(head)) => {
+                    inner.partial = false;
+                    return Poll::Ready(Ok(Some(head)));
+                }
+                Ok(None) => {}
+                Err(fault) => return Poll::Ready(Err(fault)),
+            }
+            if !matches!(ready!(inner.inbound.poll_fill(io, context, Size::Head)), Ok(1..)) {
+                return Poll::Ready(Ok(None));
+            }
+        }
+    }
+
+    /// Says, once, that a part of a head is there.
+    pub(super) fn begins_head(&self) -> bool {
+        !std::mem::replace(&mut self.0.borrow_mut().partial, true)
+    }
+
+    /// Says whether nothing that came in waits to be read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().inbound.is_empty()
+    }
+
+    /// Says whether bytes may be on their way that nobody will read.
+    pub(super) fn is_unread(&self) -> bool {
+        let inner = self.0.borrow();
+        !inner.inbound.is_done() || !inner.inbound.is_empty()
+    }
+
+    /// A request was read; what comes next is its body. Returns the number of the exchange.
+    pub(super) fn begin(&self, framing: Framing, expects: bool) -> u64 {
+        let inner = &mut *self.0.borrow_mut();
+        inner.number += 1;
+        inner.inbound.begin_body(framing);
+        inner.inbound.release();
+        (inner.expects, inner.abandoned) = (expects, false);
+        inner.number
+    }
+
+    /// Says whether the body is neither read nor to be.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let inner = &mut *self.0.borrow_mut();
+        inner.abandoned && !inner.drains()
+    }
+
+    /// Puts a head to what is written next.
+    pub(super) fn put_head<T>(&self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let inner = &mut *self.0.borrow_mut();
+        // RFC 9110, 10.1.1: a final answer takes the place of a 100.
+        (inner.expects, inner.continues) = (false, false);
+        write(inner.out.gather())
+    }
+
+    pub(super) fn take_out(&self) -> Out {
+        std::mem::take(&mut self.0.borrow_mut().out)
+    }
+
+    pub(super) fn put_out(&self, out: Out) {
+        self.0.borrow_mut().out = out;
+    }
+
+    /// Writes what waits; returns how much still does.
+    pub(super) fn poll_flush(&self, context: &mut Context<'_>) -> (Poll<io::Result<()>>, usize) {
+        let inner = &mut *self.0.borrow_mut();
+        let Some(io) = &mut inner.io else { return (Poll::Ready(Err(io::ErrorKind::NotConnected.into())), 0) };
+        let flushed = inner.out.poll_flush(io, context);
+        (flushed, inner.out.left())
+    }
+
+    /// Notices that the client went away while its answer is under way; keeps what else it sends for later. A body that is
+    /// not read yet is for its reader to look at.
+    pub(super) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        let inner = &mut *self.0.borrow_mut();
+        if !inner.inbound.is_done() || !inner.inbound.is_empty() {
+            return Poll::Pending;
+        }
+        let Some(io) = &mut inner.io else { return Poll::Ready(()) };
+        match ready!(inner.inbound.poll_fill(io, context, Size::Head)) {
+            // Not read on: what a client sends ahead is bounded by one buffer, and the kernel's.
+            Ok(1..) => Poll::Pending,
+            Ok(0) | Err(_) => Poll::Ready(()),
+        }
+    }
+
+    /// The exchange is over; `false`: the rest of its request stands in the way of another one.
+    pub(super) fn finish(&self) -> bool {
+        let inner = &mut *self.0.borrow_mut();
+        inner.upgrade = None;
+        let done = inner.inbound.is_done() || (inner.abandoned && inner.drains());
+        inner.inbound.release();
+        done
+    }
+
+    /// Hands the connection over to the tunnel that it has become.
+    pub(super) fn switch(&self) {
+        let inner = &mut *self.0.borrow_mut();
+        if let Some(upgrade) = inner.upgrade.take()
+            && let Some(io) = inner.io.take()
+        {
+            // Nobody may be there to take it any more: then it is closed.
+            let _ = upgrade.send(Upgraded::new(io, inner.inbound.take_rest()));
+        }
+    }
+
+    /// Takes the connection away from everybody, to close it; `None`: it is a tunnel's.
+    pub(super) fn take(&self) -> Option<IO> {
+        let inner = &mut *self.0.borrow_mut();
+        if let Some(reader) = inner.reader.take() {
+            reader.wake();
+        }
+        inner.io.take()
+    }
+}
+
+impl<IO> Inner<IO> {
+    /// Passes over the rest of a body, as far as it has come; says whether that was all.
+    fn drains(&mut self) -> bool {
+        while let Ok(Some(_)) = self.inbound.next_frame() {}
+        self.inbound.is_done()
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Source for Wire<IO> {
+    fn poll_frame(&self, number: u64, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.number != number || inner.inbound.is_done() {
+            return Poll::Ready(None);
+        }
+        let Some(io) = &mut inner.io else { return Poll::Ready(Some(Err(BodyFault::Truncated))) };
+        if std::mem::take(&mut inner.expects) && inner.inbound.is_empty() {
+            // RFC 9110, 10.1.1: somebody wants the body.
+            inner.out.gather().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            inner.continues = true;
+        }
+        if inner.continues {
+            match inner.out.poll_flush(io, context) {
+                Poll::Ready(Ok(())) => inner.continues = false,
+                Poll::Ready(Err(_)) => return Poll::Ready(Some(Err(BodyFault::Truncated))),
+                Poll::Pending => {}
+            }
+        }
+        let polled = inner.inbound.poll_frame(io, context);
+        if polled.is_pending() && !inner.reader.as_ref().is_some_and(|reader| reader.will_wake(context.waker())) {
+            inner.reader = Some(context.waker().clone());
+        }
+        polled
+    }
+
+    fn left(&self, number: u64) -> Option<u64> {
+        let inner = self.0.borrow();
+        if inner.number == number { inner.inbound.left() } else { Some(0) }
+    }
+
+    fn is_done(&self, number: u64) -> bool {
+        let inner = self.0.borrow();
+        inner.number != number || inner.inbound.is_done()
+    }
+
+    fn abandon(&self, number: u64) {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.number == number {
+            inner.abandoned = true;
+        }
+    }
+
+    fn upgrade(&self, number: u64) -> Option<Upgrade> {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.number != number {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        inner.upgrade = Some(sender);
+        Some(Upgrade(receiver))
+    }
+}
