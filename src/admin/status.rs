@@ -11,7 +11,7 @@ use super::{Error, Refusals, Shared};
 use crate::clock::{self, Date};
 use crate::config::Problem;
 use crate::config::gather::SourceStatus;
-use crate::reload::Report;
+use crate::reload::{Ending, Report};
 
 /// How things stand.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,6 +30,10 @@ pub(crate) struct Status {
     unrecorded: usize,
     sources: Vec<Source>,
     listeners: Vec<Listener>,
+    /// What ends soon, or has ended, and notice was given of it: soonest first, a hundred at most.
+    expiring: Vec<Expiring>,
+    /// How many more there are.
+    expiring_more: usize,
     /// What is wrong now; what is in force is the last good content of it.
     problems: Vec<Wrong>,
     warnings: Vec<Wrong>,
@@ -43,6 +47,20 @@ struct Source {
     last_good: Option<String>,
     /// Why what it holds now is not in force.
     error: Option<String>,
+}
+
+/// A certificate or principal near its end.
+#[derive(Debug, Serialize, ToSchema)]
+struct Expiring {
+    /// `allowlist`, `anchor`, `pin`, `principal` (its `valid_until`), `server`, `upstream_ca`, `upstream_client`.
+    kind: String,
+    /// A principal's name, or a file.
+    name: String,
+    /// SHA-256, of a managed certificate.
+    fingerprint: Option<String>,
+    not_after: String,
+    /// Whole days that are left; below 0: it has ended.
+    days_left: i64,
 }
 
 /// Where we listen.
@@ -69,6 +87,8 @@ pub(super) struct Wrong {
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<Status>, Error> {
     let running = shared.running()?;
     let Report { generation, status, problems, warnings, unrecorded } = running.control.view().report.clone();
+    let expiring = running.control.expiring();
+    let now = clock::wall().as_secs();
     let listeners = running.listeners.iter().map(|bind| Listener {
         name: bind.name.to_string(),
         address: bind.address.to_string(),
@@ -88,9 +108,23 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Result<Json<Sta
         unrecorded,
         sources: status.sources.into_iter().map(Source::of).collect(),
         listeners: listeners.collect(),
+        expiring: expiring.ends.iter().take(MOST_ENDS).map(|end| Expiring::of(end, now)).collect(),
+        expiring_more: expiring.ends.len().saturating_sub(MOST_ENDS) + expiring.more,
         problems: problems.iter().map(Wrong::of).collect(),
         warnings: warnings.iter().map(Wrong::of).collect(),
     }))
+}
+
+impl Expiring {
+    fn of(end: &Ending, now: u64) -> Self {
+        Self {
+            kind: end.kind.to_owned(),
+            name: end.name.clone(),
+            fingerprint: end.fingerprint.map(|fingerprint| fingerprint.to_string()),
+            not_after: Date::of(end.not_after).to_string(),
+            days_left: (end.not_after.cast_signed() - now.cast_signed()).div_euclid(86_400),
+        }
+    }
 }
 
 impl Source {
@@ -111,3 +145,5 @@ impl Wrong {
         }
     }
 }
+
+const MOST_ENDS: usize = 100;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::reload::told;
 use super::remote::Target;
 use super::{Exit, Failure, Output};
+use crate::explain::printable;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -52,6 +53,17 @@ fn text(status: &Value) -> String {
     for source in status["sources"].as_array().into_iter().flatten() {
         let name = |key: &str| source[key].as_str().unwrap_or("never");
         text += &format!("\nsource {}: good at {}", name("name"), name("last_good"));
+    }
+    for end in status["expiring"].as_array().into_iter().flatten() {
+        let name = |key: &str| end[key].as_str().unwrap_or_default();
+        let left = match end["days_left"].as_i64() {
+            Some(days) if days >= 0 => format!("{days} days left"),
+            _ => "ended".to_owned(),
+        };
+        text += &format!("\nexpiring {} {}: until {}, {left}", name("kind"), printable(name("name")), name("not_after"));
+    }
+    if let Some(more) = status["expiring_more"].as_u64().filter(|more| *more > 0) {
+        text += &format!("\nexpiring: {more} more");
     }
     text + &told("problem", &status["problems"]) + &told("warning", &status["warnings"])
 }

@@ -44,6 +44,8 @@ pub struct ConfigFile {
     pub revocation: RevocationEntry,
     pub trust: TrustEntry,
     pub audit: log::Audit,
+    /// `[audit] expiry_notice`: how many days before an end.
+    pub expiry_notice: Vec<u32>,
     pub store: Store,
     pub token: challenge::Settings,
     /// 0: one a core.
@@ -327,7 +329,7 @@ fn read(reader: &Reader<'_>, root: &Table<'_>, document: Arc<Document>, director
     let identity = root.table("identity").map(|table| sections::identity(&table)).unwrap_or_default();
     let revocation = sections::revocation(&root.optional("revocation"));
     let trust = sections::trust(&root.optional("trust"));
-    let audit = sections::audit(&root.optional("audit"), directory);
+    let (audit, expiry_notice) = sections::audit(&root.optional("audit"), directory);
     let store = sections::store(&root.optional("store"), directory);
     let workers = sections::runtime(&root.optional("runtime"));
     let limits = sections::limits(&root.optional("limits"));
@@ -351,6 +353,7 @@ fn read(reader: &Reader<'_>, root: &Table<'_>, document: Arc<Document>, director
         revocation,
         trust,
         audit,
+        expiry_notice,
         store,
         token,
         workers,

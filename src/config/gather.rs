@@ -12,7 +12,7 @@ use super::error::{At, Problem, Span};
 use super::file::CertificateFiles;
 use super::plan::{Plan, Planned, PlannedAuthority, PlannedPrincipal};
 use super::units::{Bundle, Pair, PinFile, read_bundle, read_pair, read_pins};
-use crate::admission::{Authority, Credential, Pin, PrincipalId, Provenance};
+use crate::admission::{Authority, Credential, Pin, Provenance};
 use crate::clock;
 use crate::metrics::CertificateExpiry;
 use crate::pki::{Certificate, Fingerprint, files};
@@ -52,6 +52,8 @@ pub struct Gathered {
     pub warnings: Vec<Problem>,
     pub sources: Vec<SourceStatus>,
     pub expiries: Vec<CertificateExpiry>,
+    /// How many days before an end notice of it is given, where its principal does not say.
+    pub expiry_notice: Vec<u32>,
     pub(super) parts: Vec<Part>,
 }
 
@@ -83,7 +85,8 @@ impl Sources {
         now: Instant,
         fetches: impl FnOnce(Vec<Wanted>, &Restrictions),
     ) -> Gathered {
-        let mut gathering = Gathering { plan, sources: self, round, found: Gathered::default() };
+        let found = Gathered { expiry_notice: plan.file.expiry_notice.clone(), ..Gathered::default() };
+        let mut gathering = Gathering { plan, sources: self, round, found };
         for principal in 0..plan.principals.len() {
             gathering.principal(principal);
         }
@@ -124,6 +127,8 @@ impl Gathering<'_, '_> {
     fn principal(&mut self, index: usize) {
         let plan = self.plan;
         let (planned, entry) = (&plan.principals[index], &plan.file.principals[index]);
+        let until = planned.principal.terms.valid_until.map(|until| until.as_secs());
+        self.expires_of(&planned.principal, ("principal", planned.principal.name.as_str()), until);
         let mut credentials: Vec<(Credential, Provenance)> = Vec::new();
         for source in &planned.certificates {
             self.pins_of(planned, source, &mut credentials);
@@ -155,7 +160,7 @@ impl Gathering<'_, '_> {
                     self.sources.pins.get(self.round, &paths, &label, MAX_FILE, |readings| read_pins(readings, allow_any_eku));
                 let Some(good) = self.settle(path, *span, good, error) else { return };
                 self.warn(path, &good.value.warnings);
-                self.expires("pin", &name, good.value.ends);
+                self.expires_of(&planned.principal, ("pin", &name), good.value.ends);
                 let file: Arc<str> = path.display().to_string().into();
                 credentials.extend(
                     good.value.pins.iter().map(|(pin, line)| (Credential::Pin(*pin), Provenance { file: Arc::clone(&file), line: *line })),
@@ -172,7 +177,7 @@ impl Gathering<'_, '_> {
                     if let Some(why) = listing::validity(certificate, clock::wall()) {
                         self.found.warnings.push(self.plan.file.problem(*span, why).warning());
                     }
-                    self.expires("pin", &name, Some(certificate.not_after));
+                    self.expires_of(&planned.principal, ("pin", &name), Some(certificate.not_after));
                 }
             }
         }
@@ -246,14 +251,7 @@ impl Gathering<'_, '_> {
         self.found.sources.push(SourceStatus { name: planned.path.display().to_string(), last_good: look.last_good, error });
         let name = planned.path.display().to_string();
         self.found.parts.push(Part { name, hash: look.hash, files: std::mem::take(&mut look.changed) });
-        let names = self.plan.file.monitor.as_ref().is_some_and(|monitor| monitor.names);
-        for end in look.ends.iter() {
-            match &end.principal {
-                None => self.expires("allowlist", &planned.path.display().to_string(), Some(end.not_after)),
-                Some(name) if names => self.expires("pin", name.as_str(), Some(end.not_after)),
-                Some(name) => self.expires("pin", &PrincipalId::derived(name).to_string(), Some(end.not_after)),
-            }
-        }
+        self.ends_of_list(&planned.path, &look.ends);
         self.found.lists.push(look);
     }
 
@@ -367,10 +365,6 @@ impl Gathering<'_, '_> {
     fn warn(&mut self, path: &Path, warnings: &[(u32, String)]) {
         let file: Arc<str> = path.display().to_string().into();
         self.found.warnings.extend(warnings.iter().map(|(line, why)| Problem::in_file(&file, *line, why.clone()).warning()));
-    }
-
-    fn expires(&mut self, kind: &'static str, name: &str, not_after: Option<u64>) {
-        self.found.expiries.extend(not_after.map(|not_after| CertificateExpiry { kind, name: name.to_owned(), not_after }));
     }
 }
 

@@ -4,6 +4,7 @@ pub mod changed;
 pub mod compile;
 pub mod crls;
 mod cross_check;
+mod ends;
 pub mod error;
 pub mod file;
 pub mod gather;

@@ -45,11 +45,7 @@ impl Gathering<'_, '_> {
             self.found.sources.push(SourceStatus { name: path.display().to_string(), last_good: *last_good, error });
         }
         for (crl, written) in &found.crls {
-            self.found.expiries.extend(crl.next_update.map(|end| CertificateExpiry {
-                kind: "crl",
-                name: written.file.to_string(),
-                not_after: end,
-            }));
+            self.found.expiries.extend(crl.next_update.map(|end| CertificateExpiry::new("crl", written.file.to_string(), end)));
         }
         self.found.parts.push(Part::of("[revocation]", found.hash));
         self.found.restrictions = found;

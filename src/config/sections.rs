@@ -15,7 +15,7 @@ use super::file::{
 use super::table::Table;
 use super::value;
 use super::words::{LATER, Words, one_of};
-use crate::admission::{Access, BootstrapMode, RouteAuth, Surface};
+use crate::admission::{Access, BootstrapMode, RouteAuth, Surface, Terms};
 use crate::challenge::{self, settings::LONGEST_TTL};
 use crate::identity::{self, Dialect};
 use crate::log::{self, Audit, Destination, Format, Refusals};
@@ -238,7 +238,8 @@ pub(super) fn trust(table: &Table<'_>) -> TrustEntry {
     }
 }
 
-pub(super) fn audit(table: &Table<'_>, directory: &Path) -> Audit {
+/// Returns what is logged where, and how many days before an end notice of it is given.
+pub(super) fn audit(table: &Table<'_>, directory: &Path) -> (Audit, Vec<u32>) {
     let format = table.word("format", &[("json", Ok(Format::Json)), ("combined", Ok(Format::Combined))]);
     let place = |text: &str| {
         Ok(match value::printable(text)?.as_str() {
@@ -250,8 +251,12 @@ pub(super) fn audit(table: &Table<'_>, directory: &Path) -> Audit {
     };
     let destination = table.parsed("destination", place);
     let refusals = table.flag_or("refusals", place);
+    let notice = match table.has("expiry_notice") {
+        true => table.numbers("expiry_notice", Terms::EXPIRY_NOTICE),
+        false => vec![30, 14, 7, 1],
+    };
     table.finish();
-    Audit {
+    let audit = Audit {
         access: log::Settings {
             format: format.map_or(Format::Json, |word| word.value),
             destination: destination.map_or(Destination::Stdout, |destination| destination.value),
@@ -261,7 +266,8 @@ pub(super) fn audit(table: &Table<'_>, directory: &Path) -> Audit {
             Some(Ok(false) | Err(Destination::Off)) => Refusals::Off,
             Some(Err(own)) => Refusals::Own(own),
         },
-    }
+    };
+    (audit, notice)
 }
 
 pub(super) fn store(table: &Table<'_>, directory: &Path) -> Store {

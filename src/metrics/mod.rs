@@ -7,7 +7,7 @@ mod families;
 mod render;
 mod series;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -53,6 +53,7 @@ pub struct Metrics {
     routes: Family<RouteMetrics>,
     upstreams: Family<UpstreamMetrics>,
     certificates: Mutex<Vec<CertificateExpiry>>,
+    managed_certificates: Mutex<Vec<CertificateExpiry>>,
     sources: Mutex<BTreeMap<String, f64>>,
 }
 
@@ -118,6 +119,17 @@ pub struct CertificateExpiry {
     pub name: String,
     /// Seconds since the epoch.
     pub not_after: u64,
+    /// The name of the principal whose it is, whatever labels may tell.
+    pub principal: Option<String>,
+    /// How many days before notice is given of it; empty: as of any.
+    pub notice: Vec<u32>,
+}
+
+impl CertificateExpiry {
+    /// Watches an end.
+    pub fn new(kind: &'static str, name: String, not_after: u64) -> Self {
+        Self { kind, name, not_after, principal: None, notice: Vec::new() }
+    }
 }
 
 impl Metrics {
@@ -145,6 +157,7 @@ impl Metrics {
             routes: Family::default(),
             upstreams: Family::default(),
             certificates: Mutex::default(),
+            managed_certificates: Mutex::default(),
             sources: Mutex::default(),
         })
     }
@@ -218,16 +231,19 @@ impl Metrics {
 
     /// Replaces the certificates whose end is watched. Of each kind the first to end are kept, so that a million pins
     /// do not make a million series.
-    pub fn set_certificates(&self, mut certificates: Vec<CertificateExpiry>) {
-        certificates.sort_by(|a, b| (a.kind, a.not_after, &a.name).cmp(&(b.kind, b.not_after, &b.name)));
-        certificates.dedup_by(|later, earlier| (later.kind, &later.name) == (earlier.kind, &earlier.name));
-        let (mut kind, mut of_kind) = ("", 0);
-        certificates.retain(|certificate| {
-            of_kind = if certificate.kind == kind { of_kind + 1 } else { 1 };
-            kind = certificate.kind;
-            of_kind <= MAX_CERTIFICATES_OF_A_KIND
-        });
-        *lock(&self.certificates) = certificates;
+    pub fn set_certificates(&self, certificates: Vec<CertificateExpiry>) {
+        *lock(&self.certificates) = first_to_end(certificates);
+    }
+
+    /// The same for those that the ledger keeps.
+    pub fn set_managed_certificates(&self, certificates: Vec<CertificateExpiry>) {
+        *lock(&self.managed_certificates) = first_to_end(certificates);
+    }
+
+    /// Those of files and of the ledger together: no series twice, and no more than of either.
+    fn watched_certificates(&self) -> Vec<CertificateExpiry> {
+        let (files, managed) = (lock(&self.certificates).clone(), lock(&self.managed_certificates).clone());
+        first_to_end(files.into_iter().chain(managed).collect())
     }
 }
 
@@ -294,6 +310,20 @@ impl ReloadResult {
     }
 }
 
+/// Sorts by kind and end, and leaves of each name what ends first.
+fn first_to_end(mut certificates: Vec<CertificateExpiry>) -> Vec<CertificateExpiry> {
+    certificates.sort_by(|a, b| (a.kind, a.not_after, &a.name).cmp(&(b.kind, b.not_after, &b.name)));
+    let mut known = HashSet::new();
+    certificates.retain(|certificate| known.insert((certificate.kind, certificate.name.clone())));
+    let (mut kind, mut of_kind) = ("", 0);
+    certificates.retain(|certificate| {
+        of_kind = if certificate.kind == kind { of_kind + 1 } else { 1 };
+        kind = certificate.kind;
+        of_kind <= MAX_CERTIFICATES_OF_A_KIND
+    });
+    certificates
+}
+
 const REQUEST_BOUNDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// 0.1 is the promise.
 const REVOCATION_BOUNDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
@@ -336,7 +366,7 @@ mod tests {
     #[test]
     fn the_certificates_that_end_first_are_kept() {
         let metrics = Metrics::new(1);
-        let pin = |index: u64| CertificateExpiry { kind: "pin", name: format!("p-{index}"), not_after: index };
+        let pin = |index: u64| CertificateExpiry::new("pin", format!("p-{index}"), index);
         metrics.set_certificates((0..500).rev().map(pin).collect());
         let kept = lock(&metrics.certificates);
         assert_eq!((kept.len(), kept[0].not_after), (MAX_CERTIFICATES_OF_A_KIND, 0));

@@ -32,7 +32,7 @@ impl Metrics {
         );
         out.add(
             &families::CERTIFICATE_EXPIRY,
-            lock(&self.certificates).iter().map(|certificate| {
+            self.watched_certificates().iter().map(|certificate| {
                 let left = certificate.not_after as f64 - now as f64;
                 number(&families::CERTIFICATE_EXPIRY, &[certificate.kind, &certificate.name], left)
             }),
@@ -197,7 +197,7 @@ mod tests {
         metrics.revocation(Duration::from_millis(4));
         metrics.reloaded(ReloadResult::Success, 1_800_000_000.0);
         metrics.set_sources([("allowlist/a.pem".to_owned(), 1_800_000_000.0)]);
-        metrics.set_certificates(vec![CertificateExpiry { kind: "server", name: "edge".to_owned(), not_after: 90 }]);
+        metrics.set_certificates(vec![CertificateExpiry::new("server", "edge".to_owned(), 90)]);
         let text = metrics.render(100);
         for line in [
             "portcullis_handshakes_total{kind=\"resumed\",listener=\"edge\",result=\"denied\"} 1",

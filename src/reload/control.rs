@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use super::{Message, Report, lock, renewal};
+use super::{Expiring, Message, Report, lock, renewal};
 use crate::admission::Snapshot;
 use crate::config::Candidate;
 use crate::gate::Renewed;
@@ -21,6 +21,7 @@ pub struct Control {
     pub(super) asks: Sender<Message>,
     pub(super) view: Arc<Mutex<Arc<View>>>,
     pub(super) ledger: Option<Reader>,
+    pub(super) expiring: Arc<Mutex<Arc<Expiring>>>,
 }
 
 /// What is in force, at one moment.
@@ -81,6 +82,11 @@ impl Control {
     /// Says how things stand.
     pub fn view(&self) -> Arc<View> {
         Arc::clone(&lock(&self.view))
+    }
+
+    /// Returns what is near its end.
+    pub fn expiring(&self) -> Arc<Expiring> {
+        Arc::clone(&lock(&self.expiring))
     }
 
     /// Returns the ledger, for reading; `None`: there is none.

@@ -3,6 +3,7 @@
 
 mod commit;
 pub mod control;
+pub mod expiry;
 pub mod journal;
 mod plan;
 mod renewal;
@@ -26,6 +27,7 @@ use crate::tls::ServerOnly;
 use commit::Unrecorded;
 use control::Pending;
 pub use control::{ChangeError, Control, Mutation, Recorded, View};
+pub use expiry::{Ending, Expiring};
 use journal::Journal;
 use watch::{Change, Interests, Watch};
 
@@ -33,6 +35,7 @@ use watch::{Change, Interests, Watch};
 #[derive(Debug)]
 pub struct Reloader {
     control: Control,
+    ends: Option<expiry::Watcher>,
 }
 
 /// Rules to be put in force, and what goes with them.
@@ -117,15 +120,22 @@ pub fn start(
     thread.metrics.reloaded(ReloadResult::Success, clock::wall().as_secs_f64());
     thread.arm();
     thread.close_bootstrap();
-    let control = Control { asks, view: Arc::clone(&thread.view), ledger: thread.journal.as_ref().and_then(|journal| journal.reader()) };
+    let ledger = thread.journal.as_ref().and_then(|journal| journal.reader());
+    let control = Control { asks, view: Arc::clone(&thread.view), ledger, expiring: Arc::default() };
     std::thread::Builder::new().name("reload".to_owned()).spawn(move || thread.run())?;
-    Ok(Reloader { control })
+    Ok(Reloader { control, ends: None })
 }
 
 impl Reloader {
     /// Asks for everything to be read again, as SIGHUP does; does not wait.
     pub fn reload(&self) {
         let _ = self.control.asks.send(Message::Ask { force: false, answer: None });
+    }
+
+    /// Gives notice of what comes to its end, from now on.
+    pub fn watch_ends(&mut self, metrics: &Arc<Metrics>, settings: &Settings) -> io::Result<()> {
+        self.ends = Some(expiry::start(&self.control, metrics, settings.monitor_names, settings.state.clone())?);
+        Ok(())
     }
 
     /// Returns the handle by which others look at what is in force, and change it.

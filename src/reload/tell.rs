@@ -96,7 +96,9 @@ impl<F: FnMut(Install)> Thread<F> {
         self.metrics.allowlist_entries.set(status.entries as f64);
         let known = status.sources.iter().filter_map(|source| source.last_good.map(|at| (source.name.clone(), at.as_secs_f64())));
         self.metrics.set_sources(known);
-        self.metrics.set_certificates(status.expiries.clone());
+        // A principal is no certificate.
+        let certificates = status.expiries.iter().filter(|expiry| expiry.kind != "principal");
+        self.metrics.set_certificates(certificates.cloned().collect());
     }
 }
 

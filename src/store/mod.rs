@@ -8,6 +8,7 @@ pub mod file;
 pub mod ledger;
 pub mod listing;
 pub mod managed;
+pub mod notices;
 mod persisted;
 pub mod restrictions;
 mod revocation_files;

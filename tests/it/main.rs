@@ -25,6 +25,7 @@ mod live;
 mod logs;
 mod managing;
 mod monitor;
+mod notices;
 mod open_streams;
 mod origins;
 mod paths;

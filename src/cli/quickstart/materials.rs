@@ -177,6 +177,7 @@ names = true
 
 [audit]
 destination = "access.log"    # a line of JSON for each request
+expiry_notice = [7, 1]        # days: what is made here lives for 30
 "#
     )
 }

@@ -92,7 +92,9 @@ impl Proxy {
         let shown = Shown::new(loaded.monitor_tls.clone());
         let journal = loader.take_ledger().map(|ledger| journal::audited(ledger, logs.access.clone()));
         let reloader = reload::start(loader, &loaded, Arc::clone(&metrics), journal, installer(&running, &logs, &shown, settings));
-        let reloader = reloader.map_err(|error| Failure::local(format_args!("cannot watch the configuration: {error}")))?;
+        let cannot_watch = |error| Failure::local(format_args!("cannot watch the configuration: {error}"));
+        let mut reloader = reloader.map_err(cannot_watch)?;
+        reloader.watch_ends(&metrics, settings).map_err(cannot_watch)?;
         let pins = reloader.control().clone();
         in_force.on_renewed(Box::new(move |renewed| pins.renew(renewed)));
         let audit = Mutex::new(logs.access.clone());

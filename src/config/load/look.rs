@@ -51,8 +51,10 @@ pub struct Status {
     /// Principals in force.
     pub entries: usize,
     pub sources: Vec<SourceStatus>,
-    /// Certificates and CRLs whose end is watched.
+    /// Certificates, CRLs and principals whose end is watched.
     pub expiries: Vec<CertificateExpiry>,
+    /// How many days before an end notice of it is given, where its principal does not say.
+    pub expiry_notice: Vec<u32>,
 }
 
 /// What a look found.
@@ -130,5 +132,6 @@ pub(super) fn status(compiled: Option<&Compiled>, identity: Fingerprint, gathere
         entries: compiled.map_or(0, |compiled| compiled.rules.snapshot.allowlist.len()),
         sources: gathered.sources.clone(),
         expiries: gathered.expiries.clone(),
+        expiry_notice: gathered.expiry_notice.clone(),
     }
 }
