@@ -2,6 +2,7 @@
 
 mod admin;
 mod allow;
+mod auth;
 mod auth_method;
 mod cert;
 mod check;
@@ -10,6 +11,7 @@ mod confirm;
 mod crl;
 mod echo;
 mod explain;
+mod gateway;
 mod input;
 mod ledger;
 mod load;
@@ -22,6 +24,7 @@ mod remote;
 mod revoke;
 mod run;
 mod status;
+mod token;
 
 use std::process::ExitCode;
 
@@ -49,6 +52,8 @@ enum Command {
     /// Say who is let in: the principals that a running proxy keeps in its ledger
     #[command(subcommand)]
     Allow(Box<allow::Command>),
+    /// Get a token by our certificate and its key, which stays here
+    Auth(Box<auth::Auth>),
     /// Manage principals in the words of Akeyless, as methods of authentication by certificate
     #[command(subcommand)]
     AuthMethod(Box<auth_method::Command>),
@@ -66,6 +71,8 @@ enum Command {
     Echo(echo::Arguments),
     /// Replay a decision from the files: who would be admitted, by which rule, in which file and line
     Explain(Box<explain::Arguments>),
+    /// Get a challenge to sign, of which a token comes
+    GetCertChallenge(auth::GetCertChallenge),
     /// Read and verify the ledger of changes, offline
     #[command(subcommand)]
     Ledger(Box<ledger::Command>),
@@ -83,8 +90,13 @@ enum Command {
     Revoked(revoke::Revoked),
     /// Run the proxy
     Run(run::Arguments),
+    /// Sign a challenge of the gateway that was dialled, and nothing else
+    SignChallenge(auth::SignChallenge),
     /// Say how a running proxy stands
     Status(status::Arguments),
+    /// Ask about a token, or take it back
+    #[command(subcommand)]
+    Token(token::Command),
     /// Take back a revocation
     Unrevoke(Box<revoke::Unrevoke>),
 }
@@ -99,6 +111,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Admin(command) => admin::run(*command, &output),
         Command::Allow(command) => allow::run(*command, &output),
+        Command::Auth(arguments) => auth::auth(&arguments, &output),
         Command::AuthMethod(command) => auth_method::run(*command, &output),
         Command::Cert(command) => cert::run(&command, &output),
         Command::Check(arguments) => check::run(&arguments, &output),
@@ -106,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Crl(command) => crl::run(&command, &output),
         Command::Echo(arguments) => echo::run(&arguments, &output),
         Command::Explain(arguments) => explain::run(*arguments, &output),
+        Command::GetCertChallenge(arguments) => auth::get_cert_challenge(&arguments, &output),
         Command::Ledger(command) => ledger::run(*command, &output),
         Command::Man(arguments) => man::run(&arguments, &output),
         Command::Preview(arguments) => preview::run(&arguments, &output),
@@ -114,7 +128,9 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => revoke::revoke(&arguments, &output),
         Command::Revoked(arguments) => revoke::revoked(&arguments, &output),
         Command::Run(arguments) => run::run(&arguments),
+        Command::SignChallenge(arguments) => auth::sign_challenge(&arguments, &output),
         Command::Status(arguments) => status::run(&arguments, &output),
+        Command::Token(command) => token::run(&command, &output),
         Command::Unrevoke(arguments) => revoke::unrevoke(&arguments, &output),
     };
     match result {

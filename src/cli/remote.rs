@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
@@ -68,14 +69,13 @@ impl Target {
 
     /// Finds the way; calls nobody yet.
     pub(super) fn remote(&self) -> Result<Remote, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local)?;
         let way = match &self.admin {
             Some(url) => {
                 Way::Tls(Box::new((url.parse().map_err(|why| Failure::usage(format_args!("--admin {url}: {why}")))?, self.tls()?)))
             }
             None => Way::Local(self.socket()?),
         };
-        Ok(Remote { way, runtime })
+        Remote::by(way)
     }
 
     fn socket(&self) -> Result<PathBuf, Failure> {
@@ -90,16 +90,17 @@ impl Target {
     fn tls(&self) -> Result<Tls, Failure> {
         let password = self.cert.as_ref().map(|_| self.password.read()).transpose()?.flatten();
         let password = password.as_ref().map(|password| password.as_str());
-        let ca = match &self.cacert {
-            Some(path) => {
-                let found = files::certificates(&input::read(path)?, None).map_err(|error| input::file_error(path, &error))?;
-                found.into_iter().map(|located| located.value.der).collect()
-            }
-            None => Vec::new(),
-        };
+        let ca = trusted(self.cacert.as_deref())?;
         let client = self.cert.as_ref().map(|cert| key_pair(cert, self.key.as_deref(), password)).transpose()?;
         Ok(Tls { ca, client: client.map(|pair| pair.certified), server_name: None })
     }
+}
+
+/// Reads what a proxy's certificate is verified by; without a file it is what the system trusts.
+pub(super) fn trusted(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    let found = files::certificates(&input::read(path)?, None).map_err(|error| input::file_error(path, &error))?;
+    Ok(found.into_iter().map(|located| located.value.der).collect())
 }
 
 /// Reads a certificate and its key: from two files, from one, or from a PFX.
@@ -120,6 +121,16 @@ fn key_pair(cert: &Path, key: Option<&Path>, password: Option<&str>) -> Result<K
 }
 
 impl Remote {
+    /// Calls whoever is at a URL, which stays as it is; calls nobody yet.
+    pub(super) fn at(url: Url, tls: Tls) -> Result<Self, Failure> {
+        Self::by(Way::Tls(Box::new((url, tls))))
+    }
+
+    fn by(way: Way) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local)?;
+        Ok(Self { way, runtime })
+    }
+
     /// Asks; whatever is no success is the failure.
     pub(super) fn get(&self, target: &str) -> Result<Value, Failure> {
         self.call(&Method::GET, target, None)

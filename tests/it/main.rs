@@ -32,6 +32,7 @@ mod paths;
 mod preview;
 mod reload;
 mod revocation;
+mod signing;
 mod smuggling;
 mod state;
 mod strangers;
