@@ -33,10 +33,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::admission::{RouteAuth, Surface};
+use crate::challenge::Challenges;
 use crate::clock;
 use crate::drain::Drain;
 use crate::failure::Failure;
-use crate::limits::{Limits, Principals};
+use crate::gate::Desk;
+use crate::limits::{Limits, Principals, Sources};
 use crate::listener::{Bind, Running};
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
@@ -73,8 +75,13 @@ pub(crate) struct Shared {
 pub struct Ready {
     pub control: Control,
     pub workers: Arc<Running>,
-    /// Where changes are told.
+    /// Where changes are told, and tokens.
     pub audit: Mutex<AccessLog>,
+    /// Judges whoever proves a key to a call.
+    pub desk: Desk,
+    pub challenges: Arc<Challenges>,
+    /// How often each source has called what answers before anybody is known.
+    pub sources: Sources,
     pub listeners: Vec<Bind>,
 }
 
@@ -177,7 +184,9 @@ impl Admin {
     /// Refuses what no handler should see: a method without a row in the table, whatever the router knows, and a body that
     /// a page of another origin can have sent without being asked for leave (it chooses among three types, and JSON is none).
     fn check(&self, method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> Result<(), Error> {
-        match needs::find(method, path) {
+        // On which surface, `asks` has told.
+        let found = if needs::challenge(method, path).is_some() { needs::find_challenge(method, path) } else { needs::find(method, path) };
+        match found {
             Found::Row(_) => {}
             Found::OtherMethods(methods) => {
                 let mut error = Error::from(Failure::MethodNotAllowed);
@@ -215,8 +224,10 @@ impl Service for Admin {
 
 /// Says what a call asks for: of a request, and of `explain`, where nothing runs.
 pub fn asks(surface: Surface, method: &Method, path: &str) -> Option<Needs> {
-    if surface != Surface::Admin {
-        return None;
+    match surface {
+        Surface::Admin => {}
+        Surface::Challenge => return needs::challenge(method, path),
+        Surface::Console | Surface::Proxy => return None,
     }
     match needs::find(method, path) {
         // Who has no certificate is told so there, by an answer without content.

@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use crate::admission::Clearance;
+use crate::admission::{Clearance, RouteAuth};
 use crate::request::service::Needs;
 
 /// What the table says of a call.
@@ -100,6 +100,35 @@ const TABLE: &[(&str, &str, Option<Clearance>)] = &[
     ("GET", "/v1/status", Some(Clearance::Admin)),
     ("GET", "/v1/whoami", None),
 ];
+
+/// Says what a call of the surface `challenge` asks for: nobody has to be known before it, and a certificate that is there counts where a
+/// token may be bound to it.
+pub(super) fn challenge(method: &Method, path: &str) -> Option<Needs> {
+    let (has, _, auth) = CHALLENGE.iter().find(|(_, has, _)| *has == path)?;
+    Some(Needs { auth: *auth, begins: false, has_method: *has == *method, body: CHALLENGE_BODY, ..Needs::ANY })
+}
+
+/// Finds a call of that surface.
+pub(super) fn find_challenge(method: &Method, path: &str) -> Found {
+    match CHALLENGE.iter().find(|(_, has, _)| *has == path) {
+        Some((has, _, _)) if *has == *method => Found::Row(None),
+        Some((has, _, _)) => Found::OtherMethods((*has).to_owned()),
+        None => Found::Nothing,
+    }
+}
+
+/// Method, path, and whether a certificate is asked for; by path.
+const CHALLENGE: &[(&str, &str, RouteAuth)] = &[
+    ("GET", "/.well-known/jwks.json", RouteAuth::None),
+    ("POST", "/api/v2/auth", RouteAuth::Optional),
+    ("POST", "/api/v2/describe-sub-claims", RouteAuth::None),
+    ("POST", "/api/v2/get-cert-challenge", RouteAuth::None),
+    ("POST", "/api/v2/revoke-creds", RouteAuth::None),
+    ("POST", "/api/v2/validate-token", RouteAuth::Optional),
+];
+
+/// 64 KiB of a chain are 88 in base64; then a challenge and a signature.
+const CHALLENGE_BODY: u64 = 128 << 10;
 
 /// Whether the certificate that a listener serves with may call this before there is an admin. Whatever registers the first one
 /// has to see to it that it is the first, and an admin.

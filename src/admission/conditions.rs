@@ -8,7 +8,7 @@ use rustls_pki_types::UnixTime;
 
 use super::decision::{Basis, Denial, Horizon, Steps};
 use super::principal::Terms;
-use super::scope::{ClientAddress, Origin, RequestScope, RouteAuth, RouteScope, Scope};
+use super::scope::{ClientAddress, Origin, RequestScope, RouteAuth, RouteScope, Scope, Surface};
 use crate::date::Date;
 use crate::pki::Certificate;
 use crate::pki::certificate::KeyKind;
@@ -52,9 +52,16 @@ impl Terms {
     }
 
     /// Judges a call of ours: the page that it was sent from, and the rank. A page of another origin may change nothing here,
-    /// whatever the principal's `cors_origins` say: those are for what is behind us.
+    /// whatever the principal's `cors_origins` say: those are for what is behind us, and for the tokens that lead there.
     pub(super) fn check_call(&self, request: &RequestScope<'_>, basis: &Basis, steps: &mut Steps) -> Result<(), Denial> {
-        if request.unsafe_method && !matches!(request.origin, Origin::Absent | Origin::Same) {
+        let may_ask = match request.origin {
+            Origin::Absent | Origin::Same => true,
+            Origin::Other(origin) => {
+                request.surface == Surface::Challenge && self.cors_origins.iter().any(|pattern| pattern.matches(origin))
+            }
+            Origin::CrossSite => false,
+        };
+        if request.unsafe_method && !may_ask {
             return Err(steps.failed("origin", "sent by a page of another origin, and this changes something here", Denial::OriginDenied));
         }
         if let Basis::ServerCertificate { first_only: true } = basis
@@ -153,7 +160,7 @@ pub(super) fn weak_key(certificate: &Certificate) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::scope::RequestScope;
-    use super::super::{Access, Origin, Surface};
+    use super::super::{Access, Origin};
     use super::*;
 
     #[test]

@@ -10,7 +10,9 @@ use aws_lc_rs::{hmac, rand};
 use super::message::{MAC, Message, NONCE};
 use super::signature;
 use super::spent::Spent;
+use crate::admission::Denial;
 use crate::clock::{Clock, Steady};
+use crate::gate::Proven;
 use crate::pki::{Certificate, PrivateKey};
 
 /// Makes challenges and takes answers, for all workers.
@@ -66,7 +68,7 @@ impl Challenges {
 
     /// Takes an answer, and uses the challenge up. The signature is checked whatever else is wrong: an answer takes as long to refuse for
     /// one reason as for another.
-    pub fn take(&self, claim: &Claim<'_>, challenge: &[u8], signature: &[u8]) -> Result<(), Refusal> {
+    pub fn take(&self, claim: &Claim<'_>, challenge: &[u8], signature: &[u8]) -> Result<Proven, Refusal> {
         let genuine = self.check(claim, challenge);
         let signed = signature::verifies(claim.leaf, challenge, signature);
         let message = genuine?;
@@ -75,11 +77,12 @@ impl Challenges {
         }
         // Only now: else whoever saw a challenge could use it up in its owner's place.
         let now = self.clock.now();
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner).take(message.nonce, message.expires, now)
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).take(message.nonce, message.expires, now)?;
+        Ok(Proven::assertion())
     }
 
     /// Proves by the private key itself, where that is sent instead of an answer.
-    pub fn take_key(&self, claim: &Claim<'_>, key: &PrivateKey) -> Result<(), Refusal> {
+    pub fn take_key(&self, claim: &Claim<'_>, key: &PrivateKey) -> Result<Proven, Refusal> {
         let challenge = self.issue(claim).ok_or(Refusal::Foreign)?;
         let signature = super::signing::sign(key, &challenge).map_err(|_| Refusal::Signature)?;
         self.take(claim, &challenge, &signature)
@@ -118,6 +121,15 @@ impl fmt::Debug for Challenges {
 }
 
 impl Refusal {
+    /// Returns its code's denial.
+    pub fn denial(self) -> Denial {
+        match self {
+            Self::Expired => Denial::ChallengeExpired,
+            Self::Foreign | Self::Full | Self::Used => Denial::ChallengeInvalid,
+            Self::Signature => Denial::SignatureInvalid,
+        }
+    }
+
     /// Says why, for the log.
     pub fn why(self) -> &'static str {
         match self {

@@ -119,6 +119,16 @@ fn genpkey(algorithm: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+impl Challenges {
+    fn took(&self, claim: &Claim<'_>, challenge: &[u8], signature: &[u8]) -> Result<(), Refusal> {
+        self.take(claim, challenge, signature).map(drop)
+    }
+
+    fn took_key(&self, claim: &Claim<'_>, key: &PrivateKey) -> Result<(), Refusal> {
+        self.take_key(claim, key).map(drop)
+    }
+}
+
 const ORIGIN: &str = "https://gate.test:8443";
 const ID: &str = "p-aaaaaaaaaaaa";
 
@@ -134,14 +144,14 @@ fn every_kind_of_key_signs_as_openssl_does_and_is_believed() {
         assert!(openssl.verifies(&ours, is_raw), "{name}: OpenSSL does not believe us");
         let theirs = if is_raw { openssl.sign_raw() } else { openssl.sign(&["-sha256"]) };
         assert!(signature::verifies(&key.leaf, &challenge, &theirs), "{name}");
-        assert_eq!(challenges.take(&claim, &challenge, &theirs), Ok(()), "{name}");
+        assert_eq!(challenges.took(&claim, &challenge, &theirs), Ok(()), "{name}");
         if width > 0 {
             let theirs = openssl.sign(&["-sha256"]);
             assert!(signature::verifies(&key.leaf, &challenge, &fixed(&theirs, width)), "{name}: r and s of a fixed width");
             assert!(!signature::verifies(&key.leaf, &challenge, &fixed(&theirs, width)[1..]), "{name}");
         }
-        assert_eq!(challenges.take_key(&claim, &key.key()), Ok(()), "{name}: the key itself");
-        assert_eq!(challenges.take_key(&claim, &Key::new("another").key()), Err(Refusal::Signature), "{name}: another key");
+        assert_eq!(challenges.took_key(&claim, &key.key()), Ok(()), "{name}: the key itself");
+        assert_eq!(challenges.took_key(&claim, &Key::new("another").key()), Err(Refusal::Signature), "{name}: another key");
     }
 }
 
@@ -179,10 +189,10 @@ fn other_signatures_prove_nothing() {
             wrong.push(("zeros of the width", vec![0; 2 * width]));
         }
         for (what, signature) in wrong {
-            assert_eq!(challenges.take(&claim, &challenge, &signature), Err(Refusal::Signature), "{name}: {what}");
+            assert_eq!(challenges.took(&claim, &challenge, &signature), Err(Refusal::Signature), "{name}: {what}");
         }
-        assert_eq!(challenges.take(&claim, &challenge, &good), Ok(()), "{name}: what is wrong uses nothing up");
-        assert_eq!(challenges.take(&claim, &challenge, &good), Err(Refusal::Used), "{name}");
+        assert_eq!(challenges.took(&claim, &challenge, &good), Ok(()), "{name}: what is wrong uses nothing up");
+        assert_eq!(challenges.took(&claim, &challenge, &good), Err(Refusal::Used), "{name}");
     }
 }
 
@@ -201,7 +211,7 @@ fn a_challenge_is_bound_to_whom_it_was_made_for() {
         ("no id", key.claim(ORIGIN, ""), signature.clone()),
         ("another certificate, and its own key", other.claim(ORIGIN, ID), sign(&other, &challenge)),
     ] {
-        assert_eq!(challenges.take(&claim, &challenge, &signature), Err(Refusal::Foreign), "{name}");
+        assert_eq!(challenges.took(&claim, &challenge, &signature), Err(Refusal::Foreign), "{name}");
     }
     // A certificate that the pinned key signed is another one, whatever its names.
     let child = {
@@ -212,17 +222,17 @@ fn a_challenge_is_bound_to_whom_it_was_made_for() {
         let leaf = Certificate::parse(params.signed_by(&pair, &issuer).unwrap().der().clone()).unwrap();
         Key { leaf, pair }
     };
-    assert_eq!(challenges.take(&claim, &challenge, &sign(&child, &challenge)), Err(Refusal::Signature), "the key of a child");
+    assert_eq!(challenges.took(&claim, &challenge, &sign(&child, &challenge)), Err(Refusal::Signature), "the key of a child");
     for at in 0..challenge.len() {
         let mut changed = challenge.clone();
         changed[at] ^= 1;
         let signature = sign(&key, &changed);
-        assert_eq!(challenges.take(&claim, &changed, &signature), Err(Refusal::Foreign), "byte {at} changed, and signed");
+        assert_eq!(challenges.took(&claim, &changed, &signature), Err(Refusal::Foreign), "byte {at} changed, and signed");
     }
     let theirs = Challenges::new(&Clock::default()).unwrap();
-    assert_eq!(theirs.take(&claim, &challenge, &signature), Err(Refusal::Foreign), "another process");
-    assert_eq!(challenges.take(&claim, b"", b""), Err(Refusal::Foreign));
-    assert_eq!(challenges.take(&claim, &challenge, &signature), Ok(()));
+    assert_eq!(theirs.took(&claim, &challenge, &signature), Err(Refusal::Foreign), "another process");
+    assert_eq!(challenges.took(&claim, b"", b""), Err(Refusal::Foreign));
+    assert_eq!(challenges.took(&claim, &challenge, &signature), Ok(()));
 }
 
 #[test]
@@ -238,12 +248,12 @@ fn a_challenge_counts_for_sixty_seconds_and_once() {
     };
     let (first, late) = (answer(), answer());
     clock.set(1_800_000_059);
-    assert_eq!(challenges.take(&claim, &first.0, &first.1), Ok(()));
-    assert_eq!(challenges.take(&claim, &first.0, &first.1), Err(Refusal::Used));
+    assert_eq!(challenges.took(&claim, &first.0, &first.1), Ok(()));
+    assert_eq!(challenges.took(&claim, &first.0, &first.1), Err(Refusal::Used));
     clock.set(1_800_000_060);
-    assert_eq!(challenges.take(&claim, &late.0, &late.1), Err(Refusal::Expired));
-    assert_eq!(challenges.take(&claim, &first.0, &first.1), Err(Refusal::Expired), "forgotten, and over");
-    assert_eq!(challenges.take(&claim, &late.0, b"no signature"), Err(Refusal::Expired), "what is wrong first is told");
+    assert_eq!(challenges.took(&claim, &late.0, &late.1), Err(Refusal::Expired));
+    assert_eq!(challenges.took(&claim, &first.0, &first.1), Err(Refusal::Expired), "forgotten, and over");
+    assert_eq!(challenges.took(&claim, &late.0, b"no signature"), Err(Refusal::Expired), "what is wrong first is told");
 }
 
 #[test]
@@ -254,7 +264,7 @@ fn when_as_many_as_are_remembered_were_used_nobody_gets_in_until_some_expire() {
     let claim = key.claim(ORIGIN, ID);
     let take = || {
         let challenge = challenges.issue(&claim).unwrap();
-        challenges.take(&claim, &challenge, &signing::sign(&key.key(), &challenge).unwrap())
+        challenges.took(&claim, &challenge, &signing::sign(&key.key(), &challenge).unwrap())
     };
     assert_eq!([take(), take(), take(), take()], [Ok(()), Ok(()), Ok(()), Err(Refusal::Full)]);
     clock.set(1_800_000_059);

@@ -8,6 +8,7 @@ use super::gateway::{self, Dialled, Gateway, Identity, encoded, signed};
 use super::{Exit, Failure, Output, input};
 use crate::challenge::signature;
 use crate::explain::printable;
+use crate::pki::files;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Auth {
@@ -66,7 +67,7 @@ pub(super) fn auth(arguments: &Auth, output: &Output) -> Result<Exit, Failure> {
     let password = password.as_ref().map(|password| password.as_str());
     let identity = Identity::read(&arguments.cert_file_name, arguments.key_file_name.as_deref(), password)?;
     let api = arguments.gateway.api(arguments.bind.then_some(&identity))?;
-    let pem: String = identity.chain.iter().map(crate::pki::Certificate::to_pem).collect();
+    let pem: String = identity.chain.iter().map(|certificate| files::pem_of(&certificate.der)).collect();
     let (access_id, cert_data) = (&arguments.access_id, encoded(pem.as_bytes()));
     let asked = api.call("get-cert-challenge", &json!({ "access-id": access_id, "cert-data": cert_data }))?;
     let challenge = challenge_of(&asked)?;

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::gateway::Gateway;
 use super::{Exit, Failure, Output, input};
-use crate::date::Date;
 use crate::explain::printable;
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,9 +34,8 @@ pub(super) fn run(command: &Command, output: &Output) -> Result<Exit, Failure> {
         Command::Validate(token) => {
             let answer = token.gateway.api(None)?.call("validate-token", &json!({ "token": token.read()? }))?;
             let valid = answer["is_valid"].as_bool() == Some(true);
-            let until = answer["expiration"].as_str().and_then(|seconds| seconds.parse().ok()).map(Date::of);
-            let text = match (valid, until) {
-                (true, Some(until)) => format!("valid until {until}"),
+            let text = match (valid, answer["expiration"].as_str()) {
+                (true, Some(until)) => format!("valid until {}", printable(until)),
                 (true, None) => "valid".to_owned(),
                 (false, _) => format!("not valid: {}", printable(answer["reason"].as_str().unwrap_or_default())),
             };

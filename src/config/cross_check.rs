@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::error::{At, nearest};
 use super::file::ConfigFile;
 use super::reader::Reader;
+use crate::admission::Surface;
 use crate::listener::BindAddress;
 
 /// Says all of it.
@@ -47,7 +48,8 @@ fn check_control_hosts(file: &ConfigFile, reader: &Reader<'_>) {
                 let help = "add control_hosts = [\"admin.example.com\"], or a listener of its own".to_owned();
                 reader.error(listener.name.span, message, Some(help));
             }
-            (Some(_), Some(host)) if !proxied => {
+            // A challenge names the host that was dialled, if that is one of ours.
+            (Some(_), Some(host)) if !proxied && !listener.serve.contains(&Surface::Challenge) => {
                 let help = "leave it out: every host is ours where \"proxy\" is not served".to_owned();
                 reader.error(host.span, "`control_hosts` stands on a listener that serves no \"proxy\"", Some(help));
             }

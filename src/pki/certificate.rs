@@ -14,7 +14,6 @@ use super::extension;
 use super::fingerprint::{Fingerprint, SpkiPin};
 use super::hex;
 use super::name::DistinguishedName;
-use super::pem;
 use super::signature::Signed;
 
 /// A certificate, parsed. What is rarely asked for is computed when asked.
@@ -187,11 +186,6 @@ impl Certificate {
     /// Returns the serial as OpenSSL prints it: upper-case hex, even digits.
     pub fn serial_hex(&self) -> String {
         if self.serial.is_empty() { "00".to_owned() } else { hex::upper(&self.serial) }
-    }
-
-    /// Writes it as PEM.
-    pub fn to_pem(&self) -> String {
-        pem::encode("CERTIFICATE", &self.der)
     }
 
     /// Issuer and subject are the same name: whether it signed itself is another question.

@@ -107,7 +107,7 @@ pub fn generate(name: &str, options: &Options<'_>) -> Result<Generated, Generate
     let friendly_name = if is_bmp(name) { name } else { &stem };
     let pfx = pfx::write(friendly_name, &certificate, &pkcs8, password, ITERATIONS).map_err(failed)?;
     Ok(Generated {
-        crt_pem: certificate.to_pem(),
+        crt_pem: pem::encode("CERTIFICATE", &certificate.der),
         key: PrivateKey::new(PrivatePkcs8KeyDer::from(pkcs8.to_vec()).into()),
         certificate,
         stem,

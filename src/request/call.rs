@@ -87,6 +87,10 @@ impl OurCall<'_> {
         let caller = Caller::of(&grant, origin.address.ip(), arrival, record.id());
         let answer = service.call(Call { request: self.request(head, headers, body), caller });
         let mut answer = within(&hold, async { Ok(answer.await) }).await?;
+        // An answer that is a refusal says so to the log only.
+        if let Some(failure) = answer.extensions_mut().remove::<Failure>() {
+            record.failed(failure);
+        }
         // Whose answer it is hangs on who asked: no cache may keep it for another.
         answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         answer.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
@@ -137,5 +141,5 @@ impl OurCall<'_> {
     }
 }
 
-/// Of what anybody who is admitted may call.
-const SMALL_BODY: u64 = 64 << 10;
+/// Of what anybody who is admitted may call, or anybody at all.
+const SMALL_BODY: u64 = 128 << 10;

@@ -11,6 +11,7 @@ mod attacks;
 mod auth_methods;
 mod bootstrap;
 mod certificates;
+mod challenge;
 mod commands;
 mod control;
 mod engine;

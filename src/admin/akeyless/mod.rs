@@ -1,11 +1,14 @@
 //! The protocol of Akeyless, under `/api/v2`: every call is a POST with its arguments in a JSON body, whose names are those of the
 //! published SDKs, and is refused with `{"error": "…"}`. Methods of authentication by certificate are our managed principals:
-//! `methods.rs`. `docs/adapters.md` says what differs.
+//! `methods.rs`. A key is proven by `proving.rs`, and what comes of it is asked of `creds.rs`. `docs/adapters.md` says what differs.
 
+mod creds;
 mod form;
+mod incoming;
 mod kind;
 mod method;
 mod methods;
+mod proving;
 
 use std::sync::Arc;
 
@@ -21,7 +24,7 @@ pub(crate) use kind::Kind;
 pub(super) const ROOTS: &[&str] = &["/api/v2"];
 
 pub(super) fn router() -> Router<Arc<Shared>> {
-    methods::router()
+    creds::router().merge(methods::router()).merge(proving::router())
 }
 
 /// Tells a refusal in a sentence, which is all that the original's clients print.
@@ -38,6 +41,11 @@ pub(super) fn refusal(error: &Error) -> Foreign {
         }
         message.push_str(&detail.why);
     }
-    let status = if is_of_the_certificate(error) { StatusCode::UNAUTHORIZED } else { error.status };
+    let status = match error.status {
+        _ if is_of_the_certificate(error) => StatusCode::UNAUTHORIZED,
+        // The original knows no other word for what is too much.
+        StatusCode::PAYLOAD_TOO_LARGE => StatusCode::BAD_REQUEST,
+        status => status,
+    };
     Foreign::new(status, &Body { error: message })
 }

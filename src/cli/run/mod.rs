@@ -16,10 +16,13 @@ use tokio::sync::oneshot;
 use super::load::{self, refused};
 use super::{Exit, Failure};
 use crate::admin::{Admin, ControlSocket, Ready, SocketError};
+use crate::challenge::Challenges;
 use crate::clock::Clock;
 use crate::config::gather::SourceStatus;
 use crate::config::{Loader, Settings, Status};
 use crate::drain::{self, DrainStarter};
+use crate::gate::Desk;
+use crate::limits::Sources;
 use crate::listener::{self, Bind, BindAddress, ListenError, Running};
 use crate::log::Logs;
 use crate::metrics::Metrics;
@@ -97,11 +100,15 @@ impl Proxy {
         reloader.watch_ends(&metrics, settings).map_err(cannot_watch)?;
         let pins = reloader.control().clone();
         in_force.on_renewed(Box::new(move |renewed| pins.renew(renewed)));
-        let audit = Mutex::new(logs.access.clone());
+        let rules = Arc::clone(&in_force);
+        let asked = Box::new(move || Arc::clone(&rules.rules().snapshot));
         admin.ready(Ready {
             control: reloader.control().clone(),
             workers: Arc::clone(&running),
-            audit,
+            audit: Mutex::new(logs.access.clone()),
+            desk: Desk::new(Clock::default(), Arc::clone(&metrics), logs.refusals.clone(), asked),
+            challenges: Arc::new(Challenges::new(&Clock::default()).map_err(|_| Failure::local("the system gives no randomness"))?),
+            sources: Sources::default(),
             listeners: running.bound().to_vec(),
         });
         let monitor = settings.monitor.as_ref().map(|address| {
