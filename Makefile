@@ -7,10 +7,11 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: test schemathesis akeyless check lint deny msrv fuzz bench side-by-side dist clean packages
+.PHONY: test schemathesis akeyless clients check lint deny msrv fuzz bench side-by-side dist clean packages
 
 test: packages
 	$(CARGO) test --locked
+	scripts/clients target/debug/portcullis
 	scripts/schemathesis target/debug/portcullis
 	scripts/akeyless target/debug/portcullis
 
@@ -26,6 +27,11 @@ schemathesis:
 akeyless:
 	$(CARGO) build --locked
 	scripts/akeyless target/debug/portcullis
+
+# Clients that prove a key by a challenge, with the third system's SDK from PyPI.
+clients:
+	$(CARGO) build --locked
+	scripts/clients target/debug/portcullis
 
 lint:
 	$(CARGO) fmt --check
@@ -63,7 +69,7 @@ dist:
 	@! ldd dist/portcullis 2>/dev/null | grep -q '=>' || { echo "dist/portcullis needs shared libraries"; exit 1; }
 
 packages:
-	scripts/packages cc:gcc openssl:openssl curl:curl unzip:unzip setsid:util-linux prlimit:util-linux setpriv:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:openjdk-17-jre-headless pk12util:libnss3-tools python3:python3-venv
+	scripts/packages cc:gcc openssl:openssl curl:curl unzip:unzip setsid:util-linux prlimit:util-linux setpriv:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:openjdk-17-jre-headless pk12util:libnss3-tools python3:python3-venv node:nodejs
 
 clean:
 	$(CARGO) clean
