@@ -276,6 +276,7 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(v1::ledger::checkpoint))
         .routes(routes!(v1::ledger::get))
         .routes(routes!(v1::ledger::receipt))
+        .routes(routes!(adapters))
         .routes(routes!(openapi))
         .split_for_parts();
     let router = router.merge(akeyless::router()).merge(azure::router()).merge(raven::router());
@@ -300,6 +301,16 @@ fn open_up(api: &mut OpenApi) {
 async fn openapi(State(shared): State<Arc<Shared>>) -> axum::Json<OpenApi> {
     axum::Json(shared.api.clone())
 }
+
+/// The description of the protocols of others: written by hand, as are their forms, which are not ours to choose.
+#[utoipa::path(get, path = "/v1/adapters.json", tag = "about", responses((status = 200, description = "OpenAPI 3.1", body = Object), Refusals))]
+async fn adapters() -> Result<axum::Json<serde_json::Value>, Error> {
+    let mut document: serde_json::Value = serde_json::from_str(ADAPTERS).map_err(|_| Failure::Internal)?;
+    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    Ok(axum::Json(document))
+}
+
+const ADAPTERS: &str = include_str!("adapters.json");
 
 /// Handlers take the caller as an argument.
 impl<S: Sync> FromRequestParts<S> for Caller {

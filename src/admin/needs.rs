@@ -68,6 +68,7 @@ const TABLE: &[(&str, &str, Option<Clearance>)] = &[
     ("GET", "/app/users/{}", OPERATOR),
     ("PATCH", "/app/users/{}", OPERATOR),
     ("GET", "/certificates/whoami", None),
+    ("GET", "/v1/adapters.json", None),
     ("GET", "/v1/openapi.json", None),
     ("GET", "/v1/connections", OPERATOR),
     ("DELETE", "/v1/connections/{}", OPERATOR),
