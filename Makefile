@@ -7,7 +7,7 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: test schemathesis akeyless clients check lint deny msrv fuzz bench side-by-side dist clean packages
+.PHONY: test schemathesis akeyless clients check lint deny msrv fuzz bench side-by-side dist clean compiler packages
 
 test: packages
 	$(CARGO) test --locked
@@ -19,38 +19,38 @@ test: packages
 check: lint deny test msrv fuzz
 
 # The API against its own description, by a tool of PyPI.
-schemathesis:
+schemathesis: packages
 	$(CARGO) build --locked
 	scripts/schemathesis target/debug/portcullis
 
 # Akeyless's protocol, by its published Python client (PyPI).
-akeyless:
+akeyless: packages
 	$(CARGO) build --locked
 	scripts/akeyless target/debug/portcullis
 
 # Clients that prove a key by a challenge, with the third system's SDK from PyPI.
-clients:
+clients: packages
 	$(CARGO) build --locked
 	scripts/clients target/debug/portcullis
 
-lint:
+lint: compiler
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 # Licences and banned crates of the lock file, offline; advisories need a network that CI may lack.
-deny:
+deny: compiler
 	scripts/deny
 
 # The oldest toolchain we promise (rust-version in Cargo.toml), where it is installed.
-msrv:
+msrv: compiler
 	scripts/msrv
 
 fuzz:
 	scripts/packages cc:gcc c++:g++
 	fuzz/run $(FUZZ_SECONDS)
 
-bench:
+bench: compiler
 	$(CARGO) bench --locked
 
 side-by-side:
@@ -68,8 +68,12 @@ dist:
 	@file dist/portcullis | grep -Eq 'static(-pie|ally) linked' || { echo "dist/portcullis is not static"; exit 1; }
 	@! ldd dist/portcullis 2>/dev/null | grep -q '=>' || { echo "dist/portcullis needs shared libraries"; exit 1; }
 
-packages:
-	scripts/packages cc:gcc openssl:openssl curl:curl unzip:unzip setsid:util-linux prlimit:util-linux setpriv:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:openjdk-17-jre-headless pk12util:libnss3-tools python3:python3-venv node:nodejs
+# Without its headers a compiler links nothing; Debian only recommends them.
+compiler:
+	scripts/packages cc:gcc cc:libc6-dev
+
+packages: compiler
+	scripts/packages openssl:openssl curl:curl unzip:unzip setsid:util-linux prlimit:util-linux setpriv:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:default-jre-headless pk12util:libnss3-tools python3/ensurepip:python3-venv node:nodejs
 
 clean:
 	$(CARGO) clean
