@@ -202,6 +202,10 @@ impl Loader {
         });
         look.unstable = round.unstable;
         let own = self.own_status(&look.problems);
+        // What is told of a start is told of the file that it started on, too.
+        if let Some(loaded) = &mut look.loaded {
+            loaded.status.sources.insert(0, own.clone());
+        }
         look.status.sources.insert(0, own);
         look
     }
