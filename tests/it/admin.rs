@@ -185,8 +185,8 @@ async fn who_needs_no_rank_fills_no_memory() {
     };
     let calls = [("POST", "/v1/whoami", "405 method_not_allowed"), ("GET", "/v1/whoami", "200"), ("GET", "/v1/openapi.json", "200")];
     for (method, path, expected) in calls {
-        assert_eq!(told(&user.send(body(method, path, 64 << 10)).await.expect("an answer")), expected, "{method} {path}");
-        let long = user.send(body(method, path, (64 << 10) + 1)).await.expect("an answer");
+        assert_eq!(told(&user.send(body(method, path, 128 << 10)).await.expect("an answer")), expected, "{method} {path}");
+        let long = user.send(body(method, path, (128 << 10) + 1)).await.expect("an answer");
         assert_eq!(told(&long), "413 body_too_large", "{method} {path}");
     }
     let admin = Client::of_listener(&world.proxy, "control", Some(&world.admin), ALL_VERSIONS, true);
