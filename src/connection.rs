@@ -114,6 +114,7 @@ async fn establish(worker: &Rc<Worker>, accepted: Accepted) -> Option<Box<Establ
         http2: session.http2,
         identity: identity::Remembered::new(Arc::clone(&worker.metrics)),
         counted: RefCell::default(),
+        shown: RefCell::default(),
         serves: RefCell::new((rules.generation, Arc::clone(&listener.serves))),
     });
     let limits = worker.rules.borrow().limits.clone();

@@ -3,6 +3,7 @@
 //! whether a route exists, and nothing is forwarded that was not judged.
 
 pub mod asked;
+pub mod bearer;
 mod bodies;
 mod call;
 mod carried;
@@ -85,6 +86,8 @@ pub struct Context {
     pub identity: identity::Remembered,
     /// Whose requests were counted last.
     pub counted: RefCell<Option<(PrincipalId, Arc<Counter>)>>,
+    /// The bearer tokens that came over it.
+    pub shown: RefCell<bearer::Shown>,
     /// What its listener serves, by the rules that the latest request found; kept where a reload took the listener away.
     pub serves: RefCell<(u64, Arc<Serves>)>,
 }
@@ -205,7 +208,9 @@ async fn answer(
     }
 
     // Before routing speaks: a 404 would tell a stranger which routes exist.
-    let origin = current.rules.trust.request(context.address, &context.standing.gateway_ips(), &head.headers);
+    let standing = context.asking(&current.rules, &head.headers);
+    record.asks(&standing);
+    let origin = current.rules.trust.request(context.address, &standing.gateway_ips(), &head.headers);
     record.client = origin.address.ip();
     let upgrades = offer.as_ref().is_some_and(|offer| !offer.is_idle());
     let request = asked.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" }, upgrades);
@@ -214,7 +219,7 @@ async fn answer(
     let handles = asked.route.map(|route| current.handles(route));
     record.route = handles.cloned();
     let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: uri.path() };
-    let grant = context.standing.check_inquiry(&scope, Some(inquiry))?;
+    let grant = standing.check_inquiry(&scope, Some(inquiry))?;
     record.admitted(&grant);
     let held = Target {
         method: head.method.clone(),
@@ -222,9 +227,9 @@ async fn answer(
         path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
     };
-    let hold = context.standing.hold(&scope, Some(&held)).on(lifeline);
+    let hold = standing.hold(&scope, Some(&held)).on(lifeline);
     // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.
-    let other = (record.has_body() || upgrades).then(|| context.standing.hold(&scope, Some(&held)));
+    let other = (record.has_body() || upgrades).then(|| standing.hold(&scope, Some(&held)));
     record.entered = enter(context, current, &grant)?;
 
     let Some(handles) = handles else { return no_route(&head) };

@@ -20,6 +20,9 @@ pub(crate) struct WhoAmI {
     via: &'static str,
     /// What was presented, and its key proven.
     certificate: Option<Presented>,
+    /// The id (`jti`) of the bearer token that was shown; the certificate is then the one that it was given for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
     /// The effective client address.
     address: Option<String>,
     listener: String,
@@ -72,6 +75,7 @@ pub(super) async fn whoami(caller: Caller) -> Result<Json<WhoAmI>, Error> {
             Via::Tls => "tls",
         },
         certificate,
+        token: caller.token.map(|token| token.to_string()),
         address: caller.address.map(|address| address.to_string()),
         listener: caller.listener.to_string(),
     }))

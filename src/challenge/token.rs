@@ -4,16 +4,18 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::rand;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::jwt::{self, Confirmation, Header, Parts, Payload};
 use super::keyring::{Key, Keyring};
 use super::settings::{LONGEST_TTL, Settings};
 use crate::admission::{Candidate, Claims, PrincipalId, PrincipalName, Token, TokenId};
-use crate::gate::Proven;
+use crate::gate::{Possession, Proven};
 use crate::pki::{Certificate, Fingerprint, hex};
 
 /// Issues and reads tokens. One for each set of rules; the keys are the same.
@@ -203,6 +205,17 @@ impl Bearer {
             Self::Refused(why) => Some(Candidate::worthless(why)),
         }
     }
+
+    /// Returns what a token stands for that came over a connection: the key was proven when it was issued. `beside`: what the
+    /// connection's client presented. `None`: this is no credential.
+    pub fn possession(self, beside: Option<Rc<Candidate>>) -> Option<Possession> {
+        let proven = match &self {
+            Self::Ours(ours) => ours.token.issued,
+            Self::Foreign | Self::Refused(_) => 0,
+        };
+        let candidate = Rc::new(self.candidate()?.beside(beside));
+        Some(Possession::assertion(candidate, UnixTime::since_unix_epoch(Duration::from_secs(proven))))
+    }
 }
 
 impl Ours {
@@ -255,3 +268,6 @@ const DIRECTORY: &str = "tokens";
 const MAX_CHAIN: usize = 8;
 /// Bytes, whole.
 const MAX_TOKEN: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -243,6 +243,7 @@ impl Compiler<'_> {
         for (id, written, name) in managed.state.own_revoked_ids() {
             builder.principal_id(id, written, &name, &managed.authorities(&name));
         }
+        builder.tokens(managed.state.revoked_tokens());
         builder.crl_policy(self.plan.stale, self.plan.file.revocation.require_crl);
         if let Some(missing) = found.unfetched.first() {
             builder.crl_missing(missing.file.to_string());

@@ -60,13 +60,15 @@ impl Gate {
     /// Tells of every live connection on this worker.
     pub fn live(&self) -> Vec<Live> {
         let slots = self.standings.borrow().slots.len();
-        (0..slots).filter_map(|slot| self.standing_at(slot)).map(|standing| standing.tell()).collect()
+        let standings = (0..slots).filter_map(|slot| self.standing_at(slot));
+        standings.filter(|standing| !standing.is_of_token()).map(|standing| standing.tell()).collect()
     }
 
     /// Ends a connection, though its client is admitted: an operator said so. False: it is not on this worker.
     pub fn dismiss(&self, connection: u64) -> bool {
         let slots = self.standings.borrow().slots.len();
-        let found = (0..slots).filter_map(|slot| self.standing_at(slot)).find(|standing| standing.asker.connection == connection);
+        let mut standings = (0..slots).filter_map(|slot| self.standing_at(slot));
+        let found = standings.find(|standing| standing.asker.connection == connection && !standing.is_of_token());
         found.is_some_and(|standing| {
             standing.dismiss();
             true
@@ -81,7 +83,8 @@ impl Gate {
     /// Remembers who was denied for what it is; what was denied for what it asked is no stranger.
     pub(super) fn note_stranger(&self, denial: Denial, candidate: Option<&Candidate>, asker: &Asker, scope: Option<Scope<'_>>) {
         let of_a_request = [Denial::ClearanceTooLow, Denial::NotPermitted, Denial::OriginDenied, Denial::SurfaceDenied].contains(&denial);
-        let Some(candidate) = candidate.filter(|_| !of_a_request) else { return };
+        // Who shows a token was let in before: that its certificate is listed no more makes it no stranger.
+        let Some(candidate) = candidate.filter(|candidate| !of_a_request && !candidate.is_claimed()) else { return };
         let Ok(leaf) = candidate.leaf() else { return };
         let now = self.clock.now().as_secs();
         let mut strangers = self.strangers.borrow_mut();

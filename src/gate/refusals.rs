@@ -76,6 +76,7 @@ impl Refusals {
         }
         let leaf = candidate.and_then(|candidate| candidate.leaf().ok());
         let subject = leaf.map(|leaf| cut(leaf.subject.rfc2253()));
+        let token = candidate.and_then(Candidate::claims).and_then(|claims| claims.token.as_ref()).map(|token| token.id.to_string());
         let steps = steps(decision);
         let client = about.scope.and_then(|scope| scope.address.ip());
         let route = about.scope.and_then(|scope| scope.request?.route).map(|route| &*route.name);
@@ -94,6 +95,7 @@ impl Refusals {
                 route,
                 steps,
                 subject,
+                token,
                 "denied"
             );
             return;
@@ -109,6 +111,7 @@ impl Refusals {
             principal_id: id.as_deref(),
             fingerprint: leaf.map(|leaf| leaf.fingerprint.as_bytes()),
             subject: subject.as_deref(),
+            token: token.as_deref(),
             claims: &claims,
             listener: &asker.listener,
             connection: asker.connection,

@@ -2,10 +2,11 @@
 //! `Hold` stands for each open request, stream and upgrade, and lapses when its scope is denied.
 
 mod again;
+mod shown;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -39,6 +40,10 @@ pub struct Standing {
     pub(super) answers: RefCell<Vec<Rc<Answer>>>,
     holds: RefCell<Holds>,
     waker: RefCell<Option<Waker>>,
+    /// Of a token: the connection's, which it came over.
+    connection_of: Option<Rc<Standing>>,
+    /// Of a connection: those of the tokens that came over it, and live.
+    tokens: RefCell<Vec<Weak<Standing>>>,
 }
 
 /// The answer about the connection itself.
@@ -92,6 +97,18 @@ impl Standing {
                 return Err(Box::new(decision));
             }
         }
+        Ok(Self::entered(gate, possession, (address, control), asker, (&decision, window), None))
+    }
+
+    /// Registers a standing with its gate.
+    fn entered(
+        gate: &Rc<Gate>,
+        possession: Option<Possession>,
+        (address, control): (ClientAddress, bool),
+        asker: Asker,
+        (decision, window): (&Decision, Window),
+        connection_of: Option<Rc<Self>>,
+    ) -> Rc<Self> {
         let standing = Rc::new(Self {
             gate: Rc::clone(gate),
             address,
@@ -104,19 +121,21 @@ impl Standing {
             reviewed: Cell::new(gate.installs.get()),
             connection: RefCell::new(Connection {
                 window,
-                denial: denial_of(&decision),
-                gateways: gateways(&decision),
-                begins: begins(&decision),
+                denial: denial_of(decision),
+                gateways: gateways(decision),
+                begins: begins(decision),
                 lapsed: None,
                 cuts: None,
             }),
             answers: RefCell::default(),
             holds: RefCell::default(),
             waker: RefCell::default(),
+            connection_of,
+            tokens: RefCell::default(),
             possession,
         });
         standing.slot.set(gate.standings.borrow_mut().enter(Rc::downgrade(&standing)));
-        Ok(standing)
+        standing
     }
 
     /// Asks for one request, and records a denial. Remembered by everything the answer depends on, so that a request costs two comparisons.
@@ -204,7 +223,7 @@ impl Standing {
 
     /// Returns how many requests, streams and upgrades are open.
     pub fn holds_open(&self) -> usize {
-        self.holds.borrow().len()
+        self.holds.borrow().len() + self.tokens().iter().map(|token| token.holds.borrow().len()).sum::<usize>()
     }
 
     /// Gateways of the principal, whose forwarding header counts; empty when none.
@@ -219,7 +238,8 @@ impl Standing {
 
     /// Returns why everything on the connection has to end, if it has to.
     pub(super) fn lapse_of_all(&self) -> Option<Lapse> {
-        self.has_lapsed().map(Lapse::Denied).or(self.dismissed.get().then_some(Lapse::Dismissed))
+        let own = self.has_lapsed().map(Lapse::Denied).or(self.dismissed.get().then_some(Lapse::Dismissed));
+        own.or_else(|| self.connection_of.as_ref()?.lapse_of_all())
     }
 
     pub(super) fn has_lapsed(&self) -> Option<Denial> {
@@ -263,7 +283,8 @@ impl Standing {
         let connection = self.connection.borrow();
         let (None, Some(denial)) = (connection.lapsed, connection.denial) else { return };
         drop(connection);
-        if self.leaving.get() || ways.answers_denied(&self.asker.listener) {
+        // A token that is denied is no credential; its connection says what comes of that.
+        if self.leaving.get() || self.connection_of.is_some() || ways.answers_denied(&self.asker.listener) {
             return;
         }
         self.lapse(denial, &self.decision());
@@ -288,6 +309,9 @@ impl Standing {
     pub(super) fn wake_all(&self) {
         let mut wakers: Vec<Waker> = self.waker.take().into_iter().collect();
         wakers.extend(self.holds.borrow_mut().live().filter_map(|held| held.waker.take()));
+        for token in self.tokens() {
+            wakers.extend(token.holds.borrow_mut().live().filter_map(|held| held.waker.take()));
+        }
         wakers.into_iter().for_each(Waker::wake);
     }
 

@@ -88,6 +88,10 @@ impl Ways for Leads {
     fn answers_denied(&self, _: &str) -> bool {
         true
     }
+
+    fn takes_tokens(&self, _: &str) -> bool {
+        true
+    }
 }
 
 fn target(access: Access) -> Target {

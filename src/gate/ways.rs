@@ -35,6 +35,9 @@ pub trait Ways {
 
     /// Says whether the denied hear of it over HTTP on a listener (`client_auth = "request"`).
     fn answers_denied(&self, listener: &str) -> bool;
+
+    /// Says whether bearer tokens count on a listener (`tokens = true`).
+    fn takes_tokens(&self, listener: &str) -> bool;
 }
 
 /// Why what was open has to end.
@@ -68,6 +71,10 @@ impl Ways for () {
     }
 
     fn answers_denied(&self, _: &str) -> bool {
+        true
+    }
+
+    fn takes_tokens(&self, _: &str) -> bool {
         true
     }
 }

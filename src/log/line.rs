@@ -94,6 +94,7 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>, now:
         out.push(b'"');
     }
     text(out, "subject", entry.subject);
+    text(out, "token", entry.token);
     claims(out, entry.claims);
     if let Some(steps) = entry.steps {
         key(out, "steps");

@@ -62,6 +62,8 @@ pub struct Entry<'a> {
     pub identifier: Option<&'a str>,
     pub fingerprint: Option<&'a [u8; 32]>,
     pub subject: Option<&'a str>,
+    /// The id (`jti`) of the bearer token that was shown.
+    pub token: Option<&'a str>,
     /// The principal's `audit_claims`.
     pub claims: &'a [(&'a str, &'a str)],
 

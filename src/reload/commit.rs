@@ -292,7 +292,12 @@ fn touched<'c>(changes: impl Iterator<Item = &'c Change>) -> Touched {
             Change::PrincipalPut { document } => touched.principals.extend(document.id.parse::<PrincipalId>()),
             Change::PrincipalRemove { id, .. } => touched.principals.extend(id.parse::<PrincipalId>()),
             Change::RevocationAdd { id, .. } | Change::RevocationRemove { id } => touched.ids.push(id.clone()),
-            Change::BootstrapClosed {} | Change::CrlPut { .. } | Change::CrlRemove { .. } | Change::FilesReloaded(_) => {}
+            Change::BootstrapClosed {}
+            | Change::CrlPut { .. }
+            | Change::CrlRemove { .. }
+            | Change::FilesReloaded(_)
+            | Change::TokenRevoked { .. }
+            | Change::TokensRevoked { .. } => {}
         }
     }
     // One principal of two changes is put once, as the last one left it.

@@ -42,7 +42,9 @@ impl OurCall<'_> {
         let needs = |surface, method: &Method, path: &str| service.and_then(|service| service.needs(surface, method, path));
         let call = asked::Call::of(self.asked, self.serves, &head.method, needs);
         record.ours(self.current, call.surface);
-        let origin = self.current.rules.trust.request(context.address, &context.standing.gateway_ips(), &head.headers);
+        let standing = context.asking(&self.current.rules, &head.headers);
+        record.asks(&standing);
+        let origin = self.current.rules.trust.request(context.address, &standing.gateway_ips(), &head.headers);
         record.client = origin.address.ip();
 
         let request = call.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" });
@@ -53,10 +55,10 @@ impl OurCall<'_> {
             host: &self.asked.authority.host,
             path: &self.asked.path.text,
         };
-        let grant = context.standing.check_inquiry(&scope, Some(inquiry))?;
+        let grant = standing.check_inquiry(&scope, Some(inquiry))?;
         record.admitted(&grant);
-        let hold = context.standing.hold(&scope, None).on(lifeline);
-        let upload_hold = record.has_body().then(|| context.standing.hold(&scope, None));
+        let hold = standing.hold(&scope, None).on(lifeline);
+        let upload_hold = record.has_body().then(|| standing.hold(&scope, None));
         record.entered = enter(context, self.current, &grant)?;
 
         let needs = call.served(&head.method)?;

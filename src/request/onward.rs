@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 
+use super::bearer;
 use super::carried::{Chosen, join_cookies};
 use super::current::{Current, Handles};
 use super::record::Record;
@@ -44,6 +45,7 @@ impl Onward<'_> {
             HopError::Named => Failure::Malformed("Connection names a header that every hop needs"),
             HopError::NoToken => Failure::Malformed("Connection names what is no header"),
         })?;
+        bearer::strip(headers);
         check_body(headers, self.current.rules.limits.body_bytes)?;
         join_cookies(headers);
         if headers.get_all(header::TRAILER).iter().any(names_ours) {
@@ -194,6 +196,7 @@ fn failure_of(error: upstream::Error) -> Failure {
 fn clean_trailers(trailers: &mut HeaderMap) {
     identity::remove_claimed(trailers, Access::Read);
     upstream::remove_forbidden_trailers(trailers);
+    bearer::strip(trailers);
     for name in [X_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
         trailers.remove(name);
     }

@@ -16,9 +16,9 @@ use super::X_REQUEST_ID;
 use super::current::{Current, Handles, label};
 use super::ids::is_request_id;
 use super::service::Refused;
-use crate::admission::{Denial, Surface};
+use crate::admission::{Candidate, Denial, Surface};
 use crate::failure::Failure;
-use crate::gate::{Grant, Hold, Lapse};
+use crate::gate::{Grant, Hold, Lapse, Standing};
 use crate::limits::Entered;
 use crate::log::Entry;
 use crate::metrics::RouteMetrics;
@@ -39,6 +39,8 @@ pub(super) struct Record {
     agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
     grant: Option<Grant>,
+    /// By which it was judged: the connection's, or that of a token.
+    standing: Rc<Standing>,
     status: Option<StatusCode>,
     code: Option<&'static str>,
     /// What is wrong with the request, in words for the operator.
@@ -75,6 +77,7 @@ impl Record {
             referer: if is_logged { field(header::REFERER) } else { None },
             started: Instant::now(),
             grant: None,
+            standing: Rc::clone(&context.standing),
             status: None,
             code: None,
             reason: None,
@@ -104,8 +107,13 @@ impl Record {
     /// Describes a call of ours that failed; `None`: it is no call of ours.
     pub(super) fn refused(&self, failure: Failure) -> Option<Refused<'_>> {
         self.surface?;
-        let leaf = self.context.standing.candidate().and_then(|candidate| candidate.leaf().ok());
+        let leaf = self.standing.candidate().and_then(|candidate| candidate.leaf().ok());
         Some(Refused { method: &self.method, path: self.uri.path(), failure, request_id: self.id(), leaf })
+    }
+
+    /// It is judged by this standing.
+    pub(super) fn asks(&mut self, standing: &Rc<Standing>) {
+        self.standing = Rc::clone(standing);
     }
 
     /// The request was admitted. Counted by principal.
@@ -172,6 +180,7 @@ impl Record {
             agent: self.agent.clone(),
             referer: self.referer.clone(),
             grant: self.grant.clone(),
+            standing: Rc::clone(&self.standing),
             route: self.route.clone(),
             entered: self.entered.take(),
             hold: None,
@@ -207,7 +216,9 @@ impl Record {
 
     fn log(&self, event: &str, bytes_in: u64, duration: Duration) {
         let admitted = self.grant.as_ref().and_then(Grant::admitted);
-        let leaf = self.context.standing.candidate().and_then(|candidate| candidate.leaf().ok());
+        let leaf = self.standing.candidate().and_then(|candidate| candidate.leaf().ok());
+        let token = self.standing.candidate().and_then(Candidate::claims).and_then(|claims| claims.token.as_ref());
+        let token = token.map(|token| token.id.to_string());
         let principal = admitted.map(|admitted| &admitted.admission.principal);
         let asker = self.context.standing.asker();
         // Attributes of a leaf are told only of one that was admitted by them.
@@ -228,6 +239,7 @@ impl Record {
             identifier: admitted.map(|admitted| &*admitted.admission.identifier),
             fingerprint: leaf.map(|leaf| leaf.fingerprint.as_bytes()),
             subject: subject.as_deref(),
+            token: token.as_deref(),
             claims: &claims,
             listener: &self.context.listener,
             connection: asker.connection,

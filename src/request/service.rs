@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use rustls_pki_types::CertificateDer;
 
-use crate::admission::{Basis, Clearance, ClientAddress, Origin, PrincipalId, PrincipalName, RouteAuth, Surface};
+use crate::admission::{Basis, Clearance, ClientAddress, Origin, PrincipalId, PrincipalName, RouteAuth, Surface, TokenId};
 use crate::failure::Failure;
 use crate::gate::{Admitted, Asker, Grant};
 use crate::pki::{Certificate, Fingerprint};
@@ -79,6 +79,8 @@ pub struct Caller {
     pub principal: Option<CallingPrincipal>,
     /// What was presented and proved.
     pub leaf: Option<CallingLeaf>,
+    /// The bearer token that says so, where one was shown.
+    pub token: Option<TokenId>,
     /// The effective client address.
     pub address: Option<IpAddr>,
     pub listener: Arc<str>,
@@ -148,6 +150,7 @@ impl Caller {
             leaf: admitted
                 .and_then(|admitted| admitted.candidate.leaf().ok())
                 .map(|leaf| CallingLeaf { fingerprint: leaf.fingerprint, der: leaf.der.clone() }),
+            token: admitted.and_then(|admitted| admitted.candidate.claims()?.token.as_ref()).map(|token| token.id),
             address,
             listener: Arc::clone(&arrival.asker.listener),
             request_id: request_id.into(),
@@ -162,7 +165,7 @@ impl Caller {
     /// Describes whoever calls over the local socket: its file says who may.
     pub fn local(request_id: &str) -> Self {
         let (listener, request_id) = ("local".into(), request_id.into());
-        Self { principal: None, leaf: None, address: None, listener, request_id, via: Via::Socket, arrival: None }
+        Self { principal: None, leaf: None, token: None, address: None, listener, request_id, via: Via::Socket, arrival: None }
     }
 
     /// Returns the caller's rank; `None` for nobody in particular.

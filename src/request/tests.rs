@@ -93,6 +93,7 @@ fn context(upstream: Settings, limits: Limits) -> Rc<Context> {
         http2: false,
         identity: identity::Remembered::new(metrics),
         counted: Default::default(),
+        shown: RefCell::default(),
         serves: Default::default(),
     })
 }

@@ -41,4 +41,8 @@ impl gate::Ways for Ways {
     fn answers_denied(&self, listener: &str) -> bool {
         self.0.listener(listener).is_some_and(|listener| listener.tls.client_auth() == ClientAuth::Request)
     }
+
+    fn takes_tokens(&self, listener: &str) -> bool {
+        self.0.listener(listener).is_some_and(|listener| listener.serves.tokens)
+    }
 }

@@ -1,7 +1,8 @@
 //! Promise 3: one decision. Every candidate through every checkpoint of the built binary under every snapshot:
-//! a new handshake, a resumed one, a request, a live connection, `explain`. Same verdict, same code.
+//! a new handshake, a resumed one, a request, a live connection, a token, `explain`. Same verdict, same code.
 
 mod calls;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,15 +18,15 @@ use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Wo
 /// (`admission/tests/renewal.rs` and `gate/tests.rs` reach it).
 const MANAGED_ONLY: &[&str] = &["issuer_unknown"];
 
-/// The codes of who presents no certificate at a handshake, but proves its key by a challenge and comes with a token.
-const BY_TOKEN: &[&str] = &["challenge_expired", "challenge_invalid", "signature_invalid", "token_expired", "token_invalid"];
+/// What refuses a proof, and no certificate: an answered challenge reaches the decision as a token does.
+const UNPROVEN: &[&str] = &["challenge_expired", "challenge_invalid", "signature_invalid"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_decision_for_every_candidate_at_every_checkpoint_under_every_snapshot() {
     let mut reached = calls::reached().await;
     reached.extend(requests().await);
     let all = all_codes();
-    reached.extend([MANAGED_ONLY, BY_TOKEN].concat().into_iter().map(str::to_owned));
+    reached.extend([MANAGED_ONLY, UNPROVEN].concat().into_iter().map(str::to_owned));
     let missed: Vec<&String> = all.iter().filter(|code| !reached.contains(*code)).collect();
     assert!(missed.is_empty(), "no candidate reached {missed:?}");
 }
@@ -77,6 +78,7 @@ struct Standing {
     require: [Client; 2],
     request: [Client; 2],
     live: Option<Connection>,
+    token: Option<tokens::Bearer>,
     /// The leaf was denied under the snapshot before: that closes a live connection, at once or behind its answer.
     was_denied: bool,
 }
@@ -91,6 +93,7 @@ impl Standing {
             require: [of("edge", &rustls::version::TLS12, false), of("edge", &rustls::version::TLS13, false)],
             request: [of("people", &rustls::version::TLS12, false), of("people", &rustls::version::TLS13, true)],
             live: None,
+            token: identity.map(|identity| tokens::Bearer::new(proxy, identity)),
             was_denied: false,
         }
     }
@@ -98,9 +101,11 @@ impl Standing {
     /// Asks every checkpoint and holds the answers against `explain`'s.
     async fn agree(mut self, directory: &Path, title: &str, log: impl Fn() -> Vec<String>) -> (Self, Vec<String>) {
         let at = format!("{} under «{title}»", self.name);
-        let connection = self.explain(directory, None).await;
-        let read = self.explain(directory, Some("GET https://localhost/")).await;
-        let write = self.explain(directory, Some("POST https://localhost/")).await;
+        let explained =
+            if self.presented { report(directory, &self.name, &[]).await } else { serde_json::json!({"code": "no_credential"}) };
+        let connection = code(&explained);
+        let read = self.explain(directory, "GET https://localhost/").await;
+        let write = self.explain(directory, "POST https://localhost/").await;
         if connection != "admitted" {
             assert_eq!((&connection, &connection), (&read, &write), "{at}: what a connection is denied, a request is denied");
         }
@@ -144,21 +149,24 @@ impl Standing {
             }
         }
         self.was_denied = connection != "admitted";
-        let mut codes = vec![connection, read, write.clone()];
+        let mut codes = vec![connection, read.clone(), write.clone()];
+        if let Some(token) = &mut self.token {
+            codes.extend(token.agree(explained["principal"]["id"].as_str(), [&read, &write], &at).await);
+        }
         if write == "admitted" {
             let mut forged = request_with("POST", "/", "body");
             forged.headers_mut().insert("origin", "https://evil.test".parse().expect("a header"));
             codes.push(told(&self.request[1].send(forged).await.expect("an HTTP answer")));
-            assert_eq!(codes[3], "origin_denied", "{at}: a foreign page");
+            assert_eq!(codes.last().map(String::as_str), Some("origin_denied"), "{at}: a foreign page");
         }
         (self, codes)
     }
 
-    async fn explain(&self, directory: &Path, route: Option<&str>) -> String {
+    async fn explain(&self, directory: &Path, route: &str) -> String {
         if !self.presented {
             return "no_credential".into();
         }
-        explained(directory, &self.name, &route.map_or(vec![], |route| vec!["--route", route])).await
+        code(&report(directory, &self.name, &["--route", route]).await)
     }
 }
 
@@ -170,9 +178,18 @@ fn cut_with(fingerprint: Option<&str>, log: &[String]) -> Option<String> {
     Some(line["code"].as_str().or(line["fields"]["code"].as_str())?.to_owned())
 }
 
-/// What `explain` says of `NAME.pem`: `admitted`, or the code. Off the threads that clients live on, whose handshakes would time out
-/// meanwhile; and two at a time, or so many processes would leave the proxy no time for its own.
+/// What `explain` says of `NAME.pem`: `admitted`, or the code.
 async fn explained(directory: &Path, name: &str, arguments: &[&str]) -> String {
+    code(&report(directory, name, arguments).await)
+}
+
+fn code(report: &serde_json::Value) -> String {
+    report["code"].as_str().unwrap_or("admitted").to_owned()
+}
+
+/// All that `explain` says of `NAME.pem`. Off the threads that clients live on, whose handshakes would time out meanwhile; and two at a
+/// time, or so many processes would leave the proxy no time for its own.
+async fn report(directory: &Path, name: &str, arguments: &[&str]) -> serde_json::Value {
     static TURN: Semaphore = Semaphore::const_new(2);
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.args(["explain", "--json", "-c", "portcullis.toml", "--client-ip", "127.0.0.1"]).arg(format!("{name}.pem")).args(arguments);
@@ -183,10 +200,11 @@ async fn explained(directory: &Path, name: &str, arguments: &[&str]) -> String {
     let report: serde_json::Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
     match output.status.code() {
-        Some(0) => "admitted".into(),
-        Some(1) => report["code"].as_str().expect("a code").to_owned(),
+        Some(0) => assert!(report["code"].is_null(), "{report}"),
+        Some(1) => assert!(report["code"].is_string(), "{report}"),
         other => panic!("explain ended with {other:?}"),
     }
+    report
 }
 
 /// What an answer says: `admitted`, or the code.
@@ -234,6 +252,7 @@ certificates = [{{ cert = "server.pem", key = "server.key" }}]
 name = "people"
 address = "127.0.0.1:0"
 client_auth = "request"
+tokens = true
 certificates = [{{ cert = "server.pem", key = "server.key" }}]
 
 [monitor]

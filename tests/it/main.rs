@@ -38,4 +38,5 @@ mod smuggling;
 mod state;
 mod strangers;
 mod support;
+mod tokens;
 mod transcripts;

@@ -73,6 +73,8 @@ fn is_about_an_admin(state: &State, change: &Change) -> bool {
         | Change::FilesReloaded(_)
         | Change::RevocationAdd { .. }
         | Change::RevocationRemove { .. } => true,
+        // Who has no token any more has its certificate still.
+        Change::TokenRevoked { .. } | Change::TokensRevoked { .. } => false,
     }
 }
 
@@ -119,6 +121,11 @@ fn is_below(above: &Above, state: &State, snapshot: &Snapshot, change: &Change) 
         Change::PrincipalRemove { id, .. } => {
             state.principal(id).is_some_and(|kept| ranks(&kept.document) || above.is_touched_by(&kept.document, &nobody))
         }
+        Change::TokenRevoked { principal: id, .. } | Change::TokensRevoked { id, .. } => match state.principal(id) {
+            Some(kept) => ranks(&kept.document),
+            // Of files; or of nobody that is known, and so maybe a well-known admin's.
+            None => !id.parse().ok().and_then(|id| snapshot.allowlist.find_static_id(&id)).is_some_and(|of| is_low(of.terms.clearance)),
+        },
         Change::RevocationAdd { id, .. } | Change::RevocationRemove { id } => {
             // What is no id is refused for that.
             id.parse::<RevokedId>().is_ok_and(|parsed| {
@@ -173,8 +180,16 @@ fn keeps_own(acting: &Acting, before: &State, after: &State, changes: &[Change])
 
 /// Where there was an admin who could come in, there is one.
 fn keeps_an_admin(before: &State, after: &State, snapshot: &Snapshot, changes: &[Change]) -> Result<(), Refusal> {
-    let takes =
-        |change: &Change| !matches!(change, Change::BootstrapClosed {} | Change::FilesReloaded(_) | Change::RevocationRemove { .. });
+    let takes = |change: &Change| {
+        !matches!(
+            change,
+            Change::BootstrapClosed {}
+                | Change::FilesReloaded(_)
+                | Change::RevocationRemove { .. }
+                | Change::TokenRevoked { .. }
+                | Change::TokensRevoked { .. }
+        )
+    };
     if !changes.iter().any(takes) || has_admin(after, snapshot) || !has_admin(before, snapshot) {
         return Ok(());
     }

@@ -81,7 +81,9 @@ fn name(change: Change) -> Option<String> {
         | Change::CrlRemove { .. }
         | Change::FilesReloaded(_)
         | Change::RevocationAdd { .. }
-        | Change::RevocationRemove { .. } => None,
+        | Change::RevocationRemove { .. }
+        | Change::TokenRevoked { .. }
+        | Change::TokensRevoked { .. } => None,
     }
 }
 

@@ -71,6 +71,7 @@ impl World {
         let name: PrincipalName = name.parse().expect("a name");
         Acting::of(&Caller {
             principal: Some(CallingPrincipal { id: id.parse().expect("an id"), name, clearance, basis: Basis::Pin }),
+            token: None,
             leaf: Some(leaf_of(leaf)),
             address: None,
             listener: Arc::from("control"),

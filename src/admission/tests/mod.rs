@@ -8,3 +8,4 @@ mod requests;
 mod required_crl;
 mod revocation;
 mod scale;
+mod tokens;

@@ -19,6 +19,7 @@ impl Standing {
         let ways = if self.reviewed.replace(installs) == installs { None } else { self.gate.ways.borrow().clone() };
         if let Some(ways) = &ways {
             self.shut_out(&**ways);
+            self.taken_away(&**ways);
         }
         let connection = self.connection.borrow();
         if connection.lapsed.is_some() {

@@ -10,7 +10,7 @@ use super::crl::CrlText;
 use super::document::{Document, PermissionDocument, Stamp};
 use super::refusal::Invalid;
 use super::state::State;
-use crate::admission::{Clearance, PrincipalId};
+use crate::admission::{Clearance, PrincipalId, TokenId};
 use crate::clock::rfc3339;
 
 /// One change.
@@ -48,6 +48,24 @@ pub enum Change {
     },
     #[serde(rename = "revocation.remove")]
     RevocationRemove { id: String },
+    /// Takes a bearer token back, by its `jti`; until `expires` (seconds since the epoch) it would be in time.
+    #[serde(rename = "token.revoke")]
+    TokenRevoked {
+        jti: String,
+        expires: u64,
+        /// Whose it is.
+        principal: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        added: Option<Stamp>,
+    },
+    /// Takes all tokens back that a principal was given until a second, this one included.
+    #[serde(rename = "tokens.revoke")]
+    TokensRevoked {
+        id: String,
+        until: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        added: Option<Stamp>,
+    },
 }
 
 /// What a reload of files changed.
@@ -103,6 +121,8 @@ impl Change {
             Self::PrincipalRemove { .. } => "principal.remove",
             Self::RevocationAdd { .. } => "revocation.add",
             Self::RevocationRemove { .. } => "revocation.remove",
+            Self::TokenRevoked { .. } => "token.revoke",
+            Self::TokensRevoked { .. } => "tokens.revoke",
         }
     }
 
@@ -113,7 +133,11 @@ impl Change {
             Self::FilesReloaded(_) => "files",
             Self::CrlPut { name, .. } | Self::CrlRemove { name } => name,
             Self::PrincipalPut { document } => &document.id,
-            Self::PrincipalRemove { id, .. } | Self::RevocationAdd { id, .. } | Self::RevocationRemove { id } => id,
+            Self::PrincipalRemove { id, .. }
+            | Self::RevocationAdd { id, .. }
+            | Self::RevocationRemove { id }
+            | Self::TokensRevoked { id, .. } => id,
+            Self::TokenRevoked { jti, .. } => jti,
         }
     }
 
@@ -153,6 +177,16 @@ impl Change {
         Self::RevocationAdd { id: id.trim().to_owned(), reason, added: None }
     }
 
+    /// Takes a token back.
+    pub fn revoke_token(id: TokenId, expires: u64, principal: PrincipalId) -> Self {
+        Self::TokenRevoked { jti: id.to_string(), expires, principal: principal.to_string(), added: None }
+    }
+
+    /// Takes all tokens back that a principal was given until now.
+    pub fn revoke_tokens(principal: PrincipalId, now: u64) -> Self {
+        Self::TokensRevoked { id: principal.to_string(), until: now, added: None }
+    }
+
     /// Says who made it and when; gives a new principal its id (of random bytes, drawn by the caller), and each its version.
     pub fn settled(self, state: &State, stamp: &Stamp, random: &[u8; 12]) -> Self {
         let stamp = stamp.clone();
@@ -160,6 +194,8 @@ impl Change {
             Self::CrlPut { name, der, added: _ } => Self::CrlPut { name, der, added: Some(stamp) },
             Self::PrincipalPut { document } => Self::put(document.settled(state, stamp, random)),
             Self::RevocationAdd { id, reason, added: _ } => Self::RevocationAdd { id, reason, added: Some(stamp) },
+            Self::TokenRevoked { jti, expires, principal, added: _ } => Self::TokenRevoked { jti, expires, principal, added: Some(stamp) },
+            Self::TokensRevoked { id, until, added: _ } => Self::TokensRevoked { id, until, added: Some(stamp) },
             Self::BootstrapClosed {}
             | Self::CrlRemove { .. }
             | Self::FilesReloaded(_)
@@ -173,7 +209,11 @@ impl Change {
     /// on record already: else nothing could be removed while the disk is full.
     pub fn tightens(&self, state: &State) -> bool {
         match self {
-            Self::BootstrapClosed {} | Self::FilesReloaded(_) | Self::RevocationAdd { .. } => true,
+            Self::BootstrapClosed {}
+            | Self::FilesReloaded(_)
+            | Self::RevocationAdd { .. }
+            | Self::TokenRevoked { .. }
+            | Self::TokensRevoked { .. } => true,
             // A CRL that is fresh again lets those in whom a stale one kept out; one that was never there, where one is required.
             Self::CrlPut { .. } | Self::CrlRemove { .. } | Self::RevocationRemove { .. } => false,
             Self::PrincipalPut { document } => state.principal(&document.id).is_some_and(|kept| is_less(document, &kept.document)),

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::change::Change;
 use super::crl::CrlText;
 use super::document::{Document, Stamp};
+use super::refusal::Refusal;
 use super::revocations::KeptRevocation;
 use super::state::State;
+use super::tokens::{owner, token_id};
 use crate::pki::{Fingerprint, SpkiPin};
 
 #[derive(Deserialize, Serialize)]
@@ -21,6 +23,9 @@ struct Head {
     hash: Option<String>,
     principals: usize,
     revocations: usize,
+    /// One by one, and of which principals all.
+    #[serde(default)]
+    tokens: (usize, usize),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -47,6 +52,18 @@ struct Revocation {
 }
 
 #[derive(Deserialize, Serialize)]
+struct Token {
+    jti: String,
+    expires: u64,
+}
+
+#[derive(Deserialize, Serialize)]
+struct TokensOf {
+    id: String,
+    until: u64,
+}
+
+#[derive(Deserialize, Serialize)]
 struct Crl {
     name: String,
     der: CrlText,
@@ -61,7 +78,8 @@ impl State {
         let hash = (self.hash() != [0; 32]).then(|| crate::pki::hex::lower(&self.hash()));
         let (principals, revocations) = (self.len(), self.revocations().count());
         let bootstrap_closed = self.bootstrap_closed();
-        line(&mut out, &Head { version: VERSION, entries: self.entries(), bootstrap_closed, hash, principals, revocations });
+        let tokens = (self.tokens.singles().count(), self.tokens.principals().count());
+        line(&mut out, &Head { version: VERSION, entries: self.entries(), bootstrap_closed, hash, principals, revocations, tokens });
         for kept in self.principals(None) {
             line(&mut out, &Line { index: kept.index, kept: Principal { document: kept.document.clone() } });
         }
@@ -72,6 +90,12 @@ impl State {
                 &mut out,
                 &Line { index: kept.index, kept: Revocation { id: kept_id, key, reason: kept.reason.clone(), added: kept.added.clone() } },
             );
+        }
+        for (expires, jti, index) in self.tokens.singles() {
+            line(&mut out, &Line { index, kept: Token { jti: jti.to_string(), expires } });
+        }
+        for (id, until, index) in self.tokens.principals() {
+            line(&mut out, &Line { index, kept: TokensOf { id: id.to_string(), until } });
         }
         for (name, kept) in self.crls() {
             let der = CrlText::of(Arc::clone(&kept.crl));
@@ -103,6 +127,15 @@ impl State {
             revocations.push(KeptRevocation { id, key, reason, added, index });
         }
         state = state.revoking_by(revocations);
+        let refused = |why: Refusal| why.to_string();
+        for text in lines.by_ref().take(head.tokens.0) {
+            let Line { index, kept: Token { jti, expires } } = serde_json::from_slice(text).map_err(wrong)?;
+            state.tokens.one((token_id(&jti).map_err(refused)?, expires), index, None);
+        }
+        for text in lines.by_ref().take(head.tokens.1) {
+            let Line { index, kept: TokensOf { id, until } } = serde_json::from_slice(text).map_err(wrong)?;
+            state.tokens.all(owner(&id).map_err(refused)?, until, index, None);
+        }
         for text in lines {
             let Line { index, kept: Crl { name, der, added } } = serde_json::from_slice(text).map_err(wrong)?;
             state.replay(index, &Change::CrlPut { name, der, added }).map_err(|why| why.to_string())?;
@@ -122,6 +155,7 @@ const VERSION: u32 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::TokenId;
 
     #[test]
     fn a_state_is_read_as_it_was_written() {
@@ -140,10 +174,15 @@ mod tests {
         }
         state = state.apply(3, &Change::revoke("serial:01", Some("lost".to_owned()))).expect("good");
         state = state.apply(4, &Change::BootstrapClosed {}).expect("good");
+        let id = "p-aaaaaaaaaaa1".parse().expect("an id");
+        state = state.apply(5, &Change::revoke_token(TokenId::from_random([9; 16]), 1_800_000_000, id)).expect("good");
+        state = state.apply(6, &Change::revoke_tokens(id, 1_790_000_000)).expect("good");
         let read = State::from_bytes(&state.to_bytes()).expect("read");
         assert_eq!(read.to_bytes(), state.to_bytes());
-        assert_eq!((read.hash(), read.entries(), read.len(), read.bootstrap_closed()), (state.hash(), 5, 3, true));
+        assert_eq!((read.hash(), read.entries(), read.len(), read.bootstrap_closed()), (state.hash(), 7, 3, true));
         assert_eq!((read.admins().count(), read.revoking().count()), (1, 3));
+        assert_eq!(read.revoked_tokens(), state.revoked_tokens());
+        assert_eq!((read.tokens.singles().count(), read.tokens.principals().count()), (1, 1));
         assert_eq!(read.revocation("serial:01"), state.revocation("serial:01"));
         let pin = "00000001".repeat(8).parse().expect("a fingerprint");
         assert_eq!(read.owner(&pin).map(|kept| kept.document.name.as_str()), Some("CI/1"));

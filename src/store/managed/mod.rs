@@ -13,6 +13,7 @@ mod refusal;
 mod revocations;
 mod roster;
 mod state;
+mod tokens;
 
 pub use change::{Change, FilesReloaded};
 pub use crl::{CrlText, KeptCrl};

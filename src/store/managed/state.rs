@@ -10,7 +10,8 @@ use super::document::Document;
 use super::map::Map;
 use super::refusal::{Invalid, Refusal};
 use super::revocations::{KeptRevocation, Revocations};
-use crate::admission::{Clearance, PrincipalId, PrincipalName, Provenance, RevocationBuilder, RevokedId};
+use super::tokens::{Tokens, owner, said, token_id};
+use crate::admission::{Clearance, PrincipalId, PrincipalName, Provenance, RevocationBuilder, RevokedId, RevokedTokens};
 use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
 
 /// What all changes so far have made.
@@ -26,6 +27,7 @@ pub struct State {
     admins: Map<PrincipalId, ()>,
     revocations: Revocations,
     crls: Map<Box<str>, Arc<KeptCrl>>,
+    pub(super) tokens: Tokens,
     bootstrap_closed: bool,
     /// How many entries of the ledger it was made of.
     entries: u64,
@@ -68,6 +70,8 @@ impl State {
                 self.revocations.insert(KeptRevocation { id: parsed, key, reason: reason.clone(), added: added.clone(), index });
             }
             Change::RevocationRemove { id } => self.revocations.remove(id),
+            Change::TokenRevoked { jti, expires, added, .. } => self.tokens.one((token_id(jti)?, *expires), index, said(added.as_ref())),
+            Change::TokensRevoked { id, until, added } => self.tokens.all(owner(id)?, *until, index, said(added.as_ref())),
         }
         self.entries = index + 1;
         if !matches!(change, Change::FilesReloaded(_)) {
@@ -182,6 +186,11 @@ impl State {
         })
     }
 
+    /// Returns the tokens that were taken back.
+    pub fn revoked_tokens(&self) -> RevokedTokens {
+        self.tokens.compile()
+    }
+
     /// Makes a state of principals at once, each with the entry that wrote it.
     pub(super) fn loaded(principals: Vec<(u64, Document)>) -> Result<Self, String> {
         let mut state = Self::default();
@@ -221,6 +230,8 @@ impl State {
             Change::PrincipalRemove { id, .. } => self.principal(id).map(|_| ()).ok_or(Refusal::NotFound),
             Change::RevocationAdd { id, .. } => revoked_id(id).map(|_| ()),
             Change::RevocationRemove { id } => self.revocation(id).map(|_| ()).ok_or(Refusal::NotFound),
+            Change::TokenRevoked { jti, principal, .. } => token_id(jti).and(owner(principal)).map(|_| ()),
+            Change::TokensRevoked { id, .. } => owner(id).map(|_| ()),
         }
     }
 
