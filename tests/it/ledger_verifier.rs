@@ -268,7 +268,7 @@ fn a_rewritten_history_is_refused_though_its_own_key_signed_it() {
     let seen = fs::read(directory.path().join("checkpoint.seen")).expect("as it was written");
     // Whoever has the key writes another history, as long and longer.
     let forged = tempfile::tempdir().expect("as it was written");
-    fs::copy(directory.path().join("ledger.key"), forged.path().join("ledger.key")).expect("as it was written");
+    fs::copy(directory.path().join("ledger.key"), forged.path().join("ledger.key.begun")).expect("as it was written");
     let mut ledger = Ledger::open(forged.path(), None).expect("as it was written").ledger;
     append(&mut ledger, some(30).map(|name| name.replace("p-7", "p-x")));
     drop(ledger);

@@ -42,6 +42,21 @@ fn a_ledger_that_does_not_verify_stops_the_start_and_check_says_so_before() {
     }
     fs::rename(workspace.path("kept"), &key).expect("ours");
     assert_eq!(told("check").0, Some(0));
+    // What was seen of it is compared offline, too; and a key without its ledger is no beginning, in which there was never an admin.
+    let seen = workspace.path("state/checkpoint.seen");
+    let kept = fs::read_to_string(&seen).expect("there");
+    fs::remove_file(&seen).expect("ours");
+    for command in ["run", "check"] {
+        let (code, words) = told(command);
+        assert!(code == Some(3) && words.contains("checkpoint.seen") && words.contains("is missing"), "{command}: {code:?} {words}");
+    }
+    fs::remove_dir_all(workspace.path("state/ledger")).expect("ours");
+    for command in ["run", "check"] {
+        let (code, words) = told(command);
+        assert!(code == Some(3) && words.contains("restore"), "{command}: {code:?} {words}");
+    }
+    fs::write(&seen, kept).expect("ours");
+    assert_eq!(told("run").0, Some(3), "entries are gone");
 }
 
 #[tokio::test(flavor = "multi_thread")]

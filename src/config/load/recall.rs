@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Loader, Problem};
 use crate::store::SourceError;
-use crate::store::ledger::{Extent, Ledger, OpenError, Opened, Reader};
+use crate::store::ledger::{self, Ledger, OpenError, Opened, Reader};
 use crate::store::managed::{Change, ManagedRoster, State};
 
 /// The ledger, open, and how many entries the newest state stands for that was stored in it.
@@ -28,26 +28,26 @@ impl Loader {
             true => {
                 let Opened { ledger, state, warnings: said } = Ledger::open(directory, None).map_err(|error| wrong(error.to_string()))?;
                 warnings.extend(said.iter().map(|warning| wrong(warning.to_string()).warning()));
-                let (begin, stored) = match state.map(|stored| (State::from_bytes(&stored.bytes), stored.size)) {
-                    Some((Ok(state), size)) => (state, size),
-                    Some((Err(why), _)) => {
-                        warnings.push(wrong(format!("the stored state {why}: the ledger is read from its beginning")).warning());
-                        (State::default(), 0)
-                    }
-                    None => (State::default(), 0),
-                };
+                let (begin, stored) = begin(state, |why| warnings.push(wrong(why).warning()));
                 let state = replayed(begin, &ledger.reader()).map_err(wrong)?;
                 self.ledger = Some(OpenLedger { ledger, stored });
                 state
             }
-            false if !directory.join("ledger").is_dir() => State::default(),
-            false => match Reader::offline(directory, None, Extent::All) {
-                Ok(reader) => {
-                    let state = replayed(State::default(), &reader).map_err(wrong)?;
-                    if state.entries() > 0 && key_is_missing(directory) {
-                        return Err(wrong(
-                            "ledger.key is missing, and the ledger has begun: `run` would not start; restore it from a backup".to_owned(),
-                        ));
+            false if !directory.join("ledger").is_dir() => {
+                if is_there(directory, "ledger.key") {
+                    let why = "ledger/ is missing, and its key is there: `run` would not start; restore it from a backup";
+                    return Err(wrong(why.to_owned()));
+                }
+                State::default()
+            }
+            false => match Reader::offline_with_state(directory) {
+                Ok((reader, state)) => {
+                    let (begin, _) = begin(state, |why| warnings.push(wrong(why).warning()));
+                    let state = replayed(begin, &reader).map_err(wrong)?;
+                    let missing = ["ledger.key", "checkpoint.seen"].into_iter().find(|name| is_missing(directory, name));
+                    if let Some(name) = missing.filter(|_| state.entries() > 0) {
+                        let why = format!("{name} is missing, and the ledger has begun: `run` would not start; restore it from a backup");
+                        return Err(wrong(why));
                     }
                     state
                 }
@@ -68,9 +68,25 @@ impl Loader {
     }
 }
 
-/// Tells whether the key is known not to be there; who may not look does not know.
-fn key_is_missing(directory: &Path) -> bool {
-    directory.join("ledger.key").symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+/// Returns what a replay begins with, and how many entries that stands for.
+fn begin(stored: Option<ledger::State>, warn: impl FnOnce(String)) -> (State, u64) {
+    match stored.map(|stored| (State::from_bytes(&stored.bytes), stored.size)) {
+        Some((Ok(state), size)) => (state, size),
+        Some((Err(why), _)) => {
+            warn(format!("the stored state {why}: the ledger is read from its beginning"));
+            (State::default(), 0)
+        }
+        None => (State::default(), 0),
+    }
+}
+
+/// Tells whether a file is known not to be there; who may not look does not know.
+fn is_missing(directory: &Path, name: &str) -> bool {
+    directory.join(name).symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn is_there(directory: &Path, name: &str) -> bool {
+    directory.join(name).symlink_metadata().is_ok()
 }
 
 fn replayed(mut state: State, reader: &Reader) -> Result<State, String> {

@@ -27,6 +27,11 @@ pub(super) struct Stated {
 }
 
 impl Stated {
+    /// Returns what is stated here and by the checkpoint that was published, where there is something here.
+    pub(super) fn beside<'a>(&'a self, signed: &'a Self) -> Vec<&'a Self> {
+        if self.checkpoint.is_some() { vec![signed, self] } else { vec![signed] }
+    }
+
     pub(super) fn size(&self) -> u64 {
         self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub(super) trait Disk: fmt::Debug + Send + Sync {
 
 /// The file of entries.
 pub(super) trait Log: fmt::Debug + Send + Sync {
+    /// Tells this file from any other.
+    fn identity(&self) -> io::Result<(u64, u64)>;
     /// Takes it for ourselves; false where another process has it.
     fn lock(&self) -> io::Result<bool>;
     /// Reads what there is from `offset`; zero bytes at the end.
@@ -117,6 +119,11 @@ impl Disk for Machine {
 }
 
 impl Log for File {
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        let found = self.metadata()?;
+        Ok((found.dev(), found.ino()))
+    }
+
     fn lock(&self) -> io::Result<bool> {
         match flock(self, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(true),

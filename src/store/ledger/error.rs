@@ -66,8 +66,12 @@ pub enum AppendError {
     },
     /// The entry at this place of the append has no canonical form.
     NotCanonical(usize, NotCanonical),
-    /// The directory was not writable when the ledger was opened.
+    /// The file system, or its permissions, let nothing be written.
     ReadOnly {
+        path: PathBuf,
+    },
+    /// It could not be written when it was opened, and another file has its name by now.
+    Replaced {
         path: PathBuf,
     },
     /// The entry at this place of the append holds a private key.
@@ -83,11 +87,10 @@ impl fmt::Display for AppendError {
             Self::Io { path, error } => write!(f, "{}: {error}; nothing was recorded", path.display()),
             Self::NotCanonical(at, error) => write!(f, "change {at} {error}"),
             Self::ReadOnly { path } => {
-                write!(
-                    f,
-                    "{}: was not writable at the start; make it so, start again, and ask again for what was not recorded",
-                    path.display()
-                )
+                write!(f, "{}: cannot be written to; make it so, and ask again for what was not recorded", path.display())
+            }
+            Self::Replaced { path } => {
+                write!(f, "{}: is another file than the one that was read at the start; start again", path.display())
             }
             Self::Secret(at) => write!(f, "change {at} holds a private key, and the ledger is kept for ever"),
             Self::TooLong(at) => write!(f, "change {at} is longer than a line of the ledger may be (65,535 bytes)"),
@@ -100,7 +103,7 @@ impl std::error::Error for AppendError {
         match self {
             Self::Io { error, .. } => Some(error),
             Self::NotCanonical(_, error) => Some(error),
-            Self::Incomplete | Self::ReadOnly { .. } | Self::Secret(_) | Self::TooLong(_) => None,
+            Self::Incomplete | Self::ReadOnly { .. } | Self::Replaced { .. } | Self::Secret(_) | Self::TooLong(_) => None,
         }
     }
 }

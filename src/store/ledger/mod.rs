@@ -53,5 +53,7 @@ mod names {
     pub(super) const SNAPSHOT: &str = "snapshot";
     /// Beside the log, not in it: a copy of the log must not hold the key, nor may who replaces the log replace what was seen of it.
     pub(super) const KEY: &str = "ledger.key";
+    /// The key until the first checkpoint is on disk: only then does it get its name, so that a key by that name has signed one.
+    pub(super) const BEGUN: &str = "ledger.key.begun";
     pub(super) const SEEN: &str = "checkpoint.seen";
 }

@@ -9,6 +9,7 @@ use super::error::OpenError;
 use super::names;
 use super::note::Verifier;
 use super::reader::{Head, Reader, Shared};
+use super::snapshot::{Noted, State};
 
 /// A ledger directory and what is said of it there.
 pub(super) struct Offline {
@@ -16,6 +17,8 @@ pub(super) struct Offline {
     pub(super) log: Arc<dyn Log>,
     pub(super) verifier: Verifier,
     pub(super) signed: Stated,
+    /// What a state directory has seen of it; a copy of the ledger directory has seen nothing.
+    pub(super) seen: Stated,
     pub(super) note: String,
 }
 
@@ -32,32 +35,49 @@ impl Reader {
     /// Reads the ledger of a state directory, or a copy of a ledger directory; `key` is the verifier to trust, else the one
     /// that lies there. Its entries are as its checkpoint says, or it is an error; what is after it counts only if whole.
     pub fn offline(directory: &Path, key: Option<Verifier>, extent: Extent) -> Result<Self, OpenError> {
-        let Offline { directory, log, verifier, signed, note } = Offline::find(directory, key)?;
+        Self::offline_from(directory, key, extent).map(|(reader, _)| reader)
+    }
+
+    /// Reads the ledger of a state directory, and the state to begin with where one was stored and is good.
+    pub fn offline_with_state(directory: &Path) -> Result<(Self, Option<State>), OpenError> {
+        let (reader, noted) = Self::offline_from(directory, None, Extent::All)?;
+        let state = noted.and_then(|noted| noted.state(&Machine, reader.directory()).ok());
+        Ok((reader, state))
+    }
+
+    fn offline_from(directory: &Path, key: Option<Verifier>, extent: Extent) -> Result<(Self, Option<Noted>), OpenError> {
+        let Offline { directory, log, verifier, signed, seen, note } = Offline::find(directory, key)?;
         let entries = directory.join(names::ENTRIES);
         let io = |error| OpenError::Io { path: entries.clone(), error };
         let place = Place { disk: &Machine, directory: &directory, log: &*log };
         let limit = if extent == Extent::Published { signed.size() } else { u64::MAX };
-        let marks = [signed.size()];
+        // One that does not count costs a replay, and is the proxy's to tell of.
+        let noted = Noted::read(&Machine, &directory, &verifier).ok().flatten().and_then(Result::ok);
+        let marks = [signed.size(), seen.size(), noted.as_ref().map_or(0, |noted| noted.size)];
         let mut found = place.examine(&marks, signed.size(), signed.size(), limit).map_err(io)?;
-        found.stands(&entries, &[&signed])?;
+        found.stands(&entries, &seen.beside(&signed))?;
+        let noted = noted.filter(|noted| found.scan.heads.get(&noted.size) == Some(&noted.root));
         if let Some(begin) = found.torn_group {
             found = place.examine(&marks, signed.size(), signed.size(), begin).map_err(io)?;
         }
         let tree = RwLock::new(found.scan.tree);
-        Ok(Self::new(Arc::new(Shared { disk: Arc::new(Machine), log, directory, tree, head: Head::Published(note, verifier) })))
+        let shared = Shared { disk: Arc::new(Machine), log, directory, tree, head: Head::Published(note, verifier) };
+        Ok((Self::new(Arc::new(shared)), noted))
     }
 }
 
 impl Offline {
     /// Finds the ledger, its checkpoint and its key.
     pub(super) fn find(directory: &Path, key: Option<Verifier>) -> Result<Self, OpenError> {
+        let state = directory;
         let below = directory.join(names::DIRECTORY);
         let directory = if below.is_dir() { below } else { directory.to_owned() };
         let verifier = match key {
             Some(key) => key,
             None => public(&directory)?,
         };
-        // The checkpoint first: a writer adds entries before it signs for them.
+        // What was seen first, then the checkpoint, then the entries: a writer goes the other way.
+        let seen = check::checkpoint(&Machine, state.join(names::SEEN), &verifier)?;
         let path = directory.join(names::CHECKPOINT);
         let io = |error| OpenError::Io { path: path.clone(), error };
         let note = read_if_there(&Machine, &path).map_err(io)?.ok_or_else(|| io(std::io::ErrorKind::NotFound.into()))?;
@@ -65,7 +85,7 @@ impl Offline {
         let signed = check::stated(path, &note, &verifier)?;
         let path = directory.join(names::ENTRIES);
         let (log, _) = Machine.log(&path, false).map_err(|error| OpenError::Io { path, error })?;
-        Ok(Self { directory, log, verifier, signed, note })
+        Ok(Self { directory, log, verifier, signed, seen, note })
     }
 }
 

@@ -43,13 +43,15 @@ impl Ledger {
             if let Err(error) = opening.write_public(&verifier) {
                 opening.warn(state.join(names::DIRECTORY), error.to_string());
             }
-            if let Err(error) = ledger.publish() {
+            let published = ledger.publish();
+            if let Err(error) = published {
                 if !begun {
                     // No entry without a checkpoint that says where the log began.
                     return Err(OpenError::Publish(error));
                 }
                 opening.warn(state.join(names::DIRECTORY), format!("checkpoint and tiles are behind the entries: {error}"));
             }
+            opening.settle_key()?;
         }
         Ok(Opened { ledger, state: found, warnings: opening.warnings })
     }
@@ -88,7 +90,17 @@ impl Opening<'_> {
         let path = self.state.join(names::KEY);
         let damaged = |why: &str, advice| OpenError::Damaged { path: path.clone(), line: None, why: why.to_owned(), advice };
         let io = |error| OpenError::Io { path: path.clone(), error };
-        if let Some(bytes) = read_if_there(&*self.disk, &path).map_err(io)? {
+        let key = read_if_there(&*self.disk, &path).map_err(io)?;
+        let mut begun = log.read_at(0, &mut [0]).map_err(io)? > 0;
+        for other in [self.directory.join(names::CHECKPOINT), self.state.join(names::SEEN)] {
+            begun |= read_if_there(&*self.disk, &other).map_err(io)?.is_some();
+        }
+        if key.is_some() && !begun {
+            // Not a beginning: whoever came in once as the first admin would be the first again.
+            return Err(damaged("is the key of a ledger that is gone", GONE));
+        }
+        let beginning = || read_if_there(&*self.disk, &self.state.join(names::BEGUN)).map_err(io);
+        if let Some(bytes) = key.map_or_else(beginning, |key| Ok(Some(key)))? {
             let text = String::from_utf8_lossy(&bytes);
             let signer = Signer::parse(&text).map_err(|_| damaged("is no key of a ledger", "restore it from a backup"))?;
             if origin.is_some_and(|origin| origin != signer.verifier().name()) {
@@ -97,17 +109,23 @@ impl Opening<'_> {
             }
             return Ok(signer);
         }
-        let mut begun = log.read_at(0, &mut [0]).map_err(io)? > 0;
-        for other in [self.directory.join(names::CHECKPOINT), self.state.join(names::SEEN)] {
-            begun |= read_if_there(&*self.disk, &other).map_err(io)?.is_some();
-        }
         if begun {
             return Err(damaged("is missing, and the ledger has begun", "restore it from a backup: without it no checkpoint is ours"));
         }
         if !writable {
             return Err(damaged("is missing, and cannot be written", "make the state directory writable"));
         }
-        self.make_key(&path, origin)
+        self.make_key(&self.state.join(names::BEGUN), origin)
+    }
+
+    /// Gives a key that has signed the first checkpoint its name.
+    fn settle_key(&self) -> Result<(), OpenError> {
+        let (begun, path) = (self.state.join(names::BEGUN), self.state.join(names::KEY));
+        let io = |error| OpenError::Io { path: path.clone(), error };
+        if read_if_there(&*self.disk, &path).map_err(io)?.is_none() {
+            self.disk.rename(&begun, &path).and_then(|()| self.disk.sync(self.state)).map_err(io)?;
+        }
+        Ok(())
     }
 
     fn make_key(&self, path: &Path, origin: Option<&str>) -> Result<Signer, OpenError> {
@@ -194,3 +212,6 @@ impl Opening<'_> {
         Ok(())
     }
 }
+
+const GONE: &str =
+    "restore `ledger/` and `checkpoint.seen` from a backup, or move the state directory away to begin anew without its history";

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 
 use serde::Serialize;
 
-use super::check::{self, Place};
+use super::check::Place;
 use super::data;
 use super::disk::{Disk, Machine};
 use super::entry::Entry;
@@ -35,19 +35,14 @@ pub struct Report {
 /// Verifies the ledger of a state directory, or a copy of a ledger directory. Where the entries are not what was signed the
 /// error says so; `Report::problems` has what is wrong beside them. `progress` is told of each entry count reached.
 pub fn verify_directory(directory: &Path, key: Option<Verifier>, mut progress: impl FnMut(u64)) -> Result<Report, OpenError> {
-    let state = directory;
-    let Offline { directory, log, verifier, signed, note } = Offline::find(state, key)?;
-    let seen = state.join(names::SEEN);
-    let seen = check::checkpoint(&Machine, seen, &verifier)?;
+    let Offline { directory, log, verifier, signed, seen, note } = Offline::find(directory, key)?;
     let entries = directory.join(names::ENTRIES);
     let place = Place { disk: &Machine, directory: &directory, log: &*log };
     let marks = [signed.size(), seen.size()];
     let found = place
         .examine(&marks, signed.size(), signed.size(), signed.size())
         .map_err(|error| OpenError::Io { path: entries.clone(), error })?;
-    // A copy of the ledger directory has none.
-    let stated = if seen.checkpoint.is_some() { vec![&signed, &seen] } else { vec![&signed] };
-    found.stands(&entries, &stated)?;
+    found.stands(&entries, &seen.beside(&signed))?;
     let (size, root) = (found.scan.tree.size(), found.scan.tree.root().to_string());
     let (origin, key) = (verifier.name().to_owned(), verifier.to_string());
     let shared = Shared {

@@ -3,12 +3,13 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::canonical;
 use super::data::{self, MAX_INLINE};
+use super::disk::Log;
 use super::entry::{Entry, MAX_LINE, NewEntry};
 use super::error::AppendError;
 use super::reader::{Reader, Shared};
@@ -21,6 +22,8 @@ pub struct Ledger {
     /// The state directory: what was seen of the log stands beside it.
     pub(super) state: PathBuf,
     pub(super) writable: bool,
+    /// What is written to: where the ledger could not be written when it was opened, the same file opened once more.
+    log: Arc<dyn Log>,
     /// A write failed, and what it left could not be cut off yet.
     pub(super) untidy: bool,
     /// How many entries the tiles on disk have.
@@ -42,7 +45,16 @@ pub struct Appended {
 
 impl Ledger {
     pub(super) fn new(shared: Shared, state: PathBuf, writable: bool, tiles: u64) -> Self {
-        Self { shared: Arc::new(shared), state, writable, untidy: false, tiles, published: None, on_checkpoint: None }
+        Self {
+            log: Arc::clone(&shared.log),
+            shared: Arc::new(shared),
+            state,
+            writable,
+            untidy: false,
+            tiles,
+            published: None,
+            on_checkpoint: None,
+        }
     }
 
     /// Returns a handle for reading.
@@ -55,7 +67,7 @@ impl Ledger {
         self.shared.tree().size()
     }
 
-    /// Tells whether changes can be recorded at all: not where the directory could not be written to at the start.
+    /// Tells whether changes can be recorded: not where the directory could not be written to at the start, nor since.
     pub fn is_writable(&self) -> bool {
         self.writable
     }
@@ -73,11 +85,11 @@ impl Ledger {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        if !self.writable {
-            return Err(AppendError::ReadOnly { path });
-        }
         if changes.last().is_some_and(|change| change.more) {
             return Err(AppendError::Incomplete);
+        }
+        if !self.writable {
+            self.open_again(&path)?;
         }
         let (size, end) = {
             let tree = self.shared.tree();
@@ -121,8 +133,23 @@ impl Ledger {
         fits(&entry, at)
     }
 
+    /// Asks whether the ledger can be written by now. The lock stays with what was opened first.
+    fn open_again(&mut self, path: &Path) -> Result<(), AppendError> {
+        let io = |error| AppendError::Io { path: path.to_owned(), error };
+        let (log, writable) = self.shared.disk.log(path, true).map_err(io)?;
+        if !writable {
+            return Err(AppendError::ReadOnly { path: path.to_owned() });
+        }
+        if log.identity().map_err(io)? != self.shared.log.identity().map_err(io)? {
+            return Err(AppendError::Replaced { path: path.to_owned() });
+        }
+        // What a crash left after the last entry was passed over, and is still there.
+        (self.log, self.writable, self.untidy) = (log, true, true);
+        Ok(())
+    }
+
     fn write(&mut self, end: u64, bytes: &[u8]) -> io::Result<()> {
-        let log = &self.shared.log;
+        let log = &self.log;
         if self.untidy {
             log.truncate(end)?;
             self.untidy = false;

@@ -71,13 +71,33 @@ fn a_rewritten_history_is_refused_even_with_its_own_checkpoint() {
     let disk = written(3);
     let key = disk.get("state/ledger.key").unwrap();
     let other = Memory::default();
-    other.put("state/ledger.key", &key);
+    other.put("state/ledger.key.begun", &key);
     let mut ledger = open(&other).ledger;
     ledger.append((0..5).map(|index| change(&format!("q-{index}"))).collect(), NOW).unwrap();
     ledger.publish().unwrap();
     let other = other.after(Left::Everything);
     other.put("state/checkpoint.seen", &disk.get("state/checkpoint.seen").unwrap());
     refused(&other, "is not what state/checkpoint.seen has signed: history was rewritten");
+}
+
+#[test]
+fn a_key_whose_ledger_is_gone_begins_no_other() {
+    let whole = written(3);
+    for gone in [
+        &["state/ledger/", "state/checkpoint.seen"][..],
+        &["state/ledger/entries.jsonl", "state/ledger/checkpoint", "state/checkpoint.seen"],
+    ] {
+        let disk = whole.after(Left::Everything);
+        gone.iter().for_each(|path| disk.delete(path));
+        refused(&disk, "state/ledger.key: is the key of a ledger that is gone; restore `ledger/` and `checkpoint.seen`");
+        // Nothing was made that the next start would take for a beginning.
+        refused(&disk.after(Left::Everything), "state/ledger.key: is the key of a ledger that is gone");
+    }
+    // One that never signed anything is a start that was cut off.
+    let begun = Memory::default();
+    begun.put("state/ledger.key.begun", &whole.get("state/ledger.key").unwrap());
+    drop(open(&begun));
+    assert!(begun.get("state/ledger.key").is_some() && begun.get("state/ledger.key.begun").is_none());
 }
 
 #[test]

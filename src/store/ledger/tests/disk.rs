@@ -73,8 +73,8 @@ impl Memory {
         self.0.lock().unwrap().fault = None;
     }
 
-    pub(super) fn make_read_only(&self) {
-        self.0.lock().unwrap().read_only = true;
+    pub(super) fn make_read_only(&self, read_only: bool) {
+        self.0.lock().unwrap().read_only = read_only;
     }
 
     pub(super) fn operations(&self) -> usize {
@@ -194,7 +194,8 @@ impl Disk for Memory {
             return Err(io::ErrorKind::NotFound.into());
         }
         content.file(path);
-        Ok((Arc::new(MemoryLog { disk: self.clone(), path: path.to_owned() }), writable))
+        let number = content.names[path];
+        Ok((Arc::new(MemoryLog { disk: self.clone(), path: path.to_owned(), number }), writable))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -257,9 +258,14 @@ impl Disk for Memory {
 struct MemoryLog {
     disk: Memory,
     path: PathBuf,
+    number: usize,
 }
 
 impl Log for MemoryLog {
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        Ok((0, self.number as u64))
+    }
+
     fn lock(&self) -> io::Result<bool> {
         Ok(!std::mem::replace(&mut self.disk.0.lock().unwrap().locked, true))
     }

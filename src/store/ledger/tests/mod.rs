@@ -193,12 +193,31 @@ fn a_replay_begins_at_the_snapshot() {
 #[test]
 fn a_ledger_that_cannot_be_written_is_read() {
     let disk = written(3);
-    disk.make_read_only();
+    disk.make_read_only(true);
     let mut opened = open(&disk);
     assert_eq!(objects(&opened), ["p-0", "p-1", "p-2"]);
     assert!(opened.warnings[0].what.contains("changes to it are refused"));
     assert!(matches!(opened.ledger.append(vec![change("x")], NOW), Err(AppendError::ReadOnly { .. })));
-    assert!(opened.ledger.publish().is_ok());
+    assert!(opened.ledger.publish().is_ok() && !opened.ledger.is_writable());
+    // As soon as it can be written it is, without a start in between.
+    disk.make_read_only(false);
+    assert_eq!(opened.ledger.append(vec![change("x")], NOW).unwrap()[0].index, 3);
+    opened.ledger.publish().unwrap();
+    let opened = open(&disk.after(disk::Left::Nothing));
+    assert_eq!((objects(&opened).len(), opened.warnings), (4, vec![]));
+}
+
+#[test]
+fn a_ledger_that_was_replaced_while_it_could_not_be_written_is_not_written() {
+    let disk = written(2);
+    disk.make_read_only(true);
+    let mut opened = open(&disk);
+    disk.make_read_only(false);
+    let entries = disk.get("state/ledger/entries.jsonl").unwrap();
+    disk.delete("state/ledger/entries.jsonl");
+    disk.put("state/ledger/entries.jsonl", &entries);
+    assert!(matches!(opened.ledger.append(vec![change("x")], NOW), Err(AppendError::Replaced { .. })));
+    assert_eq!(disk.get("state/ledger/entries.jsonl").unwrap(), entries);
 }
 
 #[test]
@@ -217,7 +236,7 @@ fn checkpoints_are_told_to_whoever_listens() {
 fn the_worked_example_of_the_docs_is_what_is_written() {
     let disk = Memory::default();
     let key = super::note::Signer::new("example.com/ledger", [7; 32]).unwrap();
-    disk.put("state/ledger.key", key.to_secret().as_bytes());
+    disk.put("state/ledger.key.begun", key.to_secret().as_bytes());
     let mut ledger = open(&disk).ledger;
     let appended = ledger.append(vec![change("p-a"), change("p-b"), change("p-c")], NOW).unwrap();
     let reader = ledger.reader();
