@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::credential::{Credential, Pin};
 use super::layer::Layer;
 use super::permission::Clearance;
-use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
+use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms, WELL_KNOWN_ADMIN};
 use super::roster::{Conflict, Roster, RosterBuilder};
 use super::scope::RouteScope;
 use super::trust::Trust;
@@ -124,7 +124,7 @@ impl AllowlistBuilder {
     pub fn well_known_admins(&mut self, fingerprints: &[Fingerprint]) {
         let terms = Arc::new(Terms { clearance: Clearance::Admin, ..Terms::default() });
         for fingerprint in fingerprints {
-            let name = PrincipalName::known(&format!("well-known-admin/{}", &fingerprint.to_string()[..16]));
+            let name = PrincipalName::known(&format!("{WELL_KNOWN_ADMIN}/{}", &fingerprint.to_string()[..16]));
             let id = PrincipalId::derived(&name);
             let provenance = Provenance { file: "[bootstrap] admin_fingerprints".into(), line: 0 };
             let principal = Principal { id, name, display_name: None, terms: Arc::clone(&terms), provenance };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::permission::Clearance;
-use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
+use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, SERVER_CERTIFICATE, Terms};
 use super::scope::Surface;
 use crate::pki::Fingerprint;
 
@@ -32,7 +32,7 @@ pub enum BootstrapMode {
 impl Bootstrap {
     /// Lets these certificates begin.
     pub fn new(mode: BootstrapMode, certificates: Vec<Fingerprint>, written: Provenance) -> Self {
-        let name = PrincipalName::known("server-certificate");
+        let name = PrincipalName::known(SERVER_CERTIFICATE);
         let terms = Terms { clearance: Clearance::Admin, serve: Some(vec![Surface::Admin]), allow_any_eku: true, ..Terms::default() };
         let principal =
             Principal { id: PrincipalId::derived(&name), name, display_name: None, terms: Arc::new(terms), provenance: written };

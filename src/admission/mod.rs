@@ -50,7 +50,7 @@ pub use glob::{Glob, GlobError};
 pub use layer::Layer;
 pub use origin::{OriginError, OriginPattern};
 pub use permission::{Access, Clearance, Permission};
-pub use principal::{Identifier, Principal, PrincipalId, PrincipalName, Provenance, Terms};
+pub use principal::{Identifier, NotAName, Principal, PrincipalId, PrincipalName, Provenance, Terms};
 pub use renewal::{Predecessor, Renewal};
 pub use revocation::{Revocation, RevocationBuilder};
 pub use revoked_id::{Mark, RevokedId, RevokedIdError};

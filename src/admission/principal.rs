@@ -89,7 +89,11 @@ pub struct NotAnId;
 
 /// Why a text is no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAName;
+pub enum NotAName {
+    Malformed,
+    /// It is that of somebody whom we make up ourselves.
+    Reserved,
+}
 
 impl Provenance {
     /// Says that an entry of the ledger wrote it.
@@ -192,7 +196,11 @@ impl FromStr for PrincipalName {
     type Err = NotAName;
 
     fn from_str(text: &str) -> Result<Self, NotAName> {
-        if is_name(text) { Ok(Self(text.into())) } else { Err(NotAName) }
+        match text {
+            text if !is_name(text) => Err(NotAName::Malformed),
+            text if is_reserved(text) => Err(NotAName::Reserved),
+            text => Ok(Self(text.into())),
+        }
     }
 }
 
@@ -239,7 +247,17 @@ impl fmt::Display for Provenance {
 
 impl fmt::Display for NotAName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "is no principal name: segments of letters, digits, `.`, `_` and `-`, separated by `/`, at most {LONGEST_NAME} bytes")
+        match self {
+            Self::Malformed => write!(
+                f,
+                "is no principal name: segments of letters, digits, `.`, `_` and `-`, separated by `/`, at most {LONGEST_NAME} bytes"
+            ),
+            Self::Reserved => write!(
+                f,
+                "is reserved: who comes by `[bootstrap]` is called `{SERVER_CERTIFICATE}` or `{WELL_KNOWN_ADMIN}/…` in logs and headers; choose \
+                 another name"
+            ),
+        }
     }
 }
 
@@ -259,6 +277,16 @@ fn is_name(text: &str) -> bool {
     text.len() <= LONGEST_NAME && text.split('/').all(segment)
 }
 
+/// Nobody else is to be told from those by their names in logs, in identity headers and in the ledger.
+fn is_reserved(text: &str) -> bool {
+    let first = text.split('/').next().unwrap_or(text);
+    [SERVER_CERTIFICATE, WELL_KNOWN_ADMIN].iter().any(|reserved| first.eq_ignore_ascii_case(reserved))
+}
+
+/// Who presents the server's own certificate.
+pub(super) const SERVER_CERTIFICATE: &str = "server-certificate";
+/// Who is named by `[bootstrap] admin_fingerprints`: this, and the first digits.
+pub(super) const WELL_KNOWN_ADMIN: &str = "well-known-admin";
 /// RFC 4648's base32, lower case: 5 bits a character, 60 in all.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const LONGEST_NAME: usize = 255;
@@ -282,10 +310,16 @@ mod tests {
             ("a b", false),
             ("ä", false),
             ("a\n", false),
+            ("server-certificate", false),
+            ("Server-Certificate/a", false),
+            ("WELL-KNOWN-ADMIN/0123456789abcdef", false),
+            ("ci/server-certificate", true),
         ] {
             assert_eq!(text.parse::<PrincipalName>().is_ok(), expected, "{text:?}");
         }
         assert!("x".repeat(256).parse::<PrincipalName>().is_err());
+        let why = "well-known-admin/ops".parse::<PrincipalName>().expect_err("is ours").to_string();
+        assert!(why.contains("is reserved") && why.contains("choose another name"), "{why}");
     }
 
     #[test]

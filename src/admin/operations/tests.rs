@@ -273,7 +273,7 @@ fn the_server_certificate_registers_the_first_admin_and_nobody_else() {
 #[test]
 fn the_server_certificate_is_an_admin_no_longer_than_the_rules_say() {
     let (mut world, server, other) = (World::new(), certificate("gate"), certificate("other"));
-    let name: PrincipalName = "server-certificate".parse().expect("a name");
+    let name: PrincipalName = "the-server".parse().expect("a name");
     let basis = Basis::ServerCertificate { first_only: false };
     let principal = CallingPrincipal { id: PrincipalId::derived(&name), name, clearance: Clearance::Admin, basis };
     let caller = Caller { leaf: Some(leaf_of(&server)), principal: Some(principal), via: Via::Tls, ..Caller::local("r") };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::admin::rights::Rights;
 use crate::admin::v1::certificates::Secret;
 use crate::admin::{Detail, Error};
-use crate::admission::Clearance;
+use crate::admission::{Clearance, NotAName, PrincipalName};
 use crate::clock::Date;
 use crate::date::rfc3339;
 use crate::pki::{Certificate, hex};
@@ -180,7 +180,12 @@ pub(super) fn slug(name: &str) -> String {
     }
     // Dots at an end make a name look like a path.
     let slug = slug.trim_matches(|character| matches!(character, '.' | '-' | '_'));
-    if slug.is_empty() { "certificate".to_owned() } else { slug.to_owned() }
+    match slug.parse::<PrincipalName>() {
+        _ if slug.is_empty() => "certificate".to_owned(),
+        // Names are free there, and some are ours here.
+        Err(NotAName::Reserved) => format!("{slug}-1"),
+        Ok(_) | Err(NotAName::Malformed) => slug.to_owned(),
+    }
 }
 
 /// As .NET writes a UTC time.
@@ -206,7 +211,6 @@ const DAY: u64 = 86_400;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::PrincipalName;
 
     #[test]
     fn any_name_becomes_a_principals() {
@@ -221,6 +225,7 @@ mod tests {
             ("名前", "certificate"),
             ("a\0b\r\nc", "a-b-c"),
             (".hidden", "hidden"),
+            ("Server certificate", "Server-certificate-1"),
         ] {
             assert_eq!(slug(name), expected, "{name:?}");
             assert!(slug(name).parse::<PrincipalName>().is_ok(), "{name:?}");
