@@ -261,6 +261,7 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(v1::principals::list, v1::principals::create, v1::principals::replace_all))
         .routes(routes!(v1::principals::get, v1::principals::replace, v1::principals::patch, v1::principals::delete))
         .routes(routes!(v1::principals::purge))
+        .routes(routes!(v1::principals::export))
         .routes(routes!(v1::certificates::add))
         .routes(routes!(v1::certificates::generate))
         .routes(routes!(v1::certificates::remove))

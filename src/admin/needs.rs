@@ -90,6 +90,7 @@ const TABLE: &[(&str, &str, Option<Clearance>)] = &[
     ("POST", "/v1/principals", OPERATOR),
     ("PUT", "/v1/principals", OPERATOR),
     ("POST", "/v1/purge-expired", OPERATOR),
+    ("GET", "/v1/principals/export", OPERATOR),
     ("GET", "/v1/principals/{}", OPERATOR),
     ("PATCH", "/v1/principals/{}", OPERATOR),
     ("PUT", "/v1/principals/{}", OPERATOR),

@@ -74,7 +74,7 @@ impl Progress {
 }
 
 /// The same for the certificate that we call a proxy with: a command may need both.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct CertPassword {
     /// File whose first line is the password of `--cert` or `--key`; `-` asks for it. Else PORTCULLIS_CERT_PASSWORD
     #[arg(long, value_name = "FILE", requires = "cert")]

@@ -1,5 +1,7 @@
 //! `portcullis ledger`: reads and verifies the ledger offline. Takes no lock and writes nothing, so that it may run
-//! beside the proxy, or on a copy.
+//! beside the proxy, or on a copy. Log and receipts of a proxy elsewhere are asked for.
+
+mod remote;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::output::print_line;
+use super::remote::Elsewhere;
 use super::{Exit, Failure, Output, input, load};
 use crate::clock::Date;
 use crate::store::ledger::{AccessError, Actor, Entry, Extent, OpenError, Reader, Report, Verifier, verify_directory, verify_receipt};
@@ -33,7 +36,8 @@ pub(super) struct Where {
     /// The state directory, or a copy of the ledger directory in it; the configuration is not read then
     #[arg(long, value_name = "DIR", conflicts_with = "path")]
     state: Option<PathBuf>,
-    /// The verifier to trust (NAME+ID+BASE64, or a file that has it); else `ledger.pub` of the directory itself
+    /// The verifier to trust (NAME+ID+BASE64, or a file that has it); else `ledger.pub` of the directory itself. With --admin: the key of
+    /// --cert, as everywhere
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 }
@@ -42,6 +46,8 @@ pub(super) struct Where {
 pub(super) struct LogArguments {
     #[command(flatten)]
     place: Where,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     /// The first entry; without it, the newest are listed
     #[arg(long, value_name = "INDEX")]
     from: Option<u64>,
@@ -58,7 +64,7 @@ pub(super) struct LogArguments {
     #[arg(long)]
     action: Option<String>,
     /// Print the lines as they stand in the ledger
-    #[arg(long)]
+    #[arg(long, conflicts_with = "admin")]
     raw: bool,
 }
 
@@ -66,6 +72,8 @@ pub(super) struct LogArguments {
 pub(super) struct ReceiptArguments {
     #[command(flatten)]
     place: Where,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     /// The entry
     index: u64,
 }
@@ -109,21 +117,16 @@ impl Where {
 }
 
 fn log(arguments: &LogArguments, output: Output) -> Result<Exit, Failure> {
+    if let Some(remote) = arguments.elsewhere.remote(&arguments.place.config, arguments.place.key.as_deref())? {
+        let listed = remote::log(arguments, &remote)?;
+        output.answer(&listed, &listed);
+        return Ok(Exit::Done);
+    }
     let reader = arguments.place.reader(Extent::All)?;
     let mut found: VecDeque<Entry> = VecDeque::new();
     for entry in reader.entries(arguments.from.unwrap_or(0)) {
-        let entry = entry.map_err(not_read)?;
-        if !arguments.wants(&entry) {
-            continue;
-        }
-        if found.len() == arguments.limit {
-            if arguments.from.is_some() {
-                break;
-            }
-            found.pop_front();
-        }
-        if arguments.limit > 0 {
-            found.push_back(entry);
+        if !arguments.take(&mut found, entry.map_err(not_read)?) {
+            break;
         }
     }
     if arguments.raw {
@@ -138,6 +141,23 @@ fn log(arguments: &LogArguments, output: Output) -> Result<Exit, Failure> {
 }
 
 impl LogArguments {
+    /// Keeps an entry that is wanted: the first ones from an index on, else the newest. False: no more are.
+    fn take(&self, found: &mut VecDeque<Entry>, entry: Entry) -> bool {
+        if !self.wants(&entry) {
+            return true;
+        }
+        if found.len() == self.limit {
+            if self.from.is_some() {
+                return false;
+            }
+            found.pop_front();
+        }
+        if self.limit > 0 {
+            found.push_back(entry);
+        }
+        true
+    }
+
     fn wants(&self, entry: &Entry) -> bool {
         // RFC 3339 in UTC and of one length orders as text does; entries have a fraction, which is left out.
         let new = self.since.is_none_or(|since| entry.time.get(..19) >= Date::of(since).to_string().get(..19));
@@ -185,8 +205,13 @@ struct Proof {
 }
 
 fn receipt(arguments: &ReceiptArguments, output: Output) -> Result<Exit, Failure> {
-    let reader = arguments.place.reader(Extent::Published)?;
     let index = arguments.index;
+    if let Some(remote) = arguments.elsewhere.remote(&arguments.place.config, arguments.place.key.as_deref())? {
+        let receipt = remote::receipt(index, &remote)?;
+        output.answer(&serde_json::json!({ "index": index, "receipt": receipt }), receipt.trim_end());
+        return Ok(Exit::Done);
+    }
+    let reader = arguments.place.reader(Extent::Published)?;
     let (Some(entry), Some(receipt)) = (reader.line(index).map_err(not_read)?, reader.receipt(index).map_err(not_read)?) else {
         return Err(Failure::usage(format_args!("there is no entry {index}: the checkpoint has {}, from 0 on", reader.size())));
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Exit, Failure};
 use crate::config::{self, Loaded, Problem};
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Config {
     /// The configuration file; paths in it are relative to it
     #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "portcullis.toml")]

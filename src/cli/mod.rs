@@ -14,6 +14,7 @@ mod explain;
 mod gateway;
 mod input;
 mod ledger;
+mod live;
 mod load;
 mod man;
 mod output;
@@ -64,6 +65,8 @@ enum Command {
     Check(check::Arguments),
     /// Print a shell's completions
     Completions(completions::Arguments),
+    /// List who is connected to a running proxy, or end a connection
+    Connections(Box<live::Connections>),
     /// Keep revocation lists on a running proxy
     #[command(subcommand)]
     Crl(Box<crl::Command>),
@@ -82,6 +85,8 @@ enum Command {
     Preview(preview::Arguments),
     /// Make certificates and a configuration, run an upstream and the proxy, and print three commands to try
     Quickstart(quickstart::Arguments),
+    /// List who came to a running proxy of late, proved a key, and was denied
+    Refusals(Box<remote::Target>),
     /// Have a running proxy read everything again, and say what came of it
     Reload(reload::Arguments),
     /// Revoke a certificate, a key, or whatever an id hits, on a running proxy
@@ -116,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Cert(command) => cert::run(&command, &output),
         Command::Check(arguments) => check::run(&arguments, &output),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Connections(arguments) => live::connections(&arguments, &output),
         Command::Crl(command) => crl::run(&command, &output),
         Command::Echo(arguments) => echo::run(&arguments, &output),
         Command::Explain(arguments) => explain::run(*arguments, &output),
@@ -124,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Man(arguments) => man::run(&arguments, &output),
         Command::Preview(arguments) => preview::run(&arguments, &output),
         Command::Quickstart(arguments) => quickstart::run(arguments, &output),
+        Command::Refusals(target) => live::refusals(&target, &output),
         Command::Reload(arguments) => reload::run(&arguments, &output),
         Command::Revoke(arguments) => revoke::revoke(&arguments, &output),
         Command::Revoked(arguments) => revoke::revoked(&arguments, &output),

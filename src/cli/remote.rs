@@ -61,6 +61,41 @@ pub(super) struct Reply {
     pub(super) body: Bytes,
 }
 
+/// A proxy elsewhere, for a command that reads files here otherwise: its `--key` is the key of `--cert` then.
+#[derive(Debug, clap::Args)]
+pub(super) struct Elsewhere {
+    /// Ask a proxy, by the URL of a listener that serves `admin`, in place of reading files here
+    #[arg(long, value_name = "URL", conflicts_with_all = ["path", "state"])]
+    admin: Option<String>,
+    /// Our certificate, PEM or PFX
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    cert: Option<PathBuf>,
+    /// What the proxy's certificate is verified by; without it what the system trusts
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    cacert: Option<PathBuf>,
+    #[command(flatten)]
+    password: input::CertPassword,
+}
+
+impl Elsewhere {
+    /// Finds the way, where a proxy is meant.
+    pub(super) fn remote(&self, config: &load::Config, key: Option<&str>) -> Result<Option<Remote>, Failure> {
+        let Self { admin, cert, cacert, password } = self;
+        if admin.is_none() {
+            return Ok(None);
+        }
+        let target = Target {
+            config: config.clone(),
+            admin: admin.clone(),
+            cert: cert.clone(),
+            key: key.map(PathBuf::from),
+            cacert: cacert.clone(),
+            password: password.clone(),
+        };
+        target.remote().map(Some)
+    }
+}
+
 impl Target {
     /// Another machine's proxy is meant, maybe: the files here say nothing of it.
     pub(super) fn is_elsewhere(&self) -> bool {

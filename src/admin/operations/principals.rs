@@ -159,10 +159,10 @@ pub(crate) async fn replace_all(shared: &Arc<Shared>, caller: &Caller, how: How,
     let plan: Plan = Box::new(move |state, _| {
         let mut stays: HashMap<&str, ()> = HashMap::new();
         let mut puts = Vec::new();
-        for (document, id) in &wanted {
+        for (at, (document, id)) in wanted.iter().enumerate() {
             let known = match document.id.as_str() {
                 "" => state.principal_named(&document.name),
-                id => Some(state.principal(id).ok_or(Refusal::NotFound)?),
+                id => Some(state.principal(id).ok_or_else(|| nobodys(at, id))?),
             };
             match known {
                 Some(known) => {
@@ -181,6 +181,12 @@ pub(crate) async fn replace_all(shared: &Arc<Shared>, caller: &Caller, how: How,
         Ok(changes)
     });
     change(shared, caller, how, plan).await
+}
+
+/// An id is never given twice: whoever is registered again is somebody new.
+fn nobodys(at: usize, id: &str) -> Refusal {
+    let why = format!("`{id}` is no managed principal's, or was deleted: leave the id out to register this one anew");
+    Refusal::Invalid(vec![Invalid::new(format!("principals[{at}].id"), why)])
 }
 
 /// Reads what a client sent.

@@ -43,7 +43,7 @@ pub(crate) struct Changed {
     receipt: Receipt,
 }
 
-/// All managed principals, as they are to be.
+/// All managed principals, as they are or are to be.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Set {
@@ -98,6 +98,18 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, Wanted(filter): Want
     // A list of a million takes a while to look through: not on the thread that serves others.
     let page = tokio::task::spawn_blocking(move || filter.page(&view)).await.map_err(|_| Failure::Internal)?;
     Ok(Json(page))
+}
+
+/// Returns the managed principals, all of one moment: what `PUT` takes back.
+#[utoipa::path(get, path = "/v1/principals/export", tag = "principals", responses((status = 200, description = "all of them", body = Set), Refusals))]
+pub(crate) async fn export(State(shared): State<Arc<Shared>>) -> Result<Response, Error> {
+    let view = control(&shared)?.view();
+    let written = tokio::task::spawn_blocking(move || page::export(&view.state, MOST_EXPORTED)).await.map_err(|_| Failure::Internal)?;
+    let Some(body) = written else {
+        let why = "there is more than a PUT would take back: list them page by page, by GET /v1/principals";
+        return Err(Error::new(StatusCode::CONFLICT, "too_many", why));
+    };
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Registers a principal.
@@ -297,3 +309,5 @@ impl Names {
 }
 
 const MOST_NAMES: usize = 1000;
+/// What `needs` lets a `PUT` of all of them be long.
+const MOST_EXPORTED: usize = 256 << 20;

@@ -1,8 +1,12 @@
 //! `portcullis allow list`: who is let in, as a table.
 
+use std::path::{Path, PathBuf};
+
+use http::Method;
 use serde_json::Value;
 
 use super::principals::text;
+use crate::cli::output::print_line;
 use crate::cli::remote::{Target, encoded, pages};
 use crate::cli::{Exit, Failure, Output};
 use crate::explain::printable;
@@ -24,11 +28,17 @@ pub(in crate::cli) struct Arguments {
     /// Those of the ledger, those of files, or both: managed, static, all
     #[arg(long, default_value = "managed")]
     source: String,
+    /// Write all of the ledger's into a file instead, as `allow replace` takes them; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["search", "clearance", "expires_before", "fingerprint", "source"])]
+    export: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
+    if let Some(file) = &arguments.export {
+        return export(file, &arguments.target, output);
+    }
     let filters = [
         ("q", arguments.search.as_ref()),
         ("clearance", arguments.clearance.as_ref()),
@@ -40,6 +50,23 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let found = pages(&arguments.target.remote()?, "/v1/principals", "principals", &given.collect::<String>())?;
     let table = table(&found);
     output.answer(&serde_json::json!({ "principals": found }), table);
+    Ok(Exit::Done)
+}
+
+/// One call, so that all of it is of one moment.
+fn export(file: &Path, target: &Target, output: Output) -> Result<Exit, Failure> {
+    let reply = target.remote()?.send(&Method::GET, "/v1/principals/export", None, None)?;
+    if !reply.status.is_success() {
+        return Err(reply.refusal());
+    }
+    let count = reply.json()?["principals"].as_array().map_or(0, Vec::len);
+    if file == Path::new("-") {
+        print_line(String::from_utf8_lossy(&reply.body).trim_end());
+        return Ok(Exit::Done);
+    }
+    std::fs::write(file, &reply.body).map_err(|error| Failure::file(file, error))?;
+    let told = format!("{}: {count} principals; `portcullis allow replace` puts them back", file.display());
+    output.answer(&serde_json::json!({ "file": file, "principals": count }), told);
     Ok(Exit::Done)
 }
 

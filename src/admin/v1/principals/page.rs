@@ -11,7 +11,7 @@ use crate::admin::v1::{invalid, limit};
 use crate::date::rfc3339;
 use crate::pki::Fingerprint;
 use crate::reload::View;
-use crate::store::managed::{Document, Managed};
+use crate::store::managed::{Document, Managed, State};
 
 /// Which principals to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -88,6 +88,21 @@ impl Filter {
             files,
         })
     }
+}
+
+/// Writes all managed principals as `PUT` reads them; `None` where that is longer.
+pub(super) fn export(state: &State, most: usize) -> Option<Vec<u8>> {
+    let mut out = br#"{"principals":["#.to_vec();
+    for (at, kept) in state.principals(None).enumerate() {
+        out.extend_from_slice(if at == 0 { b"\n" } else { b",\n" });
+        // INVARIANT: string keys and plain values into memory: nothing fails.
+        let _ = serde_json::to_writer(&mut out, &kept.document);
+        if out.len() > most {
+            return None;
+        }
+    }
+    out.extend_from_slice(b"\n]}\n");
+    (out.len() <= most).then_some(out)
 }
 
 impl Read {
