@@ -70,6 +70,36 @@ fn every_refusal_has_the_one_form() {
 }
 
 #[test]
+fn a_program_in_a_loop_is_told_to_wait_and_others_are_answered() {
+    use crate::admission::{Basis, Clearance};
+    use crate::request::service::{CallingPrincipal, Via};
+    let (_starter, drain) = drain::channel();
+    let admin = Admin::new(Metrics::new(1), drain);
+    let principal = |id: &str| CallingPrincipal {
+        id: id.parse().unwrap(),
+        name: "ci/loop".parse().unwrap(),
+        clearance: Clearance::Operator,
+        basis: Basis::Pin,
+    };
+    let ask = |id: &str| {
+        let caller = Caller { principal: Some(principal(id)), via: Via::Tls, ..Caller::local("r-1") };
+        let request = Request::builder().method("GET").uri("/v1/whoami").body(Bytes::new()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(admin.call(Call { request, caller }))
+    };
+    let enter = || admin.shared.calls.enter(&principal("p-aaaaaaaaaaaa").id, &limits(), Instant::now());
+    // As many as may be under way at once.
+    let under_way: Vec<_> = (0..limits().principal_concurrency).map(|_| enter().unwrap()).collect();
+    let refused = ask("p-aaaaaaaaaaaa");
+    let body: serde_json::Value = serde_json::from_slice(refused.body()).unwrap();
+    assert_eq!((refused.status().as_u16(), &body["error"]["code"]), (429, &"rate_limited".into()));
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    assert_eq!(ask("p-bbbbbbbbbbbb").status().as_u16(), 200, "somebody else");
+    drop(under_way);
+    assert_eq!(ask("p-aaaaaaaaaaaa").status().as_u16(), 200);
+}
+
+#[test]
 fn whoever_uses_the_socket_is_told_so() {
     let (status, answer) = call("GET", "/v1/whoami", None, "");
     assert_eq!((status, answer["via"].as_str(), answer["clearance"].as_str()), (200, Some("socket"), Some("admin")), "{answer}");

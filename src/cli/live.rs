@@ -46,7 +46,15 @@ fn lines(found: &Value, told: impl Fn(&Value) -> String) -> String {
 fn connection(found: &Value) -> String {
     let text = |key: &str| printable(found[key].as_str().unwrap_or("-"));
     let denied = found["denied"].as_str().map(|code| format!(", denied: {}", printable(code))).unwrap_or_default();
-    format!("{}  {}  {} from {}, since {}, {} open{denied}", found["id"], text("principal"), text("listener"), text("peer"), text("since"), found["open"])
+    format!(
+        "{}  {}  {} from {}, since {}, {} open{denied}",
+        found["id"],
+        text("principal"),
+        text("listener"),
+        text("peer"),
+        text("since"),
+        found["open"]
+    )
 }
 
 fn refusal(found: &Value) -> String {

@@ -162,6 +162,33 @@ async fn what_a_page_of_another_origin_can_send_changes_nothing() {
         assert_eq!(told(&answer), expected, "{fields:?} {body:?}");
         assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control-")), "{:?}", answer.headers);
     }
+    // Whatever changes something, by the description, and in the protocols of others.
+    let described = client.send(request("GET", "/v1/openapi.json")).await.expect("an answer").json();
+    let ours = described["paths"].as_object().expect("paths").iter().flat_map(|(path, item)| {
+        let methods = item.as_object().expect("methods").keys().map(|method| method.to_uppercase());
+        methods.map(|method| {
+            (method, path.split('/').map(|part| if part.starts_with('{') { "7" } else { part }).collect::<Vec<_>>().join("/"))
+        })
+    });
+    let others =
+        ["POST /admin/certificates", "PUT /admin/certificates", "POST /admin/certificates/edit", "DELETE /admin/certificates/purge"];
+    let others = others.iter().chain(&["DELETE /app/users/7", "PATCH /app/users/7"]).map(|line| line.split_once(' ').expect("two words"));
+    let all = ours.chain(others.map(|(method, path)| (method.to_owned(), path.to_owned())));
+    let changing: Vec<(String, String)> = all.filter(|(method, _)| method != "GET" && method != "HEAD").collect();
+    assert!(changing.len() > 20, "{changing:?}");
+    for (method, path) in &changing {
+        for (name, value) in
+            [("origin", "https://evil.test"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("content-type", "text/plain")]
+        {
+            let mut request = request_with(method, path, "{}");
+            if name != "content-type" {
+                request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+            }
+            request.headers_mut().insert(name, HeaderValue::from_static(value));
+            let status = client.send(request).await.expect("an answer").status.as_u16();
+            assert_eq!(status, if name == "content-type" { 415 } else { 403 }, "{method} {path} {name}: {value}");
+        }
+    }
     // A page of ours.
     let mut same = request("POST", "/v1/reload");
     same.headers_mut().insert("host", authority.trim_start_matches("https://").parse().expect("a host"));

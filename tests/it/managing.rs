@@ -285,6 +285,50 @@ async fn a_set_replaces_another_whole() {
     assert_eq!(world.json(&["allow", "list"])["principals"].as_array().map(Vec::len), Some(20_000), "page by page");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_exported_whole_and_what_is_live_is_told_from_elsewhere_too() {
+    let world = World::start().await;
+    world.done(&["allow", "add", "boss", "bob.pem", "--clearance", "admin"]);
+    world.done(&["allow", "add", "alice", "alice.pem", "--role", "Reader", "--display-name", "Alice"]);
+    let url = format!("https://localhost:{}", world.proxy.address("control").port());
+    let from = ["--admin", &url, "--cert", "bob.pem", "--key", "bob.key", "--cacert", "server.pem"];
+    let with = |arguments: &[&'static str]| [arguments, &from[..]].concat();
+    let told = world.done(&with(&["allow", "list", "--export", "set.json"]));
+    assert!(told.contains("set.json: 2 principals"), "{told}");
+    world.done(&["allow", "update", "alice", "--display-name", "Somebody else"]);
+    let back = world.json(&["allow", "replace", "set.json", "--yes"]);
+    assert_eq!((&back["changed"]["names"], &back["removed"]["count"]), (&serde_json::json!(["alice"]), &0.into()), "{back}");
+    assert_eq!(world.json(&["allow", "show", "alice"])["display_name"], "Alice");
+    // An id is never given again.
+    world.done(&["allow", "rm", "alice", "--yes"]);
+    world.refused(1, "principals[0].id", &["allow", "replace", "set.json", "--yes"]);
+    // Who is there, and who was not let in.
+    let held = Client::new(&world.proxy, Some(&world.identity("fixed"))).connect().await.expect("admitted");
+    let connections = world.json(&with(&["connections"]));
+    let mine = connections["connections"].as_array().expect("a list").iter().find(|one| one["principal"] == "fixed").expect("it is open");
+    let id = mine["id"].to_string();
+    assert!(world.done(&["connections"]).lines().any(|line| line.starts_with(&format!("{id}  fixed  "))));
+    world.refused(2, "--yes", &["connections", "--end", &id]);
+    world.done(&["connections", "--end", &id, "--yes"]);
+    drop(held);
+    assert_eq!(world.status("carol").await, 403);
+    let carol = world.identity("carol").fingerprint();
+    assert!(world.done(&with(&["refusals"])).contains(&format!("{carol}  not_listed")));
+    assert_eq!(world.json(&["refusals"])["refusals"][0]["fingerprint"], carol.as_str());
+    // The log, as here and as from elsewhere.
+    let (here, there) = (world.json(&["ledger", "log", "--limit", "2"]), world.json(&with(&["ledger", "log", "--limit", "2"])));
+    assert_eq!((here["entries"].as_array().map(Vec::len), &here), (Some(2), &there));
+    let removed = world.json(&with(&["ledger", "log", "--action", "principal.remove"]));
+    assert_eq!(removed["entries"].as_array().map(Vec::len), Some(1), "{removed}");
+    assert!(world.done(&with(&["ledger", "receipt", "0"])).starts_with("c2sp.org/tlog-proof@v1\nindex 0\n"));
+    world.refused(2, "", &with(&["ledger", "log", "--raw"]));
+    world.refused(
+        1,
+        "clearance_too_low",
+        &["ledger", "log", "--admin", &url, "--cert", "fixed.pem", "--key", "fixed.key", "--cacert", "server.pem"],
+    );
+}
+
 #[test]
 fn completions_and_manual_pages_are_made_of_the_arguments() {
     let workspace = Workspace::new();

@@ -308,3 +308,37 @@ const CONTENT_DISPOSITION: HeaderName = header::CONTENT_DISPOSITION;
 const MOST: usize = 10_000;
 /// Whoever has more of one name has a program in a loop.
 const MOST_OF_A_NAME: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::managed::CertificateDocument;
+
+    /// Two certificates of one SHA-1 can be made; here they are the same text under two fingerprints.
+    #[test]
+    fn a_thumbprint_of_two_certificates_means_neither() {
+        let text = STANDARD.encode(b"twins");
+        let entry = |digit: &str| CertificateDocument { fingerprint: digit.repeat(64), der: Some(text.clone()), ..Default::default() };
+        let thumbprint = entry("1").thumbprint().map(|sha1| hex::upper(&sha1)).unwrap_or_default();
+        let mut state = Managed::default();
+        for (index, digit) in (0..).zip(["1", "2"]) {
+            let document = Document {
+                id: format!("p-{}", digit.replace('1', "a").replace('2', "b").repeat(12)),
+                name: format!("ci/{digit}"),
+                certificates: vec![entry(digit)],
+                ..Document::default()
+            };
+            assert_eq!(find(&state, &"3".repeat(40)), Err(Refusal::NotFound));
+            state.replay(index, &Change::put(document)).expect("good");
+            if digit == "1" {
+                assert_eq!(find(&state, &thumbprint).map(|found| found.to_string()), Ok("1".repeat(64)));
+            }
+        }
+        let refused = find(&state, &thumbprint);
+        assert!(
+            matches!(&refused, Err(Refusal::Invalid(wrong)) if wrong[0].why.contains("name the one that is meant by SHA-256")),
+            "{refused:?}"
+        );
+        assert_eq!(find(&state, &"2".repeat(64)).map(|found| found.to_string()), Ok("2".repeat(64)));
+    }
+}

@@ -16,11 +16,17 @@ pub async fn reached() -> BTreeSet<String> {
     let mut identities = vec![("server", workspace.server.clone())];
     identities.extend(["admin", "operator", "user", "node", "known", "stranger"].map(|name| (name, Leaf::new(name).self_signed())));
     identities.push(("expired", Leaf::new("expired").expired().self_signed()));
+    // One that may renew itself by its key, and one of the same key that renews nobody: only the ledger has such principals.
+    let renewing = Leaf::new("renewing").self_signed();
+    identities.push(("impostor", Leaf::new("impostor").key_of(&renewing).self_signed()));
+    identities.push(("renewing", renewing));
     for (name, identity) in &identities {
         identity.write(workspace.directory.path(), name);
     }
     let known = identities.iter().find(|(name, _)| *name == "known").expect("made above").1.fingerprint();
     let proxy = workspace.start(&config(""));
+    let added = workspace.run(&["allow", "add", "renewing", "renewing.pem", "--role", "Reader", "--renewal", "same-key"]);
+    assert_eq!(added.status.code(), Some(0), "{}", String::from_utf8_lossy(&added.stderr));
     let mut callers: Vec<Caller> = identities.iter().map(|(name, identity)| Caller::new(&proxy, name, identity)).collect();
     let mut reached = BTreeSet::new();
     for (title, rules) in snapshots(&known) {
@@ -38,7 +44,16 @@ pub async fn reached() -> BTreeSet<String> {
             callers.push(one);
         }
     }
-    for code in ["admitted", "clearance_too_low", "method_not_allowed", "misdirected", "no_route", "origin_denied", "surface_denied"] {
+    for code in [
+        "admitted",
+        "clearance_too_low",
+        "issuer_unknown",
+        "method_not_allowed",
+        "misdirected",
+        "no_route",
+        "origin_denied",
+        "surface_denied",
+    ] {
         assert!(reached.contains(code), "nobody reached {code}");
     }
     reached
