@@ -33,13 +33,13 @@ impl Loader {
                 self.ledger = Some(OpenLedger { ledger, stored });
                 state
             }
-            false if !directory.join("ledger").is_dir() => {
-                if is_there(directory, "ledger.key") {
-                    let why = "ledger/ is missing, and its key is there: `run` would not start; restore it from a backup";
-                    return Err(wrong(why.to_owned()));
-                }
-                State::default()
+            // Whatever of it is left: a key has its name once it has signed a checkpoint.
+            false if is_there(directory, "ledger.key") && is_missing(directory, "ledger/checkpoint") => {
+                let why =
+                    "ledger/checkpoint is missing, and the key that signed it is there: `run` would not start; restore it from a backup";
+                return Err(wrong(why.to_owned()));
             }
+            false if !directory.join("ledger").is_dir() => State::default(),
             false => match Reader::offline_with_state(directory) {
                 Ok((reader, state)) => {
                     let (begin, _) = begin(state, |why| warnings.push(wrong(why).warning()));
