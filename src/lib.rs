@@ -79,7 +79,7 @@ pub mod config;
 
 /// A decision told to a person or a program.
 pub mod explain;
-/// /metrics /livez /readyz /status.
+/// /metrics /livez /readyz /status /jwks.json.
 pub mod monitor;
 /// Watch, read whole, compile, install; or keep what we have and say why. Changes to managed principals, too.
 pub mod reload;

@@ -1,4 +1,4 @@
-//! /metrics /livez /readyz /status, on a thread and a socket of their own: whoever scrapes never delays a client.
+//! /metrics /livez /readyz /status /jwks.json, on a thread and a socket of their own: whoever scrapes never delays a client.
 //! Plain HTTP or TLS, no secrets either way; names of principals only where the configuration says so. `cli/run.rs` starts it.
 
 mod serving;
@@ -45,6 +45,8 @@ pub struct View {
     pub metrics: Arc<Metrics>,
     pub drain: Drain,
     pub policy: Box<dyn Fn() -> Policy + Send + Sync>,
+    /// The public keys of our tokens, as a JWK set.
+    pub jwks: Box<dyn Fn() -> String + Send + Sync>,
     pub shown: Shown,
 }
 
@@ -140,7 +142,13 @@ impl State {
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
             }
-            _ => text(StatusCode::NOT_FOUND, "/metrics /livez /readyz /status"),
+            // RFC 7517, 5: for an upstream that checks what we signed.
+            "/jwks.json" => {
+                let mut response = text(StatusCode::OK, (self.view.jwks)());
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+                response
+            }
+            _ => text(StatusCode::NOT_FOUND, "/metrics /livez /readyz /status /jwks.json"),
         }
     }
 
@@ -247,7 +255,7 @@ mod tests {
         };
         (
             State {
-                view: View { metrics, drain, policy: Box::new(policy), shown: Shown::default() },
+                view: View { metrics, drain, policy: Box::new(policy), jwks: Box::new(String::new), shown: Shown::default() },
                 started: 0,
                 listeners: OnceLock::new(),
             },

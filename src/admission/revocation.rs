@@ -7,6 +7,7 @@ use rustls_pki_types::UnixTime;
 
 use super::allowlist::Allowlist;
 use super::authority::Authority;
+use super::claims::TokenId;
 use super::crl::{CrlProblem, CrlRefusal, Crls, CrlsBuilder, StaleCrl, is_vouched_for};
 use super::principal::{PrincipalName, Provenance};
 use super::revoked_id::{RevokedId, Target};
@@ -135,6 +136,11 @@ impl RevocationBuilder {
 }
 
 impl Revocation {
+    /// Tells whether this token was taken back by itself.
+    pub fn has_token(&self, id: &TokenId) -> bool {
+        self.tokens.has(id)
+    }
+
     /// Returns every revoked id and where it was written.
     pub fn ids(&self) -> impl Iterator<Item = (&RevokedId, &Provenance)> {
         self.entries.iter().map(|(id, written)| (id, written)).chain(self.sources.iter().flat_map(RevokedIds::iter))

@@ -26,6 +26,11 @@ impl RevokedTokens {
         self.until.insert(principal, (until, index));
     }
 
+    /// Tells whether this one was taken back by itself.
+    pub(super) fn has(&self, id: &TokenId) -> bool {
+        self.one_by_one.contains_key(id)
+    }
+
     /// Says by what a token is taken back.
     pub(super) fn hit(&self, token: &Token, owner: &PrincipalId) -> Option<String> {
         if let Some(index) = self.one_by_one.get(&token.id) {

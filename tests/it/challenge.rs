@@ -125,6 +125,13 @@ client_auth = "request"
 serve = ["challenge"]
 certificates = [{ cert = "server.pem", key = "server.key" }]
 
+[[listener]]
+name = "bearer"
+address = "127.0.0.1:0"
+client_auth = "request"
+tokens = true
+certificates = [{ cert = "server.pem", key = "server.key" }]
+
 [limits]
 denial_lines = 1000
 challenge_rate = 1000
@@ -382,4 +389,39 @@ async fn a_key_is_taken_only_where_that_is_switched_on() {
     }
     let log = world.proxy.log();
     assert!(!log.contains("PRIVATE KEY") && !log.contains(&STANDARD.encode(&world.client.key_pem)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_a_route_until_it_is_taken_back() {
+    let world = World::start("").await;
+    let auth = ["auth", "--access-id", CLIENT, "--cert-file-name", "client.pem", "--key-file-name", "client.key"];
+    let token = |more: &[&str]| {
+        let output = world.run(&[&auth[..], more].concat());
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let (kept, taken) = (token(&[]), token(&[]));
+    let client = Client::of_listener(&world.proxy, "bearer", None, rustls::ALL_VERSIONS, false);
+    let passes = async |token: &str| {
+        let mut request = request_with("GET", "/hello", "");
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a header"));
+        client.send(request).await.expect("an answer")
+    };
+    assert_eq!((passes(&kept).await.status.as_u16(), passes(&taken).await.status.as_u16()), (200, 200));
+    // Once is enough, and twice is no more.
+    for _ in 0..2 {
+        let revoked = world.run(&["token", "revoke", &taken]);
+        assert!(revoked.status.success(), "{}", text(&revoked));
+        let refused = passes(&taken).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (401, "token_invalid"));
+    }
+    assert_eq!(world.run(&["token", "validate", &taken]).status.code(), Some(1));
+    assert_eq!(passes(&kept).await.status, 200, "the other one counts");
+    let entries = world.proxy.log().lines().filter(|line| line.contains("\"action\":\"token.revoke\"")).count();
+    assert_eq!(entries, 1, "one change");
+    for wrong in ["a.b.c", &format!("{kept}x")] {
+        assert_eq!(world.run(&["token", "revoke", wrong]).status.code(), Some(1), "{wrong}");
+    }
+    let (_, keys) = world.proxy.monitor("/jwks.json").expect("the monitor answers");
+    assert_eq!(keys.trim_end(), String::from_utf8_lossy(&world.client(None).get("/.well-known/jwks.json").await.expect("an answer").body));
 }

@@ -1,4 +1,5 @@
-//! `validate-token`, `describe-sub-claims` and the public keys: what a token of ours is worth, told to whoever has it.
+//! `validate-token`, `describe-sub-claims`, `revoke-creds` and the public keys: what a token of ours is worth, told to whoever has it; who has
+//! it may take it back.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use http::header::{self, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::incoming::{Incoming, Refused, malformed, read};
-use crate::admin::Shared;
+use crate::admin::{Error, Shared, operations};
 use crate::admission::{Candidate, ClientAddress, Decision, Denial, Scope};
 use crate::challenge::{Bearer, Ours};
 use crate::date::Date;
@@ -21,7 +22,7 @@ use crate::failure::Failure;
 use crate::request::service::Caller;
 
 pub(super) fn router() -> Router<Arc<Shared>> {
-    Router::new().route(VALIDATE, post(validate)).route(DESCRIBE, post(describe)).route(JWKS, get(jwks))
+    Router::new().route(VALIDATE, post(validate)).route(DESCRIBE, post(describe)).route(REVOKE, post(revoke)).route(JWKS, get(jwks))
 }
 
 /// A token that something is asked of.
@@ -80,6 +81,26 @@ async fn describe(State(shared): State<Arc<Shared>>, caller: Caller, body: Bytes
     asked().map_or_else(|refused| *refused, |claims| Json(serde_json::json!({ "sub_claims": claims })).into_response())
 }
 
+/// Takes a token back, for good. Whoever has it may, whatever else became of its holder: it only takes away.
+async fn revoke(State(shared): State<Arc<Shared>>, caller: Caller, body: Bytes) -> Result<Response, Error> {
+    let asked = || -> Result<Box<Ours>, Refused> {
+        let incoming = Incoming::of(&shared, &caller, REVOKE)?;
+        let refuse = |denial: Denial| incoming.refuse(denial, "a token that is none was to be taken back", "", None);
+        let ours = held(&incoming, read(&body)?)?.map_err(refuse)?;
+        if ours.token.expires <= incoming.now() {
+            return Err(refuse(Denial::TokenExpired));
+        }
+        Ok(ours)
+    };
+    match asked() {
+        Ok(ours) => {
+            operations::take_back(&shared, &caller, &ours).await?;
+            Ok(Json(serde_json::json!({})).into_response())
+        }
+        Err(refused) => Ok(*refused),
+    }
+}
+
 /// RFC 7517, 5.
 async fn jwks(State(shared): State<Arc<Shared>>, caller: Caller) -> Response {
     let keys = Incoming::of(&shared, &caller, JWKS).map(|incoming| incoming.view.rules.tokens.jwks(incoming.now()));
@@ -120,4 +141,5 @@ fn reason(denial: Denial) -> String {
 
 const VALIDATE: &str = "/api/v2/validate-token";
 const DESCRIBE: &str = "/api/v2/describe-sub-claims";
+const REVOKE: &str = "/api/v2/revoke-creds";
 const JWKS: &str = "/.well-known/jwks.json";

@@ -24,14 +24,19 @@ pub(crate) struct Trail {
 
 impl Trail {
     pub(super) fn new(shared: &Arc<Shared>, caller: &Caller, acting: &Acting, how: &How) -> Self {
+        Self { reason: how.reason.clone(), dry_run: how.dry_run, ..Self::of(shared, caller, acting.actor()) }
+    }
+
+    /// Of a change for which nobody gives a reason.
+    pub(super) fn of(shared: &Arc<Shared>, caller: &Caller, actor: Actor) -> Self {
         Self {
             shared: Arc::clone(shared),
-            actor: acting.actor(),
+            actor,
             client: caller.address,
             request_id: caller.request_id.clone(),
             listener: Arc::clone(&caller.listener),
-            reason: how.reason.clone(),
-            dry_run: how.dry_run,
+            reason: None,
+            dry_run: false,
         }
     }
 

@@ -16,8 +16,10 @@ use http::StatusCode;
 
 use super::{Detail, Error, Shared};
 use crate::admission::Snapshot;
+use crate::challenge::Ours;
 use crate::reload::{ChangeError, Control, Mutation, Recorded};
 use crate::request::service::Caller;
+use crate::store::ledger::{Actor, ActorKind};
 use crate::store::managed::{Change, Refusal, State};
 use acting::Acting;
 pub(crate) use audit::Trail;
@@ -82,6 +84,26 @@ async fn make(shared: &Arc<Shared>, caller: &Caller, how: How, (acting, plan): (
     });
     let made = made.await.unwrap_or(Err(ChangeError::Ended));
     made.map_err(Error::from)
+}
+
+/// Takes a token back, by whoever has it: its signature says that it is ours, and no rank is needed to have less. Once is enough.
+pub(crate) async fn take_back(shared: &Arc<Shared>, caller: &Caller, ours: &Ours) -> Result<(), Error> {
+    let control = control(shared)?.clone();
+    let (id, change) = (ours.token.id, Change::revoke_token(ours.token.id, ours.token.expires, ours.principal));
+    let actor = Actor {
+        id: Some(ours.principal.to_string()),
+        name: Some(ours.name.clone()),
+        via: Some(caller.listener.to_string()),
+        ..Actor::new(ActorKind::Token)
+    };
+    let trail = Trail::of(shared, caller, actor.clone());
+    let plan: Plan = Box::new(move |_, snapshot| Ok(if snapshot.revocation.has_token(&id) { Vec::new() } else { vec![change.clone()] }));
+    let made = tokio::spawn(async move {
+        let made = control.change(Mutation { actor, reason: None, dry_run: false, plan }).await;
+        trail.tell(&made);
+        made
+    });
+    made.await.unwrap_or(Err(ChangeError::Ended)).map(drop).map_err(Error::from)
 }
 
 /// Returns the handle of the control thread.

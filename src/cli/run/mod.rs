@@ -114,7 +114,9 @@ impl Proxy {
         let monitor = settings.monitor.as_ref().map(|address| {
             let names = settings.monitor_names;
             let watched = reloader.control().clone();
-            let view = View { metrics, drain, policy: Box::new(move || policy(watched.view().report.status.clone(), names)), shown };
+            let policy = Box::new(move || policy(watched.view().report.status.clone(), names));
+            let jwks = Box::new(move || in_force.rules().tokens.jwks(Clock::default().now().as_secs()));
+            let view = View { metrics, drain, policy, jwks, shown };
             Monitor::start(address, view).map_err(cannot_listen)
         });
         let proxy = Self { runtime, signals, running, reloader, monitor: monitor.transpose()?, control, drain: starter, logs, operational };

@@ -68,6 +68,8 @@ pub enum ActorKind {
     Socket,
     /// We ourselves, as at a renewal.
     System,
+    /// Whoever has a token of ours, and takes it back.
+    Token,
 }
 
 impl fmt::Display for ActorKind {
@@ -78,6 +80,7 @@ impl fmt::Display for ActorKind {
             Self::File => "file",
             Self::Socket => "socket",
             Self::System => "system",
+            Self::Token => "token",
         })
     }
 }
