@@ -2,6 +2,7 @@
 //! or old. `listener` spawns `run` for each socket on the worker that got it; nothing here outlives that task
 //! but tunnels, which hold their own end.
 
+mod ahead;
 mod http2;
 mod transport;
 
@@ -119,7 +120,9 @@ async fn establish(worker: &Rc<Worker>, accepted: Accepted) -> Option<Box<Establ
     });
     let limits = worker.rules.borrow().limits.clone();
     let leaving = Leaving::new(&standing, worker.drain.clone(), limits.max_connection_age);
-    Some(Box::new(Established { stream: Box::new(session.stream), context, limits, leaving }))
+    let mut stream = Box::new(session.stream);
+    stream.get_mut().1.set_buffer_limit(Some(RECORDS));
+    Some(Box::new(Established { stream, context, limits, leaving }))
 }
 
 /// A connection that nobody vouched for yet.
@@ -330,3 +333,7 @@ fn note(asker: &Asker, error: impl std::fmt::Display) {
         "no session"
     );
 }
+
+/// Of TLS, made before they are sent: a step of a body with its head, so that one call takes it. Else a client that takes
+/// nothing would hold no less, in pieces.
+const RECORDS: usize = 96 * 1024;

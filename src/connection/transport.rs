@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::ahead::Ahead;
 use crate::limits::Place;
 use crate::metrics;
 
@@ -24,6 +25,7 @@ pub enum Socket {
 #[derive(Debug)]
 pub(super) struct Transport {
     stream: Stream,
+    ahead: Ahead,
     progress: Arc<Progress>,
     _counted: (Place, metrics::Held),
 }
@@ -55,7 +57,7 @@ impl Transport {
             Socket::Tcp(stream, _) => Stream::Tcp(TcpStream::from_std(stream)?),
             Socket::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
         };
-        Ok(Self { stream, progress: Arc::default(), _counted: counted })
+        Ok(Self { stream, ahead: Ahead::default(), progress: Arc::default(), _counted: counted })
     }
 
     /// Returns what tells whether the client takes what is written.
@@ -74,9 +76,10 @@ impl Transport {
 
 impl AsyncRead for Transport {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, into),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(context, into),
+        let Self { stream, ahead, .. } = &mut *self;
+        match stream {
+            Stream::Tcp(stream) => ahead.poll_read(stream, context, into),
+            Stream::Unix(stream) => ahead.poll_read(stream, context, into),
         }
     }
 }
