@@ -196,7 +196,7 @@ async fn answer(
     asked::check_connect(&head.method, offer.as_ref().is_some_and(Offer::is_extended_connect))?;
     let uri = head.uri.clone();
     let asked = Asked::of(&current.rules.routes, Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
-    let host = asked.authority.to_header_value();
+    let host = asked.authority.to_header_value(&head.headers);
     if let Some(serves) = context.ours(&current.rules, &asked)? {
         let call = OurCall { context, current, serves: &serves, asked: &asked };
         return Box::pin(call.answer(&head, lifeline, record)).await;

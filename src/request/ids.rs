@@ -1,14 +1,17 @@
 //! Ids of requests: ours, and which of a client's are carried on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 
+use bytes::BytesMut;
 use http::HeaderValue;
 
 /// Ids for requests that bring none: unlike those of other workers and processes, and cheap.
 pub(super) struct Ids {
     start: u64,
     next: Cell<u64>,
+    /// Ids are cut off it, so that neither making nor copying one takes memory of its own.
+    slab: RefCell<BytesMut>,
 }
 
 impl Ids {
@@ -18,17 +21,20 @@ impl Ids {
         if aws_lc_rs::rand::fill(&mut start).is_err() {
             start = (crate::clock::wall().as_nanos() as u64).to_be_bytes();
         }
-        Self { start: u64::from_be_bytes(start), next: Cell::new(0) }
+        Self { start: u64::from_be_bytes(start), next: Cell::new(0), slab: RefCell::default() }
     }
 
     pub(super) fn next(&self) -> HeaderValue {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
-        let mut id = String::with_capacity(32);
-        // Writing to a string does not fail.
-        let _ = write!(id, "{:016x}{number:016x}", self.start);
+        let mut slab = self.slab.borrow_mut();
+        if slab.capacity() < LENGTH {
+            slab.reserve(SLAB);
+        }
+        // Writing to it does not fail.
+        let _ = write!(slab, "{:016x}{number:016x}", self.start);
         // INVARIANT: hexadecimal digits.
-        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+        HeaderValue::from_maybe_shared(slab.split().freeze()).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }
 
@@ -37,6 +43,9 @@ pub(super) fn is_request_id(id: &HeaderValue) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte);
     (1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
 }
+
+const LENGTH: usize = 32;
+const SLAB: usize = 64 * LENGTH;
 
 #[cfg(test)]
 mod tests {

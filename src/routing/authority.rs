@@ -59,10 +59,18 @@ impl<'a> Authority<'a> {
         self.host == other.host && self.port.unwrap_or(443) == other.port.unwrap_or(443)
     }
 
-    /// Returns what the upstream reads as `Host`.
-    pub fn to_header_value(&self) -> HeaderValue {
+    /// Returns what the upstream reads as `Host`: the client's own, not copied, where it is in this spelling already.
+    pub fn to_header_value(&self, headers: &HeaderMap) -> HeaderValue {
+        let sent = headers.get(header::HOST).filter(|sent| self.is_spelled(sent.as_bytes())).cloned();
         // INVARIANT: a parsed host is printable ASCII.
-        HeaderValue::from_str(&self.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
+        sent.or_else(|| HeaderValue::from_str(&self.to_string()).ok()).unwrap_or_else(|| HeaderValue::from_static(""))
+    }
+
+    fn is_spelled(&self, sent: &[u8]) -> bool {
+        let Some(rest) = sent.strip_prefix(self.host.as_bytes()) else { return false };
+        let Some(port) = self.port else { return rest.is_empty() };
+        let digits = rest.strip_prefix(b":").filter(|digits| matches!(digits, [b'1'..=b'9', ..]));
+        digits.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok()) == Some(port)
     }
 }
 
@@ -195,6 +203,22 @@ mod tests {
                 expected.as_ref().copied(),
                 "{target} {hosts:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_upstream_reads_one_spelling_of_its_host() {
+        for (sent, read) in [
+            ("a.example", "a.example"),
+            ("A.example.", "a.example"),
+            ("a.example:8443", "a.example:8443"),
+            ("a.example:08443", "a.example:8443"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, sent.parse().unwrap());
+            let target = Uri::from_static("/x");
+            let Ok(authority) = Authority::of(&target, &headers) else { continue };
+            assert_eq!(authority.to_header_value(&headers), read, "{sent}");
         }
     }
 }
