@@ -336,4 +336,4 @@ fn note(asker: &Asker, error: impl std::fmt::Display) {
 
 /// Of TLS, made before they are sent: a step of a body with its head, so that one call takes it. Else a client that takes
 /// nothing would hold no less, in pieces.
-const RECORDS: usize = 96 * 1024;
+const RECORDS: usize = 160 * 1024;

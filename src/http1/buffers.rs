@@ -77,11 +77,11 @@ pub(super) fn give_back_headers(mut headers: HeaderMap) {
 }
 
 impl Size {
-    /// How much room a reader needs at least.
-    fn least(self) -> usize {
+    /// How much room a reader needs at least: a usual answer of 64 KiB comes with its head in one read.
+    pub(super) fn least(self) -> usize {
         match self {
             Self::Head => 4 * 1024,
-            Self::Large => 16 * 1024,
+            Self::Large => 72 * 1024,
         }
     }
 
@@ -115,7 +115,7 @@ thread_local! {
 }
 
 /// The step by which bodies move.
-pub(super) const LARGE: usize = 64 * 1024;
+pub(super) const LARGE: usize = 128 * 1024;
 /// What is written from one buffer: a head, and a small body with it.
 const OUT: usize = 8 * 1024;
 const HEADERS: usize = 24;

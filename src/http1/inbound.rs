@@ -103,16 +103,16 @@ impl Inbound {
         context: &mut Context<'_>,
         size: Size,
     ) -> Poll<io::Result<usize>> {
-        if self.buffer.is_empty() && (self.buffer.capacity() == 0 || self.size != size) {
+        self.make_room(size);
+        self.poll_read(io, context)
+    }
+
+    fn make_room(&mut self, size: Size) {
+        if self.buffer.is_empty() && (self.size != size || self.buffer.capacity() < size.least()) {
             self.release();
             (self.buffer, self.size) = (buffers::take(size), size);
         }
         self.buffer.reserve(MORE);
-        let read = pin!(io.read_buf(&mut self.buffer)).poll(context);
-        if read.is_pending() {
-            self.release();
-        }
-        read
     }
 
     /// Reads on in the body.
@@ -128,19 +128,10 @@ impl Inbound {
             if self.is_done() {
                 return Poll::Ready(None);
             }
-            let more = match self.left() {
-                Some(left) => usize::try_from(left).unwrap_or(buffers::LARGE).min(buffers::LARGE),
-                None => MORE,
-            };
-            if self.buffer.is_empty() {
-                if self.size != Size::Large || self.buffer.capacity() == 0 {
-                    self.release();
-                    (self.buffer, self.size) = (buffers::take(Size::Large), Size::Large);
-                }
-                // Room for all that may come: what was handed on is gone by now, and this slab is its own again.
-                self.buffer.reserve(more);
-            } else {
-                self.buffer.reserve(MORE);
+            self.make_room(Size::Large);
+            if let Some(left) = self.left() {
+                // All that may come in one step: what was handed on is mostly gone by now, and the slab its own again.
+                self.buffer.reserve(usize::try_from(left).unwrap_or(buffers::LARGE).min(buffers::LARGE));
             }
             match ready!(self.poll_read(io, context)) {
                 Ok(0) if matches!(self.body, State::Close) => self.body = State::Done,
