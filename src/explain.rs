@@ -91,6 +91,9 @@ impl Asking<'_> {
         let Self { rules, listener, .. } = self;
         let asked = request.read(rules)?;
         let sni = request.sni();
+        if listener.is_some_and(|listener| !listener.tls.knows(sni.as_deref())) {
+            return Ok(Report::unrecognized(rules.generation, &sni.unwrap_or_default()));
+        }
         let (serves, names) = listener.map_or((None, &[][..]), |listener| (Some(&listener.serves), listener.tls.names(sni.as_deref())));
         if let Some(serves) = serves
             && asked.is_ours(serves, sni.as_deref(), names)?

@@ -118,6 +118,14 @@ impl Report {
         }
     }
 
+    /// Tells of a handshake that does not begin: nobody is asked anything in it.
+    pub(super) fn unrecognized(generation: u64, name: &str) -> Self {
+        let mut report = Self::nothing(generation);
+        report.fail(Failure::Misdirected, format!("strict_sni, and the listener has no certificate for {name}"));
+        report.told = Some(Told { status: Failure::Misdirected.status().as_u16(), alert: Some("unrecognized_name") });
+        report
+    }
+
     /// Ends an admission in a failure of the request itself.
     pub(super) fn fail(&mut self, failure: Failure, why: String) {
         self.verdict = "deny";

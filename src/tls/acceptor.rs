@@ -150,13 +150,13 @@ impl Acceptor {
         self.sessions.as_ref().map_or(0, |sessions| sessions.forget(gone))
     }
 
-    /// Tells whether a handshake for this name may begin: any name, unless `strict_sni`.
     /// Returns the certificates that it may show, without their chains.
     pub fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.credentials.key_pairs.iter().filter_map(|pair| pair.certified.cert.first())
     }
 
-    pub(super) fn knows(&self, sni: Option<&str>) -> bool {
+    /// Tells whether a handshake for this name may begin: any name, unless `strict_sni`.
+    pub fn knows(&self, sni: Option<&str>) -> bool {
         !self.strict_sni || sni.is_none_or(|name| self.credentials.named(name).is_some())
     }
 

@@ -101,6 +101,14 @@ certificates = ["alice.pem"]
         let exit = if expected.starts_with("deny") { 1 } else { 0 };
         assert_eq!(ask(arguments), (Some(exit), expected.to_owned()), "{arguments:?}");
     }
+    let strict =
+        Workspace::config("require", "http://127.0.0.1:1", more).replace("name = \"edge\"\n", "name = \"edge\"\nstrict_sni = true\n");
+    workspace.write("portcullis.toml", strict);
+    assert_eq!(ask(&["--route", "GET https://localhost/"]).1, "admit - edge");
+    assert_eq!(ask(&["--route", "GET https://unknown.test/"]).1, "deny misdirected edge", "the handshake does not begin");
+    let told = workspace.run(&["explain", "alice.pem", "--route", "GET https://unknown.test/"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("TLS alert unrecognized_name") && told.contains("strict_sni"), "{told}");
     let absent = workspace.run(&["explain", "alice.pem", "--listener", "nowhere"]);
     assert_eq!(absent.status.code(), Some(2), "{absent:?}");
     assert!(String::from_utf8_lossy(&absent.stderr).contains("edge, control"), "{absent:?}");
