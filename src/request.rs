@@ -197,13 +197,14 @@ async fn answer(
     let uri = head.uri.clone();
     let asked = Asked::of(&current.rules.routes, Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
     let host = asked.authority.to_header_value(&head.headers);
-    if let Some(serves) = context.ours(&current.rules, &asked)? {
+    let refuse = |failure, record: &mut Record| record.refuse(failure, &asked.authority.host, uri.path());
+    if let Some(serves) = context.ours(&current.rules, &asked).map_err(|failure| refuse(failure, record))? {
         let call = OurCall { context, current, serves: &serves, asked: &asked };
         return Box::pin(call.answer(&head, lifeline, record)).await;
     }
-    asked.check_directed(context.sni.as_deref(), &context.names)?;
+    asked.check_directed(context.sni.as_deref(), &context.names).map_err(|failure| refuse(failure, record))?;
     if let Some(preflight) = asked.preflight(&head.method, &head.headers) {
-        asked.check_preflight(&current.rules.snapshot, &preflight)?;
+        asked.check_preflight(&current.rules.snapshot, &preflight).map_err(|failure| refuse(failure, record))?;
         return Ok(preflight_answer(&preflight));
     }
 
@@ -230,7 +231,7 @@ async fn answer(
     let hold = standing.hold(&scope, Some(&held)).on(lifeline);
     // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.
     let other = (record.has_body() || upgrades).then(|| standing.hold(&scope, Some(&held)));
-    record.entered = enter(context, current, &grant)?;
+    record.entered = enter(context, current, &grant).map_err(|failure| refuse(failure, record))?;
 
     let Some(handles) = handles else { return no_route(&head) };
     let chosen = taken_up(offer.as_mut(), asked.served(&head.method)?, &head.headers)?;

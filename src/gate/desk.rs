@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::refusals::Refusals;
+use super::refusals::{Refusals, Refused, steps};
 use super::{About, Asker, Checkpoint, Inquiry};
 use crate::admission::{Candidate, Decision, Denial, Scope, Snapshot, Steps, Verdict};
 use crate::clock::Clock;
@@ -96,7 +96,7 @@ impl Desk {
         let Some(denial) = decision.denial() else { return };
         self.metrics.listener(&asker.listener).denied(denial.code());
         let mut refusals = self.refusals();
-        refusals.log(denial, decision, candidate, asker, about);
+        refusals.log(&Refused::by(decision, denial, candidate), || steps(decision), asker, about);
         // No worker's tick comes by here.
         refusals.tick();
     }

@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::log::RefusalLog;
 use crate::metrics::Metrics;
 use answer::Window;
-use refusals::Refusals;
+use refusals::{Refusals, Refused};
 use remembered::Remembered;
 use renewed::Renewals;
 
@@ -185,7 +185,8 @@ impl Gate {
             Verdict::Deny(denial) => {
                 self.metrics.listener(&asker.listener).denied(denial.code());
                 self.note_stranger(*denial, candidate, asker, about.scope);
-                self.refusals.borrow_mut().log(*denial, decision, candidate, asker, &about);
+                let refused = Refused::by(decision, *denial, candidate);
+                self.refusals.borrow_mut().log(&refused, || refusals::steps(decision), asker, &about);
             }
             Verdict::Admit(admission) => tracing::debug!(
                 checkpoint = about.checkpoint.name(),

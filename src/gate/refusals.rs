@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::{Asker, Checkpoint};
-use crate::admission::{Candidate, Decision, Denial, Scope};
+use crate::admission::{Candidate, Decision, Denial, Principal, Scope, TokenId};
 use crate::log::{Entry, RefusalLog, Way};
 use crate::pki::Certificate;
 
@@ -27,6 +27,44 @@ pub struct Inquiry<'a> {
     pub host: &'a str,
     /// Without the query: those carry tokens.
     pub path: &'a str,
+}
+
+/// Who was refused, and by which code.
+#[derive(Clone, Copy)]
+pub(super) struct Refused<'a> {
+    pub(super) code: &'static str,
+    pub(super) generation: u64,
+    pub(super) principal: Option<&'a Principal>,
+    pub(super) leaf: Option<&'a Certificate>,
+    pub(super) token: Option<TokenId>,
+    /// Only its key was matched: what else its holder wrote into it is no claim.
+    pub(super) by_key_alone: bool,
+}
+
+impl<'a> Refused<'a> {
+    /// By a decision.
+    pub(super) fn by(decision: &'a Decision, denial: Denial, candidate: Option<&'a Candidate>) -> Self {
+        Self {
+            code: denial.code(),
+            generation: decision.generation,
+            principal: decision.principal.as_deref(),
+            leaf: candidate.and_then(|candidate| candidate.leaf().ok()),
+            token: candidate.and_then(token_of),
+            by_key_alone: decision.steps.iter().any(|step| step.rule == "spki_pin" && step.denial.is_none()),
+        }
+    }
+
+    /// Returns the principal's audit claims. Attributes of a leaf are told only where more than its key was matched: its holder
+    /// writes them itself otherwise.
+    fn claims(&self) -> Vec<(String, String)> {
+        let (Some(principal), Some(leaf), false) = (self.principal, self.leaf, self.by_key_alone) else { return Vec::new() };
+        principal.terms.audit_claims.iter().map(|claim| (claim.to_string(), claim.values(leaf).join(","))).collect()
+    }
+}
+
+/// Returns the token that speaks for a candidate.
+pub(super) fn token_of(candidate: &Candidate) -> Option<TokenId> {
+    Some(candidate.claims()?.token.as_ref()?.id)
 }
 
 impl<'a> About<'a> {
@@ -69,28 +107,28 @@ impl Refusals {
     }
 
     /// Writes one denial's line, if its source may have one more. What the client chose (its subject) comes escaped and cut.
-    pub(super) fn log(&mut self, denial: Denial, decision: &Decision, candidate: Option<&Candidate>, asker: &Asker, about: &About<'_>) {
+    pub(super) fn log(&mut self, refused: &Refused<'_>, steps: impl FnOnce() -> String, asker: &Asker, about: &About<'_>) {
         let way = self.way();
         if way == Way::Nowhere || !self.may_log(asker) {
             return;
         }
-        let leaf = candidate.and_then(|candidate| candidate.leaf().ok());
+        let Refused { code, generation, principal, leaf, .. } = *refused;
         let subject = leaf.map(|leaf| cut(leaf.subject.rfc2253()));
-        let token = candidate.and_then(Candidate::claims).and_then(|claims| claims.token.as_ref()).map(|token| token.id.to_string());
-        let steps = steps(decision);
+        let token = refused.token.map(|token| token.to_string());
+        let steps = steps();
         let client = about.scope.and_then(|scope| scope.address.ip());
         let route = about.scope.and_then(|scope| scope.request?.route).map(|route| &*route.name);
         let Some(log) = self.log.as_ref().filter(|_| way == Way::Own) else {
             tracing::info!(
                 checkpoint = about.checkpoint.name(),
                 client = client.map(tracing::field::display),
-                code = denial.code(),
+                code,
                 connection = asker.connection,
                 fingerprint = leaf.map(|leaf| tracing::field::display(leaf.fingerprint)),
-                generation = decision.generation,
+                generation,
                 listener = &*asker.listener,
                 peer = asker.peer.map(tracing::field::display),
-                principal = decision.principal.as_ref().map(|principal| tracing::field::display(&principal.name)),
+                principal = principal.map(|principal| tracing::field::display(&principal.name)),
                 request_id = about.inquiry.map(|inquiry| inquiry.request_id),
                 route,
                 steps,
@@ -100,9 +138,8 @@ impl Refusals {
             );
             return;
         };
-        let principal = decision.principal.as_ref();
         let (name, id) = (principal.map(|principal| principal.name.to_string()), principal.map(|principal| principal.id.to_string()));
-        let claims = claims(decision, leaf);
+        let claims = refused.claims();
         let claims: Vec<(&str, &str)> = claims.iter().map(|(name, value)| (&**name, &**value)).collect();
         log.line(&Entry {
             event: "denied",
@@ -123,8 +160,8 @@ impl Refusals {
             path: about.inquiry.map(|inquiry| inquiry.path),
             route,
             verdict: Some("deny"),
-            code: Some(denial.code()),
-            generation: decision.generation,
+            code: Some(code),
+            generation,
             steps: Some(&steps),
             ..Entry::default()
         });
@@ -186,14 +223,6 @@ impl Refusals {
     }
 }
 
-/// Returns the principal's audit claims. Attributes of a leaf are told only where more than its key was matched: its holder
-/// writes them itself otherwise.
-fn claims(decision: &Decision, leaf: Option<&Certificate>) -> Vec<(String, String)> {
-    let by_key_alone = decision.steps.iter().any(|step| step.rule == "spki_pin" && step.denial.is_none());
-    let (Some(principal), Some(leaf), false) = (&decision.principal, leaf, by_key_alone) else { return Vec::new() };
-    principal.terms.audit_claims.iter().map(|claim| (claim.to_string(), claim.values(leaf).join(","))).collect()
-}
-
 /// Returns the source that an address belongs to. One subscriber is one: of IPv6 it has a /64.
 pub fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
@@ -202,7 +231,8 @@ pub fn source(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn steps(decision: &Decision) -> String {
+/// Tells a decision's steps in one line.
+pub(super) fn steps(decision: &Decision) -> String {
     let mut text = String::new();
     for step in decision.steps.iter() {
         let separator = if text.is_empty() { "" } else { "; " };

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use super::answer::{Answer, Judged, Window};
 use super::grant::Kind;
 use super::hold::{Held, Holds};
+use super::refusals::{Refused, token_of};
 use super::{About, Admitted, Asker, Checkpoint, Cuts, Gate, Grant, Hold, Inquiry, Lapse, Possession, Target, Ways};
 use crate::admission::{Basis, Candidate, ClientAddress, Decision, Denial, Origin, Principal, RouteAuth, Scope, Verdict};
 
@@ -159,6 +160,23 @@ impl Standing {
                 Err(refusal(decision))
             }
         }
+    }
+
+    /// Writes the line of a request that is refused though no decision says so: for where it came, or by a limit. `grant`: whom it
+    /// was admitted as before.
+    pub fn refuse(&self, code: &'static str, why: &str, grant: Option<&Grant>, inquiry: Inquiry<'_>) {
+        let admitted = grant.and_then(Grant::admitted);
+        let refused = Refused {
+            code,
+            generation: self.gate.snapshot.borrow().generation,
+            principal: admitted.map(|admitted| &*admitted.admission.principal),
+            leaf: self.candidate().and_then(|candidate| candidate.leaf().ok()),
+            token: self.candidate().and_then(token_of),
+            by_key_alone: admitted.is_some_and(|admitted| admitted.admission.basis == Basis::SpkiPin),
+        };
+        let scope = Scope { address: self.address, request: None, control: self.control };
+        let about = About { inquiry: Some(inquiry), ..About::of(Checkpoint::Request, scope) };
+        self.gate.refusals.borrow_mut().log(&refused, || format!("request: {why}"), &self.asker, &about);
     }
 
     /// Stands for an open request in `scope` until dropped; to be taken right after `check` admitted it. Other rules

@@ -59,7 +59,8 @@ impl OurCall<'_> {
         record.admitted(&grant);
         let hold = standing.hold(&scope, None).on(lifeline);
         let upload_hold = record.has_body().then(|| standing.hold(&scope, None));
-        record.entered = enter(context, self.current, &grant)?;
+        let entered = enter(context, self.current, &grant);
+        record.entered = entered.map_err(|failure| record.refuse(failure, &self.asked.authority.host, &self.asked.path.text))?;
 
         let needs = call.served(&head.method)?;
         // INVARIANT: without a service no call was found.

@@ -16,9 +16,9 @@ use super::X_REQUEST_ID;
 use super::current::{Current, Handles, label};
 use super::ids::is_request_id;
 use super::service::Refused;
-use crate::admission::{Candidate, Denial, Surface};
+use crate::admission::{Candidate, Surface};
 use crate::failure::Failure;
-use crate::gate::{Grant, Hold, Lapse, Standing};
+use crate::gate::{Grant, Hold, Inquiry, Lapse, Standing};
 use crate::limits::Entered;
 use crate::log::Entry;
 use crate::metrics::RouteMetrics;
@@ -139,14 +139,23 @@ impl Record {
     pub(super) fn failed(&mut self, failure: Failure) {
         self.code = Some(failure.code());
         self.reason = reason(failure);
-        match failure {
-            Failure::Denied(Denial::OriginDenied) | Failure::Misdirected => self.denied = true,
-            Failure::Denied(_) => {
-                self.denied = true;
-                return;
-            }
-            _ => {}
+        self.denied = matches!(failure, Failure::Denied(_) | Failure::Misdirected);
+        if !matches!(failure, Failure::Denied(_)) {
+            self.count(failure);
         }
+    }
+
+    /// Writes the line of a refusal that no decision wrote, and counts what is a denial all the same.
+    pub(super) fn refuse(&mut self, failure: Failure, host: &str, path: &str) -> Failure {
+        let inquiry = Inquiry { request_id: self.id(), method: self.method.as_str(), host, path };
+        self.standing.refuse(failure.code(), failure.message(), self.grant.as_ref(), inquiry);
+        if let Failure::Denied(_) = failure {
+            self.count(failure);
+        }
+        failure
+    }
+
+    fn count(&self, failure: Failure) {
         self.context.worker.metrics.listener(&self.context.listener).denied(failure.code());
     }
 

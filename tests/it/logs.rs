@@ -129,6 +129,38 @@ async fn no_subject_header_or_path_breaks_out_of_a_line_of_any_log() {
     assert_eq!((in_log().len(), named(&file(&refusals), "denied").len()), (2, 1));
 }
 
+/// For where it came, as a preflight, or by a limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_no_decision_made_has_its_line_too() {
+    let upstream = TestUpstream::start().await;
+    let alice = Leaf::new("alice").self_signed();
+    let workspace = Workspace::new();
+    workspace.allow("alice", &alice);
+    let open = "[[route]]\nname = \"open\"\nhosts = [\"b.test\"]\npath = \"/\"\nauth = \"none\"\nupstream = \"app\"\n";
+    let more = format!("{open}[audit]\nrefusals = \"refusals.log\"\n[limits]\nprincipal_rate = 1\n[runtime]\nworkers = 1\n");
+    let proxy = workspace.start(&Workspace::config("require", &upstream.url(), &more));
+    let client = || Client::new(&proxy, Some(&alice));
+    assert_eq!(client().sni("b.test").get("/misdirected").await.expect("an answer").code(), "misdirected");
+    let mut preflight = request("OPTIONS", "/preflight");
+    for (name, value) in [("origin", "https://evil.example"), ("access-control-request-method", "PUT")] {
+        preflight.headers_mut().insert(name, http::HeaderValue::from_static(value));
+    }
+    assert_eq!(client().send(preflight).await.expect("an answer").code(), "origin_denied");
+    while client().get("/limited").await.expect("an answer").status != 429 {}
+    let told = || named(&file(&proxy.path("refusals.log")), "denied");
+    eventually("each is told", || told().len() == 3);
+    for (line, (code, path, principal)) in told().iter().zip([
+        ("misdirected", "/misdirected", Value::Null),
+        ("origin_denied", "/preflight", Value::Null),
+        ("rate_limited", "/limited", "alice".into()),
+    ]) {
+        assert_eq!((&line["code"], &line["path"], &line["principal"]), (&code.into(), &path.into(), &principal), "{line}");
+        assert_eq!((&line["host"], &line["fingerprint"]), (&"localhost".into(), &alice.fingerprint().into()), "{line}");
+        let counted = proxy.metric(&format!("portcullis_denials_total{{listener=\"edge\",code=\"{code}\"}}"));
+        assert_eq!(counted, Some(1.0), "{code}: counted once");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn denials_above_a_number_a_second_are_one_counted_line() {
     let workspace = Workspace::new();
