@@ -76,6 +76,11 @@ impl Trust {
         Origin { address: ClientAddress::Settled(effective), trusted }
     }
 
+    /// Tells whether the header counts on a connection, whoever its client is.
+    pub fn hears(&self, connection: ClientAddress) -> bool {
+        connection.ip().is_some_and(|peer| contains(&self.forwarded_from, peer))
+    }
+
     /// Writes the forwarding headers for the upstream: added to where the peer was trusted, else replaced.
     /// `connection`: where the request came from; `host`: what it asked for.
     pub fn write(

@@ -71,11 +71,13 @@ struct Leads {
     /// What it needs; `None`: what the method says.
     access: Option<Access>,
     served: bool,
+    /// Anybody's word on where its client is counts.
+    hears: bool,
 }
 
 impl Leads {
     fn to(auth: RouteAuth) -> Self {
-        Self { route: Some(route(auth)), access: None, served: true }
+        Self { route: Some(route(auth)), access: None, served: true, hears: true }
     }
 }
 
@@ -83,6 +85,10 @@ impl Ways for Leads {
     fn way<'a>(&'a self, target: &'a Target) -> Way<'a> {
         let access = self.access.unwrap_or(if target.method == http::Method::GET { Access::Read } else { Access::Write });
         Way { route: self.route.as_ref(), access, served: self.served }
+    }
+
+    fn hears(&self, _: ClientAddress) -> bool {
+        self.hears
     }
 
     fn answers_denied(&self, _: &str) -> bool {
@@ -456,6 +462,45 @@ fn an_open_request_is_judged_by_where_the_rules_of_now_lead_it() {
         assert_eq!(now_or_never(hold.lapsed()), expected, "{what}");
         assert_eq!(now_or_never(standing.lapsed()), None, "{what}");
     }
+}
+
+#[test]
+fn an_address_is_believed_no_longer_than_whoever_said_it() {
+    let alice = client("alice");
+    let from = |nets: &[&str], gateways: &[&str]| Terms {
+        client_ips: Some(nets.iter().map(|net| net.parse().unwrap()).collect()),
+        gateway_ips: gateways.iter().map(|net| net.parse().unwrap()).collect(),
+        ..may(Access::Read)
+    };
+    let (here, office, gateway) = ("192.0.2.0/24", "198.51.100.0/24", "192.0.2.1/32");
+    let required = route(RouteAuth::Required);
+    let scope = Scope { address: ClientAddress::Settled("198.51.100.7".parse().unwrap()), ..asks(&required, Access::Read) };
+    let unheard = || Leads { hears: false, ..Leads::to(RouteAuth::Required) };
+
+    let mut world = World::with(&[("alice", &alice, from(&[here, office], &[]))]);
+    let standing = world.open(&alice).unwrap();
+    let [one, two] = [(); 2].map(|()| standing.hold(&scope, Some(&target(Access::Read))));
+    world.install(&[("alice", &alice, from(&[office], &[gateway]))]);
+    assert_eq!(now_or_never(one.lapsed()), None, "a trusted forwarder says that it is from the office");
+    world.lead(unheard());
+    assert_eq!(now_or_never(one.lapsed()), None, "the principal's own gateway says so");
+    world.install(&[("alice", &alice, from(&[here], &[]))]);
+    assert_eq!(now_or_never(two.lapsed()), Some(Lapse::Denied(Denial::ClientIpDenied)), "from the office nobody may come");
+
+    let mut world = World::with(&[("alice", &alice, from(&[here, office], &[]))]);
+    let standing = world.open(&alice).unwrap();
+    let hold = standing.hold(&scope, Some(&target(Access::Read)));
+    world.lead(unheard());
+    assert_eq!(now_or_never(hold.lapsed()), None, "nobody says so any more: it is from here, and may be");
+    world.install(&[("alice", &alice, from(&[here], &[]))]);
+    assert_eq!(now_or_never(hold.lapsed()), None);
+
+    let world = World::with(&[("alice", &alice, from(&[office], &[gateway]))]);
+    let standing = world.open(&alice).unwrap();
+    let hold = standing.hold(&scope, Some(&target(Access::Read)));
+    let terms = from(&[office], &[]);
+    world.gate.install(snapshot(2, &[("alice", &alice, terms)]), Rc::new(unheard()), None).finish();
+    assert_eq!(now_or_never(hold.lapsed()), Some(Lapse::Denied(Denial::ClientIpDenied)), "a gateway that is none any more says so");
 }
 
 #[test]

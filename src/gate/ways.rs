@@ -4,7 +4,7 @@
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 
-use crate::admission::{Access, Denial, RouteScope};
+use crate::admission::{Access, ClientAddress, Denial, RouteScope};
 
 /// What a request asked, as far as rules may lead it elsewhere. Cheap to clone: text is shared.
 #[derive(Clone, Debug)]
@@ -32,6 +32,9 @@ pub struct Way<'a> {
 pub trait Ways {
     /// Finds where a request leads now.
     fn way<'a>(&'a self, target: &'a Target) -> Way<'a>;
+
+    /// Tells whether this peer's word on where its client is counts, whoever the client is.
+    fn hears(&self, peer: ClientAddress) -> bool;
 
     /// Says whether the denied hear of it over HTTP on a listener (`client_auth = "request"`).
     fn answers_denied(&self, listener: &str) -> bool;
@@ -68,6 +71,10 @@ impl Lapse {
 impl Ways for () {
     fn way<'a>(&'a self, _: &'a Target) -> Way<'a> {
         Way { route: None, access: Access::Read, served: true }
+    }
+
+    fn hears(&self, _: ClientAddress) -> bool {
+        true
     }
 
     fn answers_denied(&self, _: &str) -> bool {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::asked::{Asked, upgrade_to};
-use crate::admission::Access;
+use crate::admission::{Access, ClientAddress};
 use crate::gate::{self, Target, Way};
 use crate::routing::Authority;
 use crate::routing::path::normalise;
@@ -35,6 +35,10 @@ impl gate::Ways for Ways {
             offered.is_none_or(|offered| upgrade_to(offered, route).is_ok())
         });
         Way { route: asked.route.map(|route| &route.scope), access, served }
+    }
+
+    fn hears(&self, peer: ClientAddress) -> bool {
+        self.0.trust.hears(peer)
     }
 
     /// As for whoever comes now: see `connection`.

@@ -4,7 +4,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::client::request;
-use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace};
+use crate::support::upstream::Reply;
+use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, eventually, within};
+use http_body_util::BodyExt;
 
 async fn start(who: &str, more: &str) -> (TestUpstream, TestProxy, Identity) {
     let upstream = TestUpstream::start().await;
@@ -99,4 +101,48 @@ async fn proxy_is_required_where_it_is_required_and_believed_from_whom_we_trust(
         }
         client.get("/").await.expect_err("no PROXY header");
     }
+}
+
+/// Off the list of trusted forwarders means off, now: what is open by its word alone is from the forwarder itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_by_the_word_of_a_forwarder_that_is_trusted_no_more_is_judged_by_where_it_came_from() {
+    let upstream = TestUpstream::replying(|_| Reply::Endless).await;
+    let (alice, bob) = (Leaf::new("alice").self_signed(), Leaf::new("bob").self_signed());
+    let workspace = Workspace::new();
+    workspace.allow("bob", &bob);
+    alice.write(workspace.directory.path(), "alice");
+    let config = |trust: &str| {
+        let alice = "[[principal]]\nname = \"alice\"\nrole = \"Reader\"\ncertificates = [\"alice.pem\"]\nclient_ips = [\"192.0.2.0/24\"]\n";
+        Workspace::config("request", &upstream.url(), &format!("{alice}{trust}"))
+    };
+    let trusting = "[trust]\nforwarded_from = [\"127.0.0.1/32\"]\n";
+    let proxy = workspace.start(&config(trusting));
+    let get = || {
+        let mut get = request("GET", "/endless");
+        get.headers_mut().insert("x-forwarded-for", http::HeaderValue::from_static("192.0.2.7"));
+        get
+    };
+    let mut connections = Vec::new();
+    for identity in [&alice, &bob] {
+        let mut connection = Client::http2(&proxy, Some(identity)).connect().await.expect("admitted");
+        let answer = connection.send(get()).await.expect("answered");
+        assert_eq!(answer.status(), 200);
+        connections.push((connection, answer.into_body()));
+    }
+    // What changes nothing of whose word counts cuts nobody.
+    let wider = "[trust]\nforwarded_from = [\"127.0.0.1/32\", \"10.0.0.0/8\"]\n";
+    for trust in [wider, ""] {
+        let before = proxy.generation();
+        proxy.replace("portcullis.toml", config(trust));
+        proxy.wait_for_generation_after(before);
+        let cut = proxy.metric("portcullis_connections_cut_total{code=\"client_ip_denied\"}");
+        assert_eq!(cut.unwrap_or_default(), if trust == wider { 0.0 } else { 1.0 });
+    }
+    let (_, mut of_bob) = connections.pop().expect("bob's");
+    let (_alice, mut of_alice) = connections.pop().expect("alice's");
+    within("alice's end", async { while let Some(Ok(_)) = of_alice.frame().await {} }).await;
+    for _ in 0..1000 {
+        within("bob's bytes", of_bob.frame()).await.expect("no end").expect("no reset");
+    }
+    eventually("one of two is left", || upstream.open() == 1);
 }

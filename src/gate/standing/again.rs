@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::{Standing, principal_of, refusal};
-use crate::admission::{Denial, RequestScope, Scope};
+use crate::admission::{ClientAddress, Denial, RequestScope, Scope};
 use crate::gate::answer::Answer;
 use crate::gate::hold::Held;
 use crate::gate::{About, Checkpoint, Lapse, Way, Ways};
@@ -60,8 +60,8 @@ impl Standing {
             return None;
         }
         let Held { answer, target, principal, .. } = held;
-        let (strayed, moved) = match ways.zip(target.as_ref()).map(|(ways, target)| ways.way(target)) {
-            Some(way) => (strayed(answer, &way), self.moved(answer, &way)),
+        let (strayed, moved) = match ways.zip(target.as_ref()).map(|(ways, target)| (ways, ways.way(target))) {
+            Some((ways, way)) => (strayed(answer, &way), self.moved(answer, ways, &way)),
             None => (None, None),
         };
         match moved {
@@ -81,13 +81,22 @@ impl Standing {
         }
     }
 
-    /// Asks where the request leads now, if that asks for something else.
-    fn moved(&self, answer: &Answer, way: &Way<'_>) -> Option<Rc<Answer>> {
+    /// Asks where the request leads now and who says from where it comes, if that asks for something else.
+    fn moved(&self, answer: &Answer, ways: &dyn Ways, way: &Way<'_>) -> Option<Rc<Answer>> {
         let scope = answer.scope();
         let request = scope.request?;
-        let same = request.route == way.route && request.access == way.access;
+        let address = self.address_now(scope.address, ways);
+        let same = request.route == way.route && request.access == way.access && scope.address == address;
         let request = Some(RequestScope { route: way.route, access: way.access, ..request });
-        (!same).then(|| self.answer(&Scope { request, ..scope }))
+        (!same).then(|| self.answer(&Scope { address, request, ..scope }))
+    }
+
+    /// An address that a header gave is its peer's word; where that counts no more, the peer itself is where the request is from.
+    fn address_now(&self, then: ClientAddress, ways: &dyn Ways) -> ClientAddress {
+        let Some(peer) = self.address.ip().map(|ip| ip.to_canonical()) else { return then };
+        let is_gateway = || self.connection.borrow().gateways.iter().any(|gateway| gateway.contains(&peer));
+        let heard = then == ClientAddress::Settled(peer) || ways.hears(self.address) || is_gateway();
+        if heard { then } else { ClientAddress::Settled(peer) }
     }
 }
 
