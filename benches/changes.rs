@@ -1,16 +1,29 @@
-//! What a change costs beside a million: a principal of a source that changes one at a time, compiled into the allowlist.
+//! What a change costs: a principal of a source that changes one at a time, compiled into the allowlist beside a million; and
+//! its install beside a hundred thousand open requests, each of a connection of its own, all of them idle.
 
+mod clients;
+
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use ipnet::IpNet;
 use portcullis::admission::layer::Entry;
 use portcullis::admission::{
-    Allowlist, AllowlistBuilder, Credential, Layer, Principal, PrincipalId, PrincipalName, Provenance, Roster, RosterBuilder, Terms,
+    Access, Allowlist, AllowlistBuilder, ClientAddress, Credential, Layer, Origin, Permission, Principal, PrincipalId, PrincipalName,
+    Provenance, RequestScope, Revocation, Roster, RosterBuilder, RouteAuth, RouteScope, Scope, Snapshot, Surface, Terms,
 };
+use portcullis::clock::Clock;
+use portcullis::gate::{Gate, Hold, Standing, Target, Way, Ways};
+use portcullis::metrics::Metrics;
 use portcullis::pki::Fingerprint;
 
+use clients::{ADDRESS, Minted, NOW, Prover};
+
 const MANY: u32 = 1_000_000;
+const OPEN: usize = 100_000;
+const CLIENTS: usize = 2_000;
 
 fn id(number: u32) -> PrincipalId {
     format!("p-{number:012}").parse().expect("an id")
@@ -58,9 +71,95 @@ fn layers(criterion: &mut Criterion) {
     });
 }
 
+/// One route, for everybody.
+struct Everywhere(RouteScope);
+
+impl Ways for Everywhere {
+    fn way<'a>(&'a self, _: &'a Target) -> Way<'a> {
+        Way { route: Some(&self.0), access: Access::Read, served: true }
+    }
+
+    fn hears(&self, _: ClientAddress, _: &[IpNet]) -> bool {
+        true
+    }
+
+    fn answers_denied(&self, _: &str) -> bool {
+        false
+    }
+}
+
+fn everywhere() -> Rc<dyn Ways> {
+    Rc::new(Everywhere(RouteScope { name: "orders".into(), auth: RouteAuth::Required, csrf: true }))
+}
+
+/// A file of these clients' certificates, but one.
+fn listed(clients: &[Minted], without: usize) -> Arc<Snapshot> {
+    let permission = Permission { routes: vec!["*".parse().expect("a glob")], access: Some(Access::Write), when: Vec::new() };
+    let terms = Arc::new(Terms { permissions: vec![permission], ..Terms::default() });
+    let mut allowlist = AllowlistBuilder::default();
+    for (number, client) in clients.iter().enumerate().filter(|(number, _)| *number != without) {
+        let provenance = Provenance { file: "clients.pem".into(), line: number as u32 };
+        let name = format!("client/{number}").parse().expect("a name");
+        allowlist.add_pin(&name, &terms, (&client.certificate()).into(), &provenance).expect("no conflict");
+    }
+    let (allowlist, revocation) = (allowlist.finish(), Revocation::default());
+    Arc::new(Snapshot { generation: 1, allowlist, revocation, clock_skew: 0, bootstrap: Default::default() })
+}
+
+/// Holds a request open on a connection.
+fn hold(standing: &Rc<Standing>) -> Hold {
+    let route = RouteScope { name: "orders".into(), auth: RouteAuth::Required, csrf: true };
+    let request = RequestScope {
+        surface: Surface::Proxy,
+        route: Some(&route),
+        access: Access::Read,
+        clearance: None,
+        begins: true,
+        origin: Origin::Absent,
+        unsafe_method: false,
+    };
+    let target = Target {
+        method: http::Method::GET,
+        authority: http::HeaderValue::from_static("api.example.com"),
+        path: http::uri::PathAndQuery::from_static("/orders/1"),
+        upgrade: None,
+    };
+    standing.hold(&Scope { address: ADDRESS, request: Some(request), control: false }, Some(&target))
+}
+
+fn reviews(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("an install beside 100,000 idle requests");
+    let clients: Vec<Minted> = (0..CLIENTS).map(|number| Minted::own(&format!("{number}.example"))).collect();
+    let gate = Gate::new(Clock::fixed(NOW), Metrics::new(1), listed(&clients, CLIENTS));
+    let prover = Prover::new();
+    let proven: Vec<_> = clients.iter().map(|client| prover.prove(&gate, client)).collect();
+    let standings: Vec<_> = (0..OPEN).map(|number| proven[number % CLIENTS].open(&gate)).collect();
+    let holds: Vec<_> = standings.iter().map(hold).collect();
+    let same = listed(&clients, CLIENTS);
+    group.bench_function("all are asked again", |bencher| bencher.iter(|| gate.install(Arc::clone(&same), everywhere(), None).finish()));
+    let mut removed = 0..CLIENTS;
+    group.bench_function("the last one of a removed client is woken", |bencher| {
+        bencher.iter_custom(|times| {
+            let removals = removed.by_ref().take(times as usize);
+            removals.map(|client| removal(&gate, listed(&clients, client), &holds[OPEN - CLIENTS + client])).sum()
+        });
+    });
+}
+
+/// Takes a client off the list; returns how long it took until this hold of its was ended.
+fn removal(gate: &Rc<Gate>, list: Arc<Snapshot>, last: &Hold) -> Duration {
+    let begun = Instant::now();
+    let mut review = gate.install(list, everywhere(), None);
+    while last.lapse().is_none() && review.step() {}
+    let took = begun.elapsed();
+    assert!(last.lapse().is_some());
+    review.finish();
+    took
+}
+
 fn briefly() -> Criterion {
     Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1))
 }
 
-criterion_group! { name = benches; config = briefly(); targets = layers }
+criterion_group! { name = benches; config = briefly(); targets = layers, reviews }
 criterion_main!(benches);

@@ -1,49 +1,27 @@
 //! What an answer costs at any list size: the decision itself, one that builds a path, and the standing that
 //! remembers it. Header rendering is in `parts`.
 
+mod clients;
+
 use std::hint::black_box;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use portcullis::admission::{
-    Access, Allowlist, AllowlistBuilder, Authority, BoundKind, Bounds, Candidate, ClientAddress, Credential, Origin, Permission, Pin,
-    Principal, PrincipalId, Provenance, RequestScope, Revocation, RouteAuth, RouteScope, Scope, Snapshot, Surface, Terms,
+    Access, Allowlist, AllowlistBuilder, Authority, BoundKind, Bounds, Candidate, Credential, Origin, Permission, Pin, Principal,
+    PrincipalId, Provenance, RequestScope, Revocation, RouteAuth, RouteScope, Scope, Snapshot, Surface, Terms,
 };
 use portcullis::clock::Clock;
-use portcullis::gate::{Asker, Gate, Standing, Target};
+use portcullis::gate::{Gate, Target};
 use portcullis::metrics::Metrics;
 use portcullis::pki::{Certificate, Fingerprint};
-use portcullis::tls::{self, Acceptor, ClientAuth, Credentials, KeyPair, Settings, TrustId};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::UnixTime;
 
-/// rcgen's certificates are valid for ages around it.
-const NOW: u64 = 1_800_000_000;
+use clients::{ADDRESS, Minted, NOW, Prover};
+
 const SIZES: [u32; 4] = [1, 1_000, 100_000, 1_000_000];
-
-/// A leaf and its key.
-struct Minted {
-    der: CertificateDer<'static>,
-    key: rcgen::KeyPair,
-}
-
-impl Minted {
-    fn own(name: &str) -> Self {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let signed = CertificateParams::new(vec![name.into()]).expect("a name").self_signed(&key).expect("signed");
-        Self { der: signed.der().clone(), key }
-    }
-
-    fn certificate(&self) -> Certificate {
-        Certificate::parse(self.der.clone()).expect("a certificate")
-    }
-
-    fn private_key(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::try_from(self.key.serialize_der()).expect("PKCS#8")
-    }
-}
 
 fn provenance(line: u32) -> Provenance {
     Provenance { file: "bench".into(), line }
@@ -72,8 +50,6 @@ fn snapshot(allowlist: Allowlist) -> Snapshot {
 fn route() -> RouteScope {
     RouteScope { name: "orders".into(), auth: RouteAuth::Required, csrf: true }
 }
-
-const ADDRESS: ClientAddress = ClientAddress::Settled(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
 fn request(route: &RouteScope) -> Scope<'_> {
     let request = RequestScope {
@@ -149,7 +125,8 @@ fn standings(criterion: &mut Criterion) {
         upgrade: None,
     };
     for count in [1, 1_000_000] {
-        let standing = open(&client, snapshot(pins(count, &client.certificate())));
+        let gate = Gate::new(Clock::fixed(NOW), Metrics::new(1), Arc::new(snapshot(pins(count, &client.certificate()))));
+        let standing = Prover::new().prove(&gate, &client).open(&gate);
         assert!(standing.check(&request(&route)).is_ok());
         group.bench_function(format!("held, {count} pins"), |bencher| bencher.iter(|| standing.check(black_box(&request(&route)))));
         group.bench_function(format!("held with a stream, {count} pins"), |bencher| {
@@ -159,47 +136,6 @@ fn standings(criterion: &mut Criterion) {
             });
         });
     }
-}
-
-/// Opens a standing behind a real handshake: nothing else proves a key.
-fn open(client: &Minted, snapshot: Snapshot) -> Rc<Standing> {
-    let gate = Gate::new(Clock::fixed(NOW), Metrics::new(1), Arc::new(snapshot));
-    let server = Minted::own("gate.example");
-    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&server.private_key()).expect("a key that signs");
-    let certified = Arc::new(rustls::sign::CertifiedKey::new(vec![server.der.clone()], signing));
-    let settings = Settings {
-        credentials: Credentials { key_pairs: vec![KeyPair { certified, names: ["gate.example".into()].into(), not_after: u64::MAX }] },
-        client_auth: ClientAuth::Require,
-        min_tls_13: false,
-        groups: Vec::new(),
-        ciphers: Vec::new(),
-        strict_sni: false,
-        send_ca_names: false,
-        ca_names: Vec::new(),
-        http2: true,
-        resumption: true,
-    };
-    let acceptor = Acceptor::new(settings, TrustId([0; 32]), None).expect("an acceptor");
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(server.der.clone()).expect("an anchor");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![client.der.clone()], client.private_key())
-        .expect("a client's key");
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let name = ServerName::try_from("gate.example").expect("a name");
-    let asker = Asker { listener: "bench".into(), peer: None, connection: 1 };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let possession = runtime.block_on(async {
-        let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let accept = tls::handshake::accept(&acceptor, &gate, ours, ADDRESS, &asker, Duration::from_secs(10));
-        let (session, _client) = tokio::join!(accept, connector.connect(name, theirs));
-        session.expect("admitted").possession
-    });
-    Standing::open(&gate, possession, ADDRESS, asker, false).expect("admitted")
 }
 
 fn briefly() -> Criterion {

@@ -76,8 +76,8 @@ impl<'a> Authorities<'a> {
             let of = || format!("authority of {} ({})", listed.name, listed.written);
             match self.vouches(number, listed, found, &checked) {
                 Ok(path) => {
-                    let anchor = trust.known(path.anchor).certificate.subject.rfc2253();
-                    steps.passed("authority", format!("{}: leads to {anchor:?} in {}, within bounds", of(), path.issuers.len()));
+                    let anchor = || trust.known(path.anchor).certificate.subject.rfc2253();
+                    steps.found("authority", || format!("{}: leads to {:?} in {}, within bounds", of(), anchor(), path.issuers.len()));
                     return Ok((number, path));
                 }
                 Err(failure) => {

@@ -87,7 +87,7 @@ impl Token {
         if let Some(why) = snapshot.revocation.tokens.hit(self, owner) {
             return Err(steps.failed("token", format!("token {} {why}", self.id), Denial::TokenInvalid));
         }
-        steps.passed("token", format!("token {} is ours, in time, and not revoked", self.id));
+        steps.found("token", || format!("token {} is ours, in time, and not revoked", self.id));
         Ok(())
     }
 }

@@ -42,7 +42,7 @@ impl Terms {
         let why = match request.origin {
             Origin::Absent | Origin::Same => return Ok(()),
             Origin::Other(origin) if self.cors_origins.iter().any(|pattern| pattern.matches(origin)) => {
-                steps.passed("origin", format!("{origin:?} is in the principal's cors_origins"));
+                steps.found("origin", || format!("{origin:?} is in the principal's cors_origins"));
                 return Ok(());
             }
             Origin::Other(origin) => format!("{origin:?} is neither this origin nor in the principal's cors_origins"),
@@ -74,11 +74,11 @@ impl Terms {
             steps.passed("clearance", "whoever is admitted may call this");
             return Ok(());
         };
-        let finding = format!("{}, {} needed", self.clearance.name(), needed.name());
+        let finding = || format!("{}, {} needed", self.clearance.name(), needed.name());
         if !self.clearance.reaches(needed) {
-            return Err(steps.failed("clearance", finding, Denial::ClearanceTooLow));
+            return Err(steps.failed("clearance", finding(), Denial::ClearanceTooLow));
         }
-        steps.passed("clearance", finding);
+        steps.found("clearance", finding);
         Ok(())
     }
 

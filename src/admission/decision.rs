@@ -13,7 +13,7 @@ use crate::pki::Fingerprint;
 #[derive(Clone, Debug)]
 pub struct Decision {
     pub verdict: Verdict,
-    /// Every step taken, in order; the last one of a denial is the one that failed.
+    /// Every step taken, in order; the last one of a denial is the one that failed. None of an admission that was asked for in brief.
     pub steps: Steps,
     /// The principal whose credential matched, also when its conditions or permissions then denied: for the log only.
     pub principal: Option<Arc<Principal>>,
@@ -163,28 +163,44 @@ pub struct Step {
 
 /// The reasoning so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Steps(Vec<Step>);
+pub struct Steps {
+    taken: Vec<Step>,
+    /// Nobody will ask what passed.
+    brief: bool,
+}
 
 impl Steps {
+    /// Leaves out what passes.
+    pub(super) fn in_brief() -> Self {
+        Self { taken: Vec::new(), brief: true }
+    }
+
     /// Notes a step that passed.
-    pub fn passed(&mut self, rule: &'static str, finding: impl Into<Cow<'static, str>>) {
-        self.0.push(Step { rule, finding: finding.into(), denial: None });
+    pub fn passed(&mut self, rule: &'static str, finding: &'static str) {
+        self.found(rule, || finding);
+    }
+
+    /// The same in words that cost something to find.
+    pub(super) fn found<F: Into<Cow<'static, str>>>(&mut self, rule: &'static str, finding: impl FnOnce() -> F) {
+        if !self.brief {
+            self.taken.push(Step { rule, finding: finding().into(), denial: None });
+        }
     }
 
     /// Notes a step that failed, and returns its denial.
     pub fn failed(&mut self, rule: &'static str, finding: impl Into<Cow<'static, str>>, denial: Denial) -> Denial {
-        self.0.push(Step { rule, finding: finding.into(), denial: Some(denial) });
+        self.taken.push(Step { rule, finding: finding.into(), denial: Some(denial) });
         denial
     }
 
     /// Takes a step that was noted elsewhere.
     pub(super) fn push(&mut self, step: Step) {
-        self.0.push(step);
+        self.taken.push(step);
     }
 
     /// Returns the steps in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Step> {
-        self.0.iter()
+        self.taken.iter()
     }
 }
 

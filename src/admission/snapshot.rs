@@ -52,7 +52,18 @@ type Owner = (Arc<Principal>, Basis);
 impl Snapshot {
     /// Judges a candidate (`None`: nothing was presented) in a scope at a time. The same call at every checkpoint.
     pub fn decide(&self, candidate: Option<&Candidate>, scope: &Scope<'_>, now: UnixTime) -> Decision {
-        let (steps, horizon) = (Steps::default(), Horizon::new(now));
+        self.ask(candidate, scope, now, Steps::default())
+    }
+
+    /// The same where nobody asks why somebody is admitted: the steps of an admission are left out, and cost nothing. A hundred
+    /// thousand connections are asked again after an install.
+    pub fn decide_in_brief(&self, candidate: Option<&Candidate>, scope: &Scope<'_>, now: UnixTime) -> Decision {
+        let decision = self.ask(candidate, scope, now, Steps::in_brief());
+        if decision.denial().is_some() { self.decide(candidate, scope, now) } else { decision }
+    }
+
+    fn ask(&self, candidate: Option<&Candidate>, scope: &Scope<'_>, now: UnixTime, steps: Steps) -> Decision {
+        let horizon = Horizon::new(now);
         let mut question = Question { snapshot: self, scope, now, steps, horizon, principal: None };
         let verdict = question.verdict(candidate).unwrap_or_else(Verdict::Deny);
         let Question { steps, horizon, principal, .. } = question;
@@ -201,7 +212,7 @@ impl Question<'_> {
         if let Some(why) = weak_key(leaf) {
             return Err(self.steps.failed("certificate", format!("the leaf has {why}"), Denial::Unsuitable));
         }
-        self.steps.passed("certificate", format!("sha256:{}, subject {:?}", leaf.fingerprint, shortened(&leaf.subject.rfc2253())));
+        self.steps.found("certificate", || format!("sha256:{}, subject {:?}", leaf.fingerprint, shortened(&leaf.subject.rfc2253())));
         match validity(leaf, self.now, self.snapshot.clock_skew, &mut self.horizon) {
             Validity::Valid => self.steps.passed("validity", "the leaf is valid now"),
             Validity::Expired => {
@@ -225,21 +236,24 @@ impl Question<'_> {
     fn principal(&mut self, candidate: &Candidate, leaf: &Certificate) -> Result<Owner, Denial> {
         let allowlist = &self.snapshot.allowlist;
         if let Some(principal) = allowlist.find_admin(&leaf.fingerprint) {
-            return self.pinned(Arc::clone(principal), Basis::WellKnownAdmin, leaf, "pin", "the fingerprint is that of a well-known admin");
+            return self.pinned(Arc::clone(principal), Basis::WellKnownAdmin, leaf, "pin", |_| {
+                "the fingerprint is that of a well-known admin".into()
+            });
         }
         if let Some(Match { principal, written }) = allowlist.find_pin(&leaf.fingerprint) {
-            let finding = format!("pinned for {} in {written}", principal.name);
+            let finding = |principal: &Principal| format!("pinned for {} in {written}", principal.name).into();
             return self.pinned(principal, Basis::Pin, leaf, "pin", finding);
         }
         if let Some(Match { principal, written }) = allowlist.find_spki_pin(&leaf.spki_pin) {
-            let finding = format!("the key is pinned for {} in {written}", principal.name);
+            let finding = |principal: &Principal| format!("the key is pinned for {} in {written}", principal.name).into();
             return self.pinned(principal, Basis::SpkiPin, leaf, "spki_pin", finding);
         }
         // Our own certificate begins as a client certificate, and in no other way.
         let may_begin = self.scope.control && !candidate.is_claimed();
         if let Some(principal) = self.snapshot.bootstrap.admits(&leaf.fingerprint).filter(|_| may_begin) {
             let basis = Basis::ServerCertificate { first_only: self.snapshot.bootstrap.mode() == BootstrapMode::FirstAdmin };
-            let finding = "the certificate that we serve with here, and there has been no admin yet, or it may always";
+            let finding =
+                |_: &Principal| "the certificate that we serve with here, and there has been no admin yet, or it may always".into();
             return self.pinned(Arc::clone(principal), basis, leaf, "bootstrap", finding);
         }
         match self.renewed(leaf)? {
@@ -259,8 +273,9 @@ impl Question<'_> {
             None => Ok(Err(None)),
             Some(Outcome::Failed(why)) => Ok(Err(Some(why))),
             Some(Outcome::Renews { found, predecessor }) => {
-                let finding =
-                    format!("it renews sha256:{predecessor}, pinned for {} in {}, on the same key", found.principal.name, found.written);
+                let finding = |principal: &Principal| {
+                    format!("it renews sha256:{predecessor}, pinned for {} in {}, on the same key", principal.name, found.written).into()
+                };
                 self.pinned(found.principal, Basis::Renewal { predecessor }, leaf, "renewal", finding).map(Ok)
             }
             Some(Outcome::Revoked(principal, why)) => {
@@ -276,9 +291,9 @@ impl Question<'_> {
         basis: Basis,
         leaf: &Certificate,
         rule: &'static str,
-        finding: impl Into<Cow<'static, str>>,
+        finding: impl FnOnce(&Principal) -> Cow<'static, str>,
     ) -> Result<Owner, Denial> {
-        self.steps.passed(rule, finding);
+        self.steps.found(rule, || finding(&principal));
         self.principal = Some(Arc::clone(&principal));
         // An SPKI pin proves a key and nothing else: what its holder wrote into a certificate is no reason either way.
         if !matches!(basis, Basis::SpkiPin)
@@ -395,7 +410,7 @@ impl Question<'_> {
                 },
             },
         };
-        self.steps.passed("identifier", format!("{} is {:?}", principal.terms.identifier, shortened(&identifier)));
+        self.steps.found("identifier", || format!("{} is {:?}", principal.terms.identifier, shortened(&identifier)));
         Ok(identifier)
     }
 
@@ -418,7 +433,7 @@ impl Question<'_> {
         let (needed, name) = (request.access, &route.name);
         let (finding, denial) = match access_on(&terms.permissions, route, named) {
             Ok(access) if access >= needed => {
-                self.steps.passed("permission", format!("{} on route {name:?}, {} needed", access.name(), needed.name()));
+                self.steps.found("permission", || format!("{} on route {name:?}, {} needed", access.name(), needed.name()));
                 return Ok(access);
             }
             Ok(access) => (format!("{} on route {name:?}, {} needed", access.name(), needed.name()), Denial::NotPermitted),

@@ -262,7 +262,12 @@ pub(super) fn ask(snapshot: &Snapshot, leaf: &Certificate, along: &[&Ca]) -> Dec
 }
 
 pub(super) fn ask_at(snapshot: &Snapshot, leaf: &Certificate, along: &[&Ca], second: u64) -> Decision {
-    let decision = snapshot.decide(Some(&candidate(leaf, along)), &request(&route()), at(second));
+    let (candidate, route) = (candidate(leaf, along), route());
+    let ask = |decide: fn(&Snapshot, Option<&Candidate>, &Scope<'_>, UnixTime) -> Decision| {
+        decide(snapshot, Some(&candidate), &request(&route), at(second))
+    };
+    let (decision, brief) = (ask(Snapshot::decide), ask(Snapshot::decide_in_brief));
+    assert_eq!((told(&brief), brief.valid_until), (told(&decision), decision.valid_until), "told in brief, it is the same");
     if let Some(denial) = decision.denial() {
         assert_eq!(decision.steps.iter().last().and_then(|step| step.denial), Some(denial), "the last step is the one that failed");
     }

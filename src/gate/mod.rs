@@ -172,9 +172,9 @@ impl Gate {
         Candidate::presented(chain).map(Rc::new)
     }
 
-    /// Judges; counts and logs nothing: whoever tells the verdict records it.
+    /// Judges; counts and logs nothing: whoever tells the verdict records it. Why somebody is admitted, only `explain` tells.
     pub fn decide(&self, candidate: Option<&Candidate>, scope: &Scope<'_>) -> Decision {
-        self.snapshot.borrow().decide(candidate, scope, self.clock.now())
+        self.snapshot.borrow().decide_in_brief(candidate, scope, self.clock.now())
     }
 
     /// Counts and logs a decision, once, when its verdict is told. INVARIANT: the candidate's key was proven; a
@@ -203,7 +203,7 @@ impl Gate {
     /// Judges, and says while it holds.
     fn ask(&self, candidate: Option<&Candidate>, scope: &Scope<'_>) -> (Decision, Window) {
         let now = self.clock.now();
-        let decision = self.snapshot.borrow().decide(candidate, scope, now);
+        let decision = self.snapshot.borrow().decide_in_brief(candidate, scope, now);
         let window = Window { installs: self.installs.get(), from: now.as_secs(), until: decision.valid_until.as_secs() };
         self.due.set(self.due.get().min(window.until));
         (decision, window)

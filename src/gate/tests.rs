@@ -539,31 +539,3 @@ fn what_is_at_work_does_not_wait_for_the_review() {
     assert_eq!(now_or_never(standing.lapsed()), Some(Lapse::Denied(Denial::NotListed)));
     drop(review);
 }
-
-/// Not asserted: `cargo test --release -- --ignored --nocapture` prints it.
-#[test]
-#[ignore = "a measurement"]
-fn a_review_of_a_hundred_thousand() {
-    let clients: Vec<_> = (0..100).map(|name| client(&name.to_string())).collect();
-    let names: Vec<String> = (0..100).map(|name| format!("client-{name}")).collect();
-    let listed: Vec<_> = clients.iter().zip(&names).map(|(client, name)| (&**name, &**client, may(Access::Write))).collect();
-    let world = World::with(&listed);
-    let standings: Vec<_> = (0..100_000).map(|index| world.open(&clients[index % 100]).unwrap()).collect();
-    let route = route(RouteAuth::Required);
-    let holds: Vec<_> = standings.iter().map(|standing| standing.hold(&asks(&route, Access::Read), Some(&target(Access::Read)))).collect();
-    let install = |leads: Leads| {
-        let mut review = world.gate.install(snapshot(2, &listed[1..]), Rc::new(leads), None);
-        let (start, mut longest) = (Instant::now(), std::time::Duration::ZERO);
-        loop {
-            let step = Instant::now();
-            let more = review.step();
-            longest = longest.max(step.elapsed());
-            if !more {
-                break;
-            }
-        }
-        println!("{} holds: {:?} in all, {longest:?} at most in one go", holds.len(), start.elapsed());
-    };
-    install(Leads::to(RouteAuth::Required));
-    install(Leads { access: Some(Access::Write), ..Leads::to(RouteAuth::Required) });
-}
