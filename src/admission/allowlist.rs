@@ -143,8 +143,7 @@ impl AllowlistBuilder {
 
     /// Returns the parts of a layer that were not in force before: those of a newcomer are all.
     fn changed<'a>(&'a self, layer: &'a Layer) -> Vec<&'a Arc<Roster>> {
-        let since = self.before.1.iter().map(|before| layer.changed(before).collect::<Vec<_>>());
-        since.min_by_key(Vec::len).unwrap_or_else(|| layer.rosters().collect())
+        parts_since(layer, &self.before.1)
     }
 
     /// Compiles. Every intermediate configured for any authority is available to every path.
@@ -213,6 +212,13 @@ impl Allowlist {
         let mut new = names.filter(|name| before.rosters.iter().all(|roster| roster.find_name(name).is_none()));
         let first: Vec<String> = new.by_ref().take(most).map(str::to_owned).collect();
         (first.len() as u64 + new.count() as u64, first)
+    }
+
+    /// Returns what is here and not in another allowlist: whole rosters, and parts of layers.
+    pub(super) fn parts_beside(&self, other: &Self) -> Vec<Arc<Roster>> {
+        let stood = |roster: &&Arc<Roster>| other.rosters.iter().any(|known| Arc::ptr_eq(known, roster));
+        let layers = self.layers.iter().flat_map(|layer| parts_since(layer, &other.layers));
+        self.rosters.iter().filter(|roster| !stood(roster)).chain(layers).cloned().collect()
     }
 
     /// Returns the certificates of all authorities, each once.
@@ -313,4 +319,10 @@ impl Allowlist {
         let (principal, written) = in_rosters.or_else(|| self.layers.iter().find_map(in_layer))?;
         Some(Match { principal: Arc::new(principal), written })
     }
+}
+
+/// Returns the parts of a layer that none of others has; those of a newcomer are all.
+fn parts_since<'a>(layer: &'a Layer, others: &'a [Layer]) -> Vec<&'a Arc<Roster>> {
+    let since = others.iter().map(|other| layer.changed(other).collect::<Vec<_>>());
+    since.min_by_key(Vec::len).unwrap_or_else(|| layer.rosters().collect())
 }

@@ -116,9 +116,13 @@ impl Roster {
             id: self.id(owner),
             name: PrincipalName::known(self.name(owner)),
             display_name: self.display_names.get(&owner).cloned(),
-            terms: Arc::clone(&self.all_terms[self.terms[owner as usize] as usize]),
+            terms: Arc::clone(self.terms(owner)),
             provenance: self.provenance(owner),
         }
+    }
+
+    pub(super) fn terms(&self, owner: u32) -> &Arc<Terms> {
+        &self.all_terms[self.terms[owner as usize] as usize]
     }
 
     pub(super) fn name(&self, owner: u32) -> &str {
@@ -146,7 +150,7 @@ impl Roster {
     /// Finds a pinned certificate with this key that may be renewed: others may have the key too.
     pub(super) fn find_renewable(&self, key: &SpkiPin) -> Option<(u32, Provenance)> {
         let mut kin = kin_of(&self.by_key, prefix(key.as_bytes())).iter().map(|kin| (self.pins.owners[kin.pin as usize], kin.pin));
-        let renewable = |owner: u32| self.all_terms[self.terms[owner as usize] as usize].renewal.of_key(*key).next().is_some();
+        let renewable = |owner: u32| self.terms(owner).renewal.of_key(*key).next().is_some();
         let (owner, pin) = kin.find(|(owner, _)| renewable(*owner))?;
         Some((owner, self.credential_provenance(&self.pins, pin)))
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
-use crate::admission::{Candidate, Decision, Scope, Snapshot, Verdict};
+use crate::admission::{Candidate, Changes, Decision, Scope, Snapshot, Verdict};
 use crate::clock::Clock;
 use crate::log::RefusalLog;
 use crate::metrics::Metrics;
@@ -142,11 +142,11 @@ impl Gate {
     /// on before it is asked again; the review finds and wakes what is idle. `ways`: where requests lead now. `cuts` is
     /// held by each that is cut until it is gone.
     pub fn install(self: &Rc<Self>, snapshot: Arc<Snapshot>, ways: Rc<dyn Ways>, cuts: Option<&Arc<Cuts>>) -> Review {
-        *self.snapshot.borrow_mut() = snapshot;
+        let before = self.snapshot.replace(Arc::clone(&snapshot));
         *self.ways.borrow_mut() = Some(ways);
         *self.cuts.borrow_mut() = cuts.cloned();
         self.installs.set(self.installs.get() + 1);
-        Review::of_all(self)
+        Review::of_all(self, Some(Changes::between(&before, &snapshot)))
     }
 
     /// Asks again whose `valid_until` has passed: the tick of one second.
@@ -155,7 +155,7 @@ impl Gate {
         let now = self.clock.now().as_secs();
         // A clock that was set back makes answers stale too: a certificate may not be valid yet.
         let due = now >= self.due.get() || now < self.looked.replace(now);
-        if due { Review::of_all(self) } else { Review::of_none(self) }
+        if due { Review::of_all(self, None) } else { Review::of_none(self) }
     }
 
     /// Returns how many standings live on this worker.

@@ -260,6 +260,12 @@ impl Standing {
         own.or_else(|| self.connection_of.as_ref()?.lapse_of_all())
     }
 
+    /// What is open was asked under the rules of now.
+    #[cfg(test)]
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.reviewed.get() == self.gate.installs.get()
+    }
+
     pub(super) fn has_lapsed(&self) -> Option<Denial> {
         self.connection.borrow().lapsed
     }

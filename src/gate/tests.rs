@@ -539,3 +539,28 @@ fn what_is_at_work_does_not_wait_for_the_review() {
     assert_eq!(now_or_never(standing.lapsed()), Some(Lapse::Denied(Denial::NotListed)));
     drop(review);
 }
+
+#[test]
+fn those_come_first_from_whom_a_change_takes_something() {
+    let (alice, bob) = (client("alice"), client("bob"));
+    let both = |of_bob: Terms| [("alice", &*alice, may(Access::Write)), ("bob", &*bob, of_bob)];
+    let world = World::with(&both(may(Access::Write)));
+    let (of_alice, of_bob): (Vec<_>, Vec<_>) = (0..2000).map(|_| (world.open(&alice).unwrap(), world.open(&bob).unwrap())).unzip();
+    let holds: Vec<_> = of_bob
+        .iter()
+        .map(|standing| standing.hold(&asks(&route(RouteAuth::Required), Access::Write), Some(&target(Access::Write))))
+        .collect();
+    let judged = |standings: &[Rc<Standing>]| standings.iter().filter(|standing| standing.has_caught_up()).count();
+    // His rights shrink, then he is off the list; each time he is asked before anybody else.
+    for now in [both(may(Access::Read)).to_vec(), both(may(Access::Read))[..1].to_vec()] {
+        let mut review = world.gate.install(snapshot(2, &now), Rc::new(Leads::to(RouteAuth::Required)), None);
+        while judged(&of_bob) < of_bob.len() {
+            assert!(review.step());
+        }
+        assert_eq!(judged(&of_alice), 0);
+        review.finish();
+        assert_eq!(judged(&of_alice), of_alice.len());
+    }
+    assert!(holds.iter().all(|hold| hold.lapse() == Some(Lapse::Denied(Denial::NotListed))));
+    assert!(of_alice.iter().all(|standing| standing.denied().is_none()));
+}
