@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ipnet::IpNet;
 use portcullis::admission::layer::Entry;
 use portcullis::admission::{
     Access, Allowlist, AllowlistBuilder, ClientAddress, Credential, Layer, Origin, Permission, Principal, PrincipalId, PrincipalName,
@@ -79,7 +78,7 @@ impl Ways for Everywhere {
         Way { route: Some(&self.0), access: Access::Read, served: true }
     }
 
-    fn hears(&self, _: ClientAddress, _: &[IpNet]) -> bool {
+    fn hears(&self, _: ClientAddress) -> bool {
         true
     }
 
