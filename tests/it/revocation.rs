@@ -79,7 +79,7 @@ async fn a_stale_crl_denies_unless_it_only_warns() {
         let meaning = if good.is_some() { "whoever its issuer signed is denied" } else { "what it does not is not" };
         assert_eq!(checked.status.code(), Some(0), "{said}");
         assert!(said.contains("is stale (nextUpdate 20") && said.contains(meaning), "{policy}: {said}");
-        assert!(proxy.log().contains("is stale (nextUpdate 20"), "{policy}: the log warns as well");
+        eventually(&format!("{policy}: the log warns as well"), || proxy.log().contains("is stale (nextUpdate 20"));
         assert_eq!(alert_of(&proxy, &world.good).await, good, "{policy}");
         assert_eq!(alert_of(&proxy, &world.bad).await, Some(Alert::CertificateRevoked), "{policy}: stale or not, it says so");
     }

@@ -107,7 +107,7 @@ async fn a_read_only_ledger_stops_no_removal_and_lets_nobody_in() {
     let mode = |mode| fs::set_permissions(&entries, fs::Permissions::from_mode(mode)).expect("ours");
     mode(0o400);
     let mut proxy = world.workspace.start_bound_by_modes(&config());
-    assert!(proxy.log().contains("changes to it are refused"), "{}", proxy.log());
+    eventually("the log says it", || proxy.log().contains("changes to it are refused"));
     assert_eq!(world.gets_in(&proxy).await, [true, true, false], "what it says is in force");
     world.run(1, "ledger_unavailable", &["allow", "add", "late", "late.pem", "--role", "Reader"]);
     world.run(1, "ledger_unavailable", &["allow", "rm", "managed", "--yes"]);
@@ -133,7 +133,7 @@ fn unrecorded(world: &World, proxy: &TestProxy, waiting: u64) {
     assert!(words.starts_with("unrecorded (") && words.contains("make room on its disk before a restart"), "{words}");
     assert_eq!(proxy.status()["state"], "unrecorded");
     assert_eq!(proxy.monitor("/readyz").map(|(status, _)| status), Some(503));
-    assert!(proxy.log().contains("changes are in force and could not be recorded; trying again each second"));
+    eventually("the log says it", || proxy.log().contains("changes are in force and could not be recorded; trying again each second"));
 }
 
 /// Three clients: one that a file lists, one for the ledger, and one that comes late.
