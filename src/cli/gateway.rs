@@ -19,7 +19,7 @@ use crate::upstream::{Tls, Url};
 /// Which gateway is meant.
 #[derive(Debug, clap::Args)]
 pub(super) struct Gateway {
-    /// The gateway: https://HOST[:PORT], with the path of its API if that is not /api/v2. Else PORTCULLIS_GATEWAY
+    /// The gateway: https://HOST:PORT, with the path of its API if that is not /api/v2. Else PORTCULLIS_GATEWAY
     #[arg(long, value_name = "URL")]
     gateway_url: Option<String>,
     /// What the gateway's certificate is verified by; without it what the system trusts
@@ -30,7 +30,7 @@ pub(super) struct Gateway {
 /// The URL of a gateway alone: whoever signs calls nobody.
 #[derive(Debug, clap::Args)]
 pub(super) struct Dialled {
-    /// The gateway that the challenge came from: https://HOST[:PORT]. Else PORTCULLIS_GATEWAY
+    /// The gateway that the challenge came from: https://HOST:PORT. Else PORTCULLIS_GATEWAY
     #[arg(long, value_name = "URL")]
     gateway_url: Option<String>,
 }
