@@ -73,7 +73,8 @@ async fn a_new_crl_at_its_url_cuts_who_is_on_it_and_others_lose_nothing() {
     world.assert_as_before(&proxy, "at the start").await;
     assert!(source(&proxy, &url)["last_good"].is_u64() && source(&proxy, &url)["error"].is_null());
     assert!(proxy.metric(&format!("portcullis_source_last_good_timestamp_seconds{{source=\"{url}\"}}")).is_some());
-    assert!(proxy.metric(&format!("portcullis_certificate_expiry_seconds{{kind=\"crl\",name=\"{url}\"}}")).is_some());
+    let watched = format!("portcullis_certificate_expiry_seconds{{kind=\"crl\",name=\"{url}\"}}");
+    eventually("its end is watched", || proxy.metric(&watched).is_some());
     let live = Client::new(&proxy, Some(&world.good)).connect().await.expect("admitted");
     let other = Client::new(&proxy, Some(&world.pinned)).connect().await.expect("admitted");
     // Told to look again, it asks whether anything changed, and nothing did.
