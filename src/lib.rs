@@ -36,7 +36,7 @@ pub mod gate;
 
 // The way of a request: its parts first, whoever puts them together below.
 
-/// HTTP/1.1 behind a narrow trait, read strictly.
+/// HTTP/1.1, both sides, read strictly: an engine of our own.
 pub mod http1;
 
 /// The effective client address: peer, PROXY, trusted headers.
