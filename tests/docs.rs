@@ -68,6 +68,24 @@ fn every_promise_of_the_readme_names_tests_that_exist() {
 }
 
 /// Returns how many rows the tables of a text have, and what is wrong with their last columns.
+#[test]
+fn rules_and_dashboard_ask_for_metrics_that_there_are() {
+    let families = read("src/metrics/families.rs");
+    let words = |text: &str| -> BTreeSet<String> {
+        let is_name = |char: char| char.is_ascii_lowercase() || char == '_';
+        text.split(|char| !is_name(char)).filter_map(|word| word.strip_prefix("portcullis_")).map(str::to_owned).collect()
+    };
+    for file in ["deploy/alerts.yml", "deploy/grafana.json"] {
+        let asked = words(&read(file));
+        assert!(asked.len() > 8, "{file}: {asked:?}");
+        for name in asked {
+            let family = name.trim_end_matches("_bucket").trim_end_matches("_count");
+            assert!(families.contains(&format!("\"{family}\"")), "{file} asks for portcullis_{name}");
+        }
+    }
+    serde_json::from_str::<serde_json::Value>(&read("deploy/grafana.json")).expect("the dashboard is JSON");
+}
+
 fn check_rows(text: &str) -> (usize, Vec<String>) {
     let sources = sources();
     let (mut rows, mut missing) = (0, Vec::new());
