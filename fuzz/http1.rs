@@ -3,6 +3,7 @@
 #![no_main]
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body::Body;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
 use portcullis::http1::{self, Answered, EndingKind, SendError, Sender, Settings};
 use portcullis::ticker::Ticker;
@@ -73,7 +74,7 @@ async fn serve(stream: Pieces) -> Vec<String> {
 /// What an upstream is taken to answer.
 async fn ask(stream: Pieces, kind: u8) -> Vec<String> {
     let mut sender = Sender::new(stream);
-    let mut request = Request::new(Empty::<Bytes>::new());
+    let mut request = Request::new(Nothing);
     match kind {
         b'h' => *request.method_mut() = http::Method::HEAD,
         b'u' => {
@@ -119,6 +120,24 @@ fn sorted(headers: &HeaderMap) -> Vec<String> {
     lines.sort();
     lines
 }
+
+/// A request without a body, of nobody who hears interim answers.
+struct Nothing;
+
+impl Body for Nothing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        true
+    }
+}
+
+impl http1::Asks for Nothing {}
 
 /// Ends a connection that nothing else ends.
 struct AfterAll(Pin<Box<Sleep>>);

@@ -34,6 +34,8 @@ pub enum Failure {
     Overloaded,
     RateLimited,
     RequestTimeout,
+    /// A request line longer than `[limits] head_bytes`, or than any target may be.
+    TargetTooLong,
     /// An upgrade that the route does not list.
     UpgradeRefused,
     /// The upstream broke off or spoke no HTTP that we take: 502.
@@ -41,6 +43,8 @@ pub enum Failure {
     UpstreamTimeout,
     /// No endpoint takes a connection: 503.
     UpstreamUnavailable,
+    /// HTTP in another version than 1.0, 1.1 and 2.
+    VersionNotSupported,
 }
 
 /// Who has to do something about it: decides the level of the log line.
@@ -66,10 +70,12 @@ impl Failure {
             Self::Overloaded,
             Self::RateLimited,
             Self::RequestTimeout,
+            Self::TargetTooLong,
             Self::UpgradeRefused,
             Self::UpstreamFailed,
             Self::UpstreamTimeout,
             Self::UpstreamUnavailable,
+            Self::VersionNotSupported,
         ];
         Denial::ALL.iter().copied().map(Self::Denied).chain(others)
     }
@@ -89,9 +95,11 @@ impl Failure {
             Self::Overloaded => "overloaded",
             Self::RateLimited => "rate_limited",
             Self::RequestTimeout => "request_timeout",
+            Self::TargetTooLong => "target_too_long",
             Self::UpgradeRefused => "upgrade_refused",
             Self::UpstreamFailed | Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::VersionNotSupported => "version_not_supported",
         }
     }
 
@@ -110,8 +118,10 @@ impl Failure {
             Self::Overloaded | Self::UpstreamUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         }
     }
 
@@ -130,10 +140,12 @@ impl Failure {
             Self::Overloaded => "the gateway has no room for this request now",
             Self::RateLimited => "too many requests",
             Self::RequestTimeout => "the request did not arrive in time",
+            Self::TargetTooLong => "the request target is longer than this gateway takes",
             Self::UpgradeRefused => "this upgrade is not served here",
             Self::UpstreamFailed => "the service behind the gateway gave no usable answer",
             Self::UpstreamTimeout => "the service behind the gateway did not answer in time",
             Self::UpstreamUnavailable => "the service behind the gateway cannot be reached",
+            Self::VersionNotSupported => "this version of HTTP is not served here",
         }
     }
 
@@ -150,7 +162,9 @@ impl Failure {
             | Self::NoRoute
             | Self::RateLimited
             | Self::RequestTimeout
-            | Self::UpgradeRefused => Fault::Client,
+            | Self::TargetTooLong
+            | Self::UpgradeRefused
+            | Self::VersionNotSupported => Fault::Client,
             Self::Internal | Self::Overloaded => Fault::Us,
             Self::UpstreamFailed | Self::UpstreamTimeout | Self::UpstreamUnavailable => Fault::Upstream,
         }
@@ -158,7 +172,15 @@ impl Failure {
 
     /// After this, what else comes on an HTTP/1.1 connection cannot be trusted to begin where it seems to.
     pub fn closes(self) -> bool {
-        matches!(self, Self::BodyTooLarge | Self::HeadTooLarge | Self::Malformed(_) | Self::RequestTimeout)
+        matches!(
+            self,
+            Self::BodyTooLarge
+                | Self::HeadTooLarge
+                | Self::Malformed(_)
+                | Self::RequestTimeout
+                | Self::TargetTooLong
+                | Self::VersionNotSupported
+        )
     }
 }
 
@@ -196,7 +218,9 @@ impl From<Refusal> for Failure {
         match refusal {
             Refusal::Malformed(why) => Self::Malformed(why),
             Refusal::SlowHead => Self::RequestTimeout,
+            Refusal::TargetTooLong => Self::TargetTooLong,
             Refusal::TooLarge => Self::HeadTooLarge,
+            Refusal::Version => Self::VersionNotSupported,
         }
     }
 }
@@ -283,10 +307,12 @@ mod tests {
             ("no_route", vec![404]),
             ("upstream_unavailable", vec![502, 503]),
             ("upstream_timeout", vec![504]),
+            ("target_too_long", vec![414]),
+            ("version_not_supported", vec![505]),
         ] {
             assert_eq!(statuses[code].iter().copied().collect::<Vec<_>>(), expected, "{code}");
         }
-        assert_eq!(Failure::all().count(), Denial::ALL.len() + 15);
+        assert_eq!(Failure::all().count(), Denial::ALL.len() + 17);
     }
 
     #[test]

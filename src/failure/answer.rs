@@ -201,6 +201,8 @@ mod tests {
         for (refused, line) in [
             (Refusal::Malformed("bare CR"), "HTTP/1.1 400 Bad Request\r\n"),
             (Refusal::SlowHead, "HTTP/1.1 408 Request Timeout\r\n"),
+            (Refusal::TargetTooLong, "HTTP/1.1 414 URI Too Long\r\n"),
+            (Refusal::Version, "HTTP/1.1 505 HTTP Version Not Supported\r\n"),
             (Refusal::TooLarge, "HTTP/1.1 431 Request Header Fields Too Large\r\n"),
         ] {
             let bytes = refusal(refused);

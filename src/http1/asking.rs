@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
@@ -24,6 +24,12 @@ use super::outbound::{Broken, Encoder, Out};
 /// Sends requests on one connection to an upstream, one at a time. Dropped, it leaves the connection to the answer under
 /// way.
 pub struct Sender<B>(Rc<dyn Link<B>>);
+
+/// A request's body: besides its bytes, whoever waits for the answer to it.
+pub trait Asks: Body<Data = Bytes> {
+    /// Hears an interim answer (RFC 9110, 15.2) other than 100 and 101: the final one is still to come.
+    fn interim(&self, _head: Response<()>) {}
+}
 
 /// The head of an answer, and what becomes of the connection behind it.
 #[derive(Debug)]
@@ -46,7 +52,7 @@ pub enum SendError<B> {
 
 impl<B> Sender<B>
 where
-    B: Body<Data = Bytes> + Unpin + 'static,
+    B: Asks + Unpin + 'static,
     B::Error: fmt::Display,
 {
     /// Takes a connection to an upstream for requests.
@@ -142,7 +148,7 @@ enum Sending {
 impl<IO, B> Inner<IO, B>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    B: Body<Data = Bytes> + Unpin,
+    B: Asks + Unpin,
     B::Error: fmt::Display,
 {
     fn new(io: IO) -> Self {
@@ -218,7 +224,8 @@ where
         self.io = None;
         SendError::Malformed(match fault {
             Fault::Malformed(words) => words,
-            Fault::TooLarge => "the head is too large",
+            Fault::TargetTooLong | Fault::TooLarge => "the head is too large",
+            Fault::Version => "the version is neither HTTP/1.0 nor HTTP/1.1",
         })
     }
 
@@ -238,11 +245,15 @@ where
             let judged = self.inbound.take_head(MAX_HEAD).and_then(|head| head.map(|head| read_answer(&head, asked)).transpose());
             match judged {
                 Err(fault) => return Poll::Ready(Err(self.malformed(fault))),
-                Ok(Some(Answer::Interim)) => {
+                Ok(Some(Answer::Interim(head))) => {
                     self.interim += 1;
                     // An upstream that never comes to its answer is not waited for.
                     if self.interim > MAX_INTERIM {
                         return Poll::Ready(Err(self.malformed(Fault::Malformed("too many interim answers"))));
+                    }
+                    // RFC 9110, 15.2: all are passed on but a 100, which is said between us and the client.
+                    if let Some(request) = self.request.as_ref().filter(|_| head.status() != StatusCode::CONTINUE) {
+                        request.body().interim(head);
                     }
                 }
                 Ok(Some(Answer::Final(response, framing, persists))) => {
@@ -272,7 +283,7 @@ where
 impl<IO, B> Link<B> for Wire<IO, B>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
+    B: Asks + Unpin + 'static,
     B::Error: fmt::Display,
 {
     fn begin(&self, request: Request<B>) -> Result<u64, Box<Request<B>>> {
@@ -354,7 +365,7 @@ where
 impl<IO, B> Source for Wire<IO, B>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
+    B: Asks + Unpin + 'static,
     B::Error: fmt::Display,
 {
     fn poll_frame(&self, number: u64, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
@@ -385,6 +396,8 @@ where
             self.abort();
         }
     }
+
+    fn interim(&self, _: u64, _: &Response<()>) {}
 
     fn upgrade(&self, _: u64) -> Option<Upgrade> {
         None

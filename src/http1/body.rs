@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
@@ -18,6 +19,12 @@ pub struct Incoming {
     /// `None`: there is none.
     source: Option<Rc<dyn Source>>,
     /// Of the exchange that it belongs to.
+    number: u64,
+}
+
+/// A client that waits for an answer, and hears interim ones meanwhile.
+pub struct Interim {
+    source: Rc<dyn Source>,
     number: u64,
 }
 
@@ -54,12 +61,19 @@ pub(super) trait Source {
     fn is_done(&self, number: u64) -> bool;
     /// Nobody will read the rest.
     fn abandon(&self, number: u64);
+    /// Passes an interim answer on to whoever sent this.
+    fn interim(&self, number: u64, head: &Response<()>);
     fn upgrade(&self, number: u64) -> Option<Upgrade>;
 }
 
 impl Incoming {
     pub(super) fn new(source: Rc<dyn Source>, number: u64) -> Self {
         Self { source: Some(source), number }
+    }
+
+    /// Returns whoever sent this, to hear interim answers before the final one.
+    pub fn interim(&self) -> Option<Interim> {
+        self.source.as_ref().map(|source| Interim { source: Rc::clone(source), number: self.number })
     }
 
     /// Returns the connection to come, if an upgrade was offered with this message.
@@ -91,6 +105,13 @@ impl Drop for Incoming {
         if let Some(source) = self.source.take() {
             source.abandon(self.number);
         }
+    }
+}
+
+impl Interim {
+    /// Passes an interim answer on, if its client is one that takes any.
+    pub fn say(&self, head: &Response<()>) {
+        self.source.interim(self.number, head);
     }
 }
 
@@ -140,6 +161,12 @@ impl AsyncWrite for Upgraded {
 impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Incoming").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Interim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interim").field("number", &self.number).finish_non_exhaustive()
     }
 }
 

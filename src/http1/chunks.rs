@@ -74,14 +74,16 @@ impl Chunks {
     fn step(&mut self, byte: u8) -> Result<Place, Fault> {
         match (self.place, byte) {
             (Place::Size { digits, size }, _) if byte.is_ascii_hexdigit() => {
-                // 15 digits: far from where a size could overflow anybody's integer.
+                // RFC 9112, 7.1: large numbers are to be expected. 15 digits: far from where a size could overflow anybody's integer.
                 if digits == 15 {
                     return Err(Fault::Malformed("a chunk's size is too large"));
                 }
                 Ok(Place::Size { digits: digits + 1, size: size << 4 | u64::from(hex(byte)) })
             }
+            // RFC 9112, 7.1: `1*HEXDIG`; no sign, no prefix, no space on either side.
             (Place::Size { digits: 0, .. }, _) => Err(Fault::Malformed("a chunk has no size")),
             (Place::Size { size, .. } | Place::Extension(size), b'\r') => Ok(Place::SizeFeed(size)),
+            // RFC 9112, 7.1.1: an extension is passed over; it may hold no control character, and no bare LF.
             (Place::Size { size, .. }, b';') => Ok(Place::Extension(size)),
             (Place::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => Ok(Place::Extension(size)),
             (Place::SizeFeed(0), b'\n') => Ok(Place::Trailers(0)),

@@ -42,11 +42,7 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
     };
     let persists = asked.persists && framing != Framing::Close && !says_close(headers);
 
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    status_line(out, status);
     let mut dated = false;
     for (name, value) in headers {
         match *name {
@@ -82,6 +78,17 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
     (framing, persists)
 }
 
+/// Writes an interim answer (RFC 9110, 15.2), which has no body and says nothing about the connection.
+pub(super) fn interim(out: &mut Vec<u8>, head: &Response<()>) {
+    status_line(out, head.status());
+    for (name, value) in head.headers() {
+        if ![header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name) {
+            field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Writes a request's head; returns how its body is framed.
 pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHint, is_empty: bool) -> Framing {
     let framing = match size.exact() {
@@ -115,6 +122,14 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
     }
     out.extend_from_slice(b"\r\n");
     framing
+}
+
+fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes one field.

@@ -44,8 +44,6 @@ pub(super) struct Asking {
     pub(super) expects: bool,
     /// `TE: trailers`.
     pub(super) takes_trailers: bool,
-    /// An upgrade is offered: the connection may be taken over.
-    pub(super) upgrades: bool,
 }
 
 /// An answer's head, judged.
@@ -54,7 +52,7 @@ pub(super) enum Answer {
     /// With its body's framing, and whether the connection is good for another request behind it.
     Final(Response<()>, Framing, bool),
     /// 100 to 199 but for 101: the final answer follows.
-    Interim,
+    Interim(Response<()>),
     /// 101: the connection is no longer HTTP.
     Switch(Response<()>),
 }
@@ -63,7 +61,9 @@ pub(super) enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     Malformed(&'static str),
+    TargetTooLong,
     TooLarge,
+    Version,
 }
 
 /// Looks for a head's end in bytes of which the first `scanned` were looked at before.
@@ -89,7 +89,7 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Fa
 pub(super) fn read_request(head: &Bytes) -> Result<Asking, Fault> {
     let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
-    let status = parsed.parse_with_uninit_headers(head, &mut headers).map_err(fault)?;
+    let status = parsed.parse_with_uninit_headers(head, &mut headers).map_err(|error| request_fault(error, head))?;
     if status != httparse::Status::Complete(head.len()) {
         return Err(Fault::Malformed("the head does not end where it seems to"));
     }
@@ -109,7 +109,7 @@ pub(super) fn read_request(head: &Bytes) -> Result<Asking, Fault> {
     }
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| Fault::Malformed("the method is none"))?;
-    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| Fault::Malformed(NO_TARGET))?;
+    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| no_target(target))?;
     *request.version_mut() = version_of(version);
     *request.headers_mut() = headers;
     Ok(Asking {
@@ -119,7 +119,6 @@ pub(super) fn read_request(head: &Bytes) -> Result<Asking, Fault> {
         // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is ignored, and so is one without a body to wait.
         expects: fields.expects && version == 1 && framing != Framing::Empty,
         takes_trailers: fields.takes_trailers && version == 1,
-        upgrades: fields.upgrades && version == 1,
     })
 }
 
@@ -137,30 +136,28 @@ pub(super) fn read_answer(head: &Bytes, asked: Asked) -> Result<Answer, Fault> {
     };
     let (fields, headers) = Fields::read(parsed.headers, head)?;
     let framing = fields.framing(version)?;
-    let answer = |framing| {
+    let response = || {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(code).map_err(|_| Fault::Malformed("the status is none"))?;
         *response.version_mut() = version_of(version);
         *response.headers_mut() = headers;
-        // RFC 9112, 6.3: a body until the end leaves nothing for another answer.
-        let persists = fields.persists(version) && framing != Framing::Close;
-        Ok(Answer::Final(response, framing, persists))
+        Ok(response)
     };
+    // RFC 9112, 6.3: a body until the end leaves nothing for another answer.
+    let last = |response, framing| Answer::Final(response, framing, fields.persists(version) && framing != Framing::Close);
     match code {
         // RFC 9112, 6.1 and 6.3: neither field may stand in a 1xx.
         100..=199 if framing.is_some() => Err(Fault::Malformed("an interim answer has no body")),
         // RFC 9110, 15.2.2: a switch that nobody offered.
         101 if asked != Asked::Upgrade => Err(Fault::Malformed("101 to a request that offered no upgrade")),
-        101 => match answer(Framing::Empty)? {
-            Answer::Final(response, ..) => Ok(Answer::Switch(response)),
-            other => Ok(other),
-        },
-        100..=199 => Ok(Answer::Interim),
+        101 => Ok(Answer::Switch(response()?)),
+        100..=199 => Ok(Answer::Interim(response()?)),
         // RFC 9110, 15.3.5 and RFC 9112, 6.3.
         204 if !matches!(framing, None | Some(Framing::Empty)) => Err(Fault::Malformed("204 has no body")),
-        204 | 304 => answer(Framing::Empty),
-        200..=599 if asked == Asked::Head => answer(Framing::Empty),
-        200..=599 => answer(framing.unwrap_or(Framing::Close)),
+        204 | 304 => Ok(last(response()?, Framing::Empty)),
+        200..=599 if asked == Asked::Head => Ok(last(response()?, Framing::Empty)),
+        200..=599 => Ok(last(response()?, framing.unwrap_or(Framing::Close))),
+        // RFC 9110, 15: there is no sixth class.
         _ => Err(Fault::Malformed("the status is none")),
     }
 }
@@ -190,7 +187,6 @@ struct Fields {
     keep_alive: bool,
     expects: bool,
     takes_trailers: bool,
-    upgrades: bool,
 }
 
 impl Fields {
@@ -205,13 +201,13 @@ impl Fields {
                 header::EXPECT => fields.expects |= field.value.eq_ignore_ascii_case(b"100-continue"),
                 header::HOST => fields.hosts += 1,
                 header::TE => fields.takes_trailers |= tokens(field.value).any(|token| token.eq_ignore_ascii_case(b"trailers")),
+                // RFC 9112, 6.1 and 6.3: of the codings only chunked is known here, and it may stand once, and last.
                 header::TRANSFER_ENCODING => {
                     if fields.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
                         return Err(Fault::Malformed("Transfer-Encoding is something else than chunked, once"));
                     }
                     fields.chunked = true;
                 }
-                header::UPGRADE => fields.upgrades = true,
                 _ => {}
             }
             let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| Fault::Malformed(NO_VALUE))?;
@@ -255,9 +251,11 @@ impl Fields {
     }
 }
 
-/// RFC 9110, 8.6: `1*DIGIT`; no sign, no list, no space, nothing that overflows.
+/// RFC 9110, 8.6: `1*DIGIT`; no sign, no list, no space, nothing that overflows. Nor a zero in front: the grammar has room
+/// for it, and there are readers that take it for octal.
 fn length(value: &[u8]) -> Result<u64, Fault> {
-    if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+    let is_padded = value.len() > 1 && value.starts_with(b"0");
+    if value.is_empty() || is_padded || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
         return Err(Fault::Malformed("Content-Length is no number"));
     }
     Ok(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
@@ -276,6 +274,11 @@ fn judge_target(method: &str, target: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// RFC 9110, 15.5.15: what `Uri` has no room for is too long, not malformed.
+fn no_target(target: &str) -> Fault {
+    if target.len() >= usize::from(u16::MAX) { Fault::TargetTooLong } else { Fault::Malformed(NO_TARGET) }
+}
+
 fn absolute_form(target: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
@@ -292,14 +295,52 @@ fn version_of(version: u8) -> Version {
     if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
 }
 
+/// Tells a version that is one, but none of ours, from what is no version.
+fn request_fault(error: httparse::Error, head: &[u8]) -> Fault {
+    let line = request_line(head);
+    // RFC 9113, 3.4: a preface, from a client that was not offered HTTP/2 here or did not take it up.
+    if line == b"PRI * HTTP/2.0" {
+        return Fault::Malformed("the preface of HTTP/2 on a connection of HTTP/1.1");
+    }
+    match (error, line) {
+        // RFC 9112, 2.3 and RFC 9110, 15.6.6.
+        (httparse::Error::Version, [asked @ .., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+            if major.is_ascii_digit() && minor.is_ascii_digit() && asked.iter().filter(|byte| **byte == b' ').count() == 1 =>
+        {
+            Fault::Version
+        }
+        _ => fault(error),
+    }
+}
+
+/// Returns the first line of a head, without its end. RFC 9112, 2.2: one empty line before it does not count.
+fn request_line(head: &[u8]) -> &[u8] {
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    &head[..memchr(b'\r', head).unwrap_or(head.len())]
+}
+
+/// Says what of a head is too large, once more of it has come than we read.
+pub(super) fn too_large(head: &[u8]) -> Fault {
+    // RFC 9112, 3: a request line longer than we wish to parse is a target that is too long.
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    if memchr(b'\n', head).is_none() { Fault::TargetTooLong } else { Fault::TooLarge }
+}
+
 fn fault(error: httparse::Error) -> Fault {
     match error {
+        // RFC 9112, 5 and 5.1: a token, nothing between it and its colon. A folded line (5.2) has no name, either.
         httparse::Error::HeaderName => Fault::Malformed(NO_NAME),
+        // RFC 9110, 5.5: no CR, LF, NUL, or other control character but a tab.
         httparse::Error::HeaderValue => Fault::Malformed(NO_VALUE),
+        // RFC 9112, 2.2.
         httparse::Error::NewLine => Fault::Malformed("a line ends with a bare carriage return"),
+        // RFC 9112, 4: three digits.
         httparse::Error::Status => Fault::Malformed("the status is none"),
+        // RFC 9112, 3: a token, one space, the target, one space, the version.
         httparse::Error::Token => Fault::Malformed("the request line is none"),
+        // RFC 9110, 5.4.
         httparse::Error::TooManyHeaders => Fault::TooLarge,
+        // RFC 9112, 2.3: its case counts.
         httparse::Error::Version => Fault::Malformed("the version is neither HTTP/1.0 nor HTTP/1.1"),
     }
 }

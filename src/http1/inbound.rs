@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::BodyFault;
 use super::buffers::{self, Size};
 use super::chunks::Chunks;
-use super::head::{Fault, Framing, find_end};
+use super::head::{Fault, Framing, find_end, too_large};
 
 /// What has come in and was not taken yet, and the body that it belongs to.
 pub(super) struct Inbound {
@@ -56,19 +56,16 @@ impl Inbound {
 
     /// Slices a whole head off, if there is one; `limit`: how large one may be.
     pub(super) fn take_head(&mut self, limit: usize) -> Result<Option<Bytes>, Fault> {
-        if self.buffer.len() <= self.scanned {
-            return Ok(None);
+        // No further than the limit: what comes behind it may not change the answer by having come already.
+        let seen = self.buffer.len().min(limit);
+        if seen > self.scanned {
+            if let Some(end) = find_end(&self.buffer[..seen], self.scanned)? {
+                self.scanned = 0;
+                return Ok(Some(self.buffer.split_to(end).freeze()));
+            }
+            self.scanned = seen;
         }
-        let end = find_end(&self.buffer, self.scanned)?;
-        if end.unwrap_or(self.buffer.len()) > limit {
-            return Err(Fault::TooLarge);
-        }
-        let Some(end) = end else {
-            self.scanned = self.buffer.len();
-            return Ok(None);
-        };
-        self.scanned = 0;
-        Ok(Some(self.buffer.split_to(end).freeze()))
+        if self.buffer.len() > limit { Err(too_large(&self.buffer[..limit])) } else { Ok(None) }
     }
 
     /// What comes next is a body, framed like this.

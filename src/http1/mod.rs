@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use asking::{Answered, SendError, Sender};
-pub use body::{BodyFault, Incoming, Upgrade, Upgraded};
+pub use asking::{Answered, Asks, SendError, Sender};
+pub use body::{BodyFault, Incoming, Interim, Upgrade, Upgraded};
 pub use serving::serve;
 
 use crate::ticker::Ticker;
@@ -48,8 +48,12 @@ pub enum Refusal {
     Malformed(&'static str),
     /// The head did not arrive in time: 408.
     SlowHead,
+    /// The request line alone is longer than we read: 414.
+    TargetTooLong,
     /// The head is larger than we read: 431.
     TooLarge,
+    /// Another version than HTTP/1.0 and HTTP/1.1: 505.
+    Version,
 }
 
 /// Says when a connection has to end.

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::body::Incoming;
 use super::buffers;
 use super::encode::{self, Asked};
-use super::head::{Asking, Fault, Framing, read_request};
+use super::head::{Asking, Fault, read_request};
 use super::outbound::Encoder;
 use super::wire::Wire;
 use super::{End, Ending, EndingKind, Refusal, Settings};
@@ -146,7 +146,7 @@ where
                         let asked = *asked;
                         self.answer(response, asked);
                     }
-                    Poll::Pending => return self.wire.poll_gone(context).map(|()| Close::Clean),
+                    Poll::Pending => return self.wire.poll_waiting(context).map(|()| Close::Clean),
                 },
                 State::Writing(writing) => {
                     match ready!(self.wire.poll_write(writing, late, &self.timer, self.settings.progress, context)) {
@@ -189,18 +189,17 @@ where
     }
 
     fn begin(&mut self, asking: Asking) {
-        let Asking { request, framing, persists, expects, takes_trailers, upgrades } = asking;
+        let Asking { request, framing, persists, expects, takes_trailers } = asking;
         let asked = Asked { version: request.version(), head: *request.method() == Method::HEAD, persists, takes_trailers };
-        let number = self.wire.begin(framing, expects);
-        let body =
-            if framing == Framing::Empty && !upgrades { Incoming::default() } else { Incoming::new(Rc::clone(&self.wire) as _, number) };
+        let number = self.wire.begin(framing, expects, asked.version);
+        let body = Incoming::new(Rc::clone(&self.wire) as _, number);
         self.state = State::Answering((self.service)(request.map(|()| body)), asked);
     }
 
     /// Writes the head of an answer, and all of its body that there is.
     fn answer(&mut self, response: Response<B>, mut asked: Asked) {
         // RFC 9112, 9.6: whoever still sends what nobody reads is told that the connection ends with this.
-        asked.persists &= !self.leaving && !self.wire.is_abandoned();
+        asked.persists &= !self.leaving && !self.wire.is_abandoned() && !self.wire.is_ended();
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let size = response.body().size_hint();
         let (framing, persists) = self.wire.put_head(|out| encode::answer(out, &response, &size, asked));
@@ -287,7 +286,9 @@ enum Written {
 fn refuse(fault: Fault) -> Close {
     Close::Refuse(match fault {
         Fault::Malformed(words) => Refusal::Malformed(words),
+        Fault::TargetTooLong => Refusal::TargetTooLong,
         Fault::TooLarge => Refusal::TooLarge,
+        Fault::Version => Refusal::Version,
     })
 }
 

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use http::{Response, Version};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 use super::body::{BodyFault, Source, Upgrade, Upgraded};
 use super::buffers::Size;
+use super::encode;
 use super::head::{Fault, Framing};
 use super::inbound::Inbound;
 use super::outbound::Out;
@@ -30,6 +32,10 @@ struct Inner<IO> {
     expects: bool,
     /// A 100 is being written.
     continues: bool,
+    /// The client hears interim answers until the final one comes.
+    hears: bool,
+    /// The client has said that it sends nothing more.
+    ended: bool,
     /// A part of a head is there, and its time runs.
     partial: bool,
     /// Nobody reads the body any more.
@@ -48,6 +54,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
             number: 0,
             expects: false,
             continues: false,
+            hears: false,
+            ended: false,
             partial: false,
             abandoned: false,
             reader: None,
@@ -91,12 +99,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
     }
 
     /// A request was read; what comes next is its body. Returns the number of the exchange.
-    pub(super) fn begin(&self, framing: Framing, expects: bool) -> u64 {
+    pub(super) fn begin(&self, framing: Framing, expects: bool, version: Version) -> u64 {
         let inner = &mut *self.0.borrow_mut();
         inner.number += 1;
         inner.inbound.begin_body(framing);
         inner.inbound.release();
         (inner.expects, inner.abandoned) = (expects, false);
+        // RFC 9110, 15.2: HTTP/1.0 knows no interim answers.
+        inner.hears = version != Version::HTTP_10;
         inner.number
     }
 
@@ -110,7 +120,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
     pub(super) fn put_head<T>(&self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let inner = &mut *self.0.borrow_mut();
         // RFC 9110, 10.1.1: a final answer takes the place of a 100.
-        (inner.expects, inner.continues) = (false, false);
+        (inner.expects, inner.continues, inner.hears) = (false, false, false);
         write(inner.out.gather())
     }
 
@@ -130,19 +140,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
         (flushed, inner.out.left())
     }
 
-    /// Notices that the client went away while its answer is under way; keeps what else it sends for later. A body that is
-    /// not read yet is for its reader to look at.
-    pub(super) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Sends what there is of interim answers, and notices that the client went away while its answer is prepared.
+    pub(super) fn poll_waiting(&self, context: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.0.borrow_mut();
-        if !inner.inbound.is_done() || !inner.inbound.is_empty() {
-            return Poll::Pending;
+        if let Some(io) = inner.io.as_mut().filter(|_| inner.hears && !inner.out.is_empty())
+            && let Poll::Ready(Err(_)) = inner.out.poll_flush(io, context)
+        {
+            return Poll::Ready(());
         }
-        let Some(io) = &mut inner.io else { return Poll::Ready(()) };
-        match ready!(inner.inbound.poll_fill(io, context, Size::Head)) {
-            // Not read on: what a client sends ahead is bounded by one buffer, and the kernel's.
-            Ok(1..) => Poll::Pending,
-            Ok(0) | Err(_) => Poll::Ready(()),
-        }
+        inner.poll_gone(context)
+    }
+
+    /// Notices that the client went away while its answer is under way.
+    pub(super) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.0.borrow_mut().poll_gone(context)
+    }
+
+    /// Says whether the client has said that it sends nothing more.
+    pub(super) fn is_ended(&self) -> bool {
+        self.0.borrow().ended
     }
 
     /// The exchange is over; `false`: the rest of its request stands in the way of another one.
@@ -172,6 +188,27 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
             reader.wake();
         }
         inner.io.take()
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Inner<IO> {
+    /// Keeps what else the client sends for later. A body that is not read yet is for its reader to look at.
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.ended || !self.inbound.is_done() || !self.inbound.is_empty() {
+            return Poll::Pending;
+        }
+        let Some(io) = &mut self.io else { return Poll::Ready(()) };
+        match ready!(self.inbound.poll_fill(io, context, Size::Head)) {
+            // Not read on: what a client sends ahead is bounded by one buffer, and the kernel's.
+            Ok(1..) => Poll::Pending,
+            // RFC 8446, 6.1: a close_notify ends one direction. Its sender may read on, and has asked for something.
+            Ok(0) => {
+                self.ended = true;
+                Poll::Pending
+            }
+            // RFC 9112, 9.8: an end without one, or a reset, ends both.
+            Err(_) => Poll::Ready(()),
+        }
     }
 }
 
@@ -226,6 +263,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Source for Wire<IO> {
         }
     }
 
+    fn interim(&self, number: u64, head: &Response<()>) {
+        let inner = &mut *self.0.borrow_mut();
+        // A client that takes none of them hears no more: what waits for it is bounded.
+        if inner.number == number && inner.hears && inner.out.left() < MOST_INTERIM {
+            encode::interim(inner.out.gather(), head);
+        }
+    }
+
     fn upgrade(&self, number: u64) -> Option<Upgrade> {
         let inner = &mut *self.0.borrow_mut();
         if inner.number != number {
@@ -236,3 +281,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Source for Wire<IO> {
         Some(Upgrade(receiver))
     }
 }
+
+/// As many bytes of interim answers wait for a client at most, but for one more.
+const MOST_INTERIM: usize = 16 * 1024;

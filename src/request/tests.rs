@@ -192,6 +192,8 @@ fn what_must_not_be_forwarded_never_is() {
         ("GET /open HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n".into(), 400),
         ("GET /open HTTP/1.1\nHost: a\n\n".into(), 400),
         (format!("GET /open HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(70_000)), 431),
+        (format!("GET /open/{} HTTP/1.1\r\nHost: a\r\n\r\n", "y".repeat(70_000)), 414),
+        ("GET /open HTTP/1.2\r\nHost: a\r\n\r\n".into(), 505),
     ];
     local(async {
         let (context, upstream) = front(|_| Say::Bytes(OK.into())).await;

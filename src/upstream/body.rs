@@ -9,12 +9,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::hop_by_hop;
 use super::incoming::Incoming;
 use super::pool::Lease;
 use crate::gate::Hold;
+use crate::http1::{Asks, Interim};
 use crate::ticker::Timer;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame, SizeHint};
 
 /// The body of an answer.
@@ -76,9 +78,12 @@ pub(super) struct Pace {
     pub(super) progress: Duration,
 }
 
-/// The body of a request, to an upstream.
+/// The body of a request, to an upstream, and the client that it comes from.
 #[derive(Default)]
-pub struct Upload(Option<Box<Uploading>>);
+pub struct Upload {
+    body: Option<Box<Uploading>>,
+    client: Option<Interim>,
+}
 
 struct Uploading {
     incoming: Incoming,
@@ -254,17 +259,18 @@ impl Upload {
         timer: impl FnOnce() -> Timer,
         limits: UploadLimits,
     ) -> (Self, Option<Rc<Sent>>) {
+        let client = incoming.as_ref().and_then(Incoming::interim);
         let unread = incoming.filter(|incoming| !incoming.is_end_stream());
-        let Some((incoming, hold)) = unread.zip(hold) else { return (Self(None), None) };
+        let Some((incoming, hold)) = unread.zip(hold) else { return (Self { body: None, client }, None) };
         let sent = Rc::<Sent>::default();
         let pace = Pace { timer: timer(), progress: limits.progress };
         let uploading = Uploading { incoming, hold, pace, left: limits.bytes, trailers: limits.trailers, sent: Rc::clone(&sent) };
-        (Self(Some(Box::new(uploading))), Some(sent))
+        (Self { body: Some(Box::new(uploading)), client }, Some(sent))
     }
 
     /// No body.
     pub fn empty() -> Self {
-        Self(None)
+        Self::default()
     }
 }
 
@@ -281,21 +287,30 @@ impl http_body::Body for Upload {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(uploading) = &mut self.0 else { return Poll::Ready(None) };
+        let Some(uploading) = &mut self.body else { return Poll::Ready(None) };
         let polled = uploading.poll_frame(context);
         match &polled {
-            Poll::Ready(None) => self.0 = None,
+            Poll::Ready(None) => self.body = None,
             Poll::Ready(Some(Err(_))) | Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|uploading| uploading.incoming.is_end_stream())
+        self.body.as_ref().is_none_or(|uploading| uploading.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |uploading| uploading.incoming.size_hint())
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), |uploading| uploading.incoming.size_hint())
+    }
+}
+
+impl Asks for Upload {
+    fn interim(&self, mut head: Response<()>) {
+        if let Some(client) = &self.client {
+            hop_by_hop::strip_answer(head.headers_mut());
+            client.say(&head);
+        }
     }
 }
 

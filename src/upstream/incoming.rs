@@ -25,6 +25,16 @@ pub enum Offered {
     Http2(OnUpgrade),
 }
 
+impl Incoming {
+    /// Returns the client, if it may hear interim answers: the engine of HTTP/2 has no way to send them.
+    pub(super) fn interim(&self) -> Option<http1::Interim> {
+        match self {
+            Self::Http1(body) => body.interim(),
+            Self::Http2(_) => None,
+        }
+    }
+}
+
 impl Offered {
     /// Returns the connection, or the stream, that came with an offer.
     pub fn of(head: &Parts, body: Option<&Incoming>) -> Option<Self> {

@@ -31,6 +31,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ("negative CL", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n"),
     ("hexadecimal CL", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\nhello"),
     ("CL with text", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 bytes\r\n\r\nhello"),
+    ("padded CL", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\n\r\nhello"),
     ("empty CL", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n"),
     ("huge CL", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 184467440737095516160\r\n\r\n"),
     ("TE xchunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
@@ -59,9 +60,11 @@ const MALFORMED: &[(&str, &str)] = &[
     ("Host with a path", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
     ("target and Host disagree", "GET http://localhost/ HTTP/1.1\r\nHost: b.test\r\n\r\n"),
     ("HTTP/0.9", "GET /\r\n\r\n"),
+    ("HTTP/0.9 with its version", "GET / HTTP/0.9\r\nHost: a\r\n\r\n"),
+    ("a version that is none", "GET / HTTP/1.11\r\nHost: a\r\n\r\n"),
     ("HTTP/1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
     ("HTTP/2 over 1", "GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
-    ("PRI", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    ("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     ("two spaces", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("a tab for a space", "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("a control in the target", "GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -87,11 +90,22 @@ const MALFORMED: &[(&str, &str)] = &[
 async fn malformed_requests_are_answered_400_and_never_forwarded() {
     let (upstream, proxy, alice) = start().await;
     let client = Client::new(&proxy, Some(&alice));
-    for (name, bytes) in MALFORMED {
+    let long = [
+        ("a long target", format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(70_000))),
+        ("many headers", format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(101))),
+        ("long headers", format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(70_000))),
+    ];
+    for (name, bytes) in MALFORMED.iter().copied().chain(long.iter().map(|(name, bytes)| (*name, bytes.as_str()))) {
         // The second request must not be served: the connection is closed after the first answer.
         let back = Raw::exchange(&client, [bytes.as_bytes(), b"GET /SMUGGLED HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat()).await;
-        let statuses = back.statuses();
-        assert!(matches!(statuses[..], [400] | [501] | [505] | [405]), "{name}: {statuses:?}: {}", back.text);
+        let expected = match name {
+            "HTTP/0.9 with its version" | "HTTP/1.2" | "HTTP/2 over 1" => 505,
+            "CONNECT" => 405,
+            "a long target" => 414,
+            "many headers" | "long headers" => 431,
+            _ => 400,
+        };
+        assert_eq!(back.statuses(), [expected], "{name}: {}", back.text);
         let slipped: Vec<String> =
             upstream.received().into_iter().map(|request| request.head).filter(|head| head.contains("SMUGGLED")).collect();
         assert!(slipped.is_empty(), "{name}: {slipped:?}");
@@ -145,6 +159,23 @@ const HOSTILE: &[(&str, &str)] = &[
     ("TE xchunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\nhello"),
     ("a space before a colon", "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello"),
     ("nothing", ""),
+    ("padded CL", "HTTP/1.1 200 OK\r\nContent-Length: 05\r\n\r\nhello"),
+    ("a list of CL", "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello"),
+    ("TE twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ("TE gzip, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    ("TE in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ("a bare CR", "HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 5\r\n\r\nhello"),
+    ("a control character in a value", "HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 5\r\n\r\nhello"),
+    ("an empty name", "HTTP/1.1 200 OK\r\n: b\r\nContent-Length: 5\r\n\r\nhello"),
+    ("a name with a space", "HTTP/1.1 200 OK\r\nX Y: b\r\nContent-Length: 5\r\n\r\nhello"),
+    ("no colon", "HTTP/1.1 200 OK\r\nnothing\r\nContent-Length: 5\r\n\r\nhello"),
+    ("204 with a body", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello"),
+    ("100 with a body", "HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\n\r\n"),
+    ("HTTP/2 in words", "HTTP/2.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+    ("HTTP/1.2", "HTTP/1.2 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+    ("a status of two digits", "HTTP/1.1 20 OK\r\nContent-Length: 5\r\n\r\nhello"),
+    ("status 600", "HTTP/1.1 600 Odd\r\nContent-Length: 5\r\n\r\nhello"),
+    ("two spaces", "HTTP/1.1  200 OK\r\nContent-Length: 5\r\n\r\nhello"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

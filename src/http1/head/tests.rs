@@ -24,7 +24,7 @@ fn a_well_formed_request_is_framed() {
         ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", Framing::Empty),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", Framing::Empty),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", Framing::Length(5)),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\t007 \r\n\r\n", Framing::Length(7)),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\t7 \r\n\r\n", Framing::Length(7)),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::Chunked),
         ("POST / HTTP/1.1\r\nHost: a\r\nTRANSFER-ENCODING: Chunked\r\n\r\n", Framing::Chunked),
         ("M-SEARCH / HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n", Framing::Empty),
@@ -47,6 +47,9 @@ fn what_smuggles_is_refused_in_requests() {
         "Content-Length: 5,6",
         "Content-Length: +5",
         "Content-Length: -5",
+        "Content-Length: 05",
+        "Content-Length: 00",
+        "Content-Length: 007",
         "Content-Length: 0x5",
         "Content-Length: 5a",
         "Content-Length: 5 5",
@@ -116,9 +119,10 @@ fn what_is_no_request_is_refused() {
         b"GET / HTTP/1.1\nHost: a\n\n",
         b"GET / HTTP/1.1\r\nHost: a\n\r\n",
         b"GET /\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/0.9\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.10\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/11\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/x.1\r\nHost: a\r\n\r\n",
         b"GET / http/1.1\r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
@@ -129,6 +133,7 @@ fn what_is_no_request_is_refused() {
         b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /a b HTTP/2.0\r\nHost: a\r\n\r\n",
         b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -147,11 +152,35 @@ fn what_is_no_request_is_refused() {
     assert_eq!(request(many.as_bytes()), Err(Fault::TooLarge));
 }
 
+#[test]
+fn another_version_is_told_from_none() {
+    for version in ["0.9", "1.2", "1.9", "2.0", "3.0", "9.9"] {
+        let head = format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n");
+        assert_eq!(request(head.as_bytes()), Err(Fault::Version), "{version}");
+        assert_eq!(request(format!("\r\n{head}").as_bytes()), Err(Fault::Version), "{version} behind an empty line");
+    }
+}
+
+#[test]
+fn a_target_that_is_too_long_is_told_from_too_many_headers() {
+    let long = "x".repeat(usize::from(u16::MAX));
+    assert_eq!(request(format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()), Err(Fault::TargetTooLong));
+    let table: [(&[u8], Fault); 4] = [
+        (b"GET /xxxxxxx", Fault::TargetTooLong),
+        (b"\r\nGET /xxxxx", Fault::TargetTooLong),
+        (b"GET / HTTP/1.1\r\nHost: a", Fault::TooLarge),
+        (b"\r\nGET / HTTP/1.1\r\nHost: a", Fault::TooLarge),
+    ];
+    for (head, fault) in table {
+        assert_eq!(too_large(head), fault, "{}", String::from_utf8_lossy(head));
+    }
+}
+
 /// What an answer is, with its body's framing where it is the final one.
 fn answer(head: &str, asked: Asked) -> Result<(&'static str, Option<Framing>), Fault> {
     let told = |answer| match answer {
         Answer::Final(_, framing, _) => ("final", Some(framing)),
-        Answer::Interim => ("interim", None),
+        Answer::Interim(_) => ("interim", None),
         Answer::Switch(_) => ("switch", None),
     };
     match find_end(head.as_bytes(), 0)? {
@@ -208,6 +237,7 @@ fn what_smuggles_is_refused_in_answers() {
     }
     let fields = [
         "Content-Length: +5",
+        "Content-Length: 05",
         "Content-Length: 5\r\nContent-Length: 5",
         "Content-Length: 5, 5",
         "Content-Length: 5\r\nTransfer-Encoding: chunked",

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::io;
 use std::rc::Rc;
 
 use http_body::Frame;
 use http_body_util::{BodyExt, Full};
-use tokio::io::DuplexStream;
+use tokio::io::{DuplexStream, ReadBuf};
 
 use super::*;
 use crate::http1::Refusal;
@@ -109,6 +110,11 @@ fn a_bad_chunk_ends_the_body_with_an_error_and_the_connection_with_it() {
 fn a_large_or_slow_head_is_refused_and_silence_is_left() {
     let (heard, ..) = exchange(&["GET / HTTP/1.1\r\nHost: a\r\nX: ", &"y".repeat(5000)]);
     assert_eq!(heard, "REFUSED TooLarge");
+    let (heard, ..) = exchange(&["GET /", &"y".repeat(5000)]);
+    assert_eq!(heard, "REFUSED TargetTooLong");
+    // Neither hangs on how much has come already.
+    let (heard, ..) = exchange(&[&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\n", "y".repeat(5000))]);
+    assert_eq!(heard, "REFUSED TooLarge");
     let (heard, ..) = exchange(&["GET / HTTP/1.1\r\nHo"]);
     assert_eq!(heard, "REFUSED SlowHead");
     let (heard, _, end) = exchange(&[]);
@@ -184,15 +190,103 @@ fn a_cut_ends_the_answer_under_way() {
     assert_eq!(end, End::Cut);
 }
 
+/// A connection that ends without a goodbye, as a socket does under TLS.
+struct Breaks(DuplexStream);
+
+impl AsyncRead for Breaks {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.0).poll_read(context, buffer))?;
+        let ended = buffer.filled().len() == before;
+        Poll::Ready(if ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
+    }
+}
+
+impl AsyncWrite for Breaks {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
 #[test]
 fn a_client_that_goes_away_cancels_its_request() {
     let end = local(async {
         let (mut ours, theirs) = tokio::io::duplex(1024);
         let service = |_: Request<Incoming>| std::future::pending::<Response<Full<Bytes>>>();
-        let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));
+        let serving = tokio::task::spawn_local(serve(Breaks(theirs), service, settings(), Never));
         ours.write_all(GET).await.unwrap();
         drop(ours);
         serving.await.unwrap()
     });
     assert_eq!(end, End::Closed);
+}
+
+#[test]
+fn a_client_that_sends_nothing_more_is_answered_all_that_it_asked() {
+    let (heard, end) = local(async {
+        let (mut ours, theirs) = tokio::io::duplex(1024);
+        let service = |_: Request<Incoming>| {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                Response::new(Full::new(Bytes::from_static(b"late")))
+            })
+        };
+        let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));
+        ours.write_all(&[GET, GET].concat()).await.unwrap();
+        ours.shutdown().await.unwrap();
+        let mut heard = String::new();
+        ours.read_to_string(&mut heard).await.unwrap();
+        (heard, serving.await.unwrap())
+    });
+    assert_eq!((heard.matches("\r\n\r\nlate").count(), end), (2, End::Closed), "{heard}");
+    // Behind the first there is a second one; behind that nothing can come.
+    assert_eq!(heard.matches("connection: close").count(), 1, "{heard}");
+}
+
+/// Says two interim answers before the final one, with a pause between them.
+fn hinted(request: &str) -> String {
+    local(async {
+        let (mut ours, theirs) = tokio::io::duplex(1 << 20);
+        let service = |request: Request<Incoming>| {
+            Box::pin(async move {
+                let client = request.body().interim().unwrap();
+                for status in [103, 102] {
+                    client.say(&Response::builder().status(status).header("link", "</a>").header("connection", "x").body(()).unwrap());
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                let many = Response::builder().status(103).header("x", "y".repeat(9000)).body(()).unwrap();
+                (0..100).for_each(|_| client.say(&many));
+                Response::new(Full::new(Bytes::from_static(b"late")))
+            })
+        };
+        let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));
+        ours.write_all(request.as_bytes()).await.unwrap();
+        // The first is not held back until the second comes.
+        let mut heard = vec![0; 200];
+        let read = tokio::time::timeout(Duration::from_millis(10), ours.read(&mut heard)).await.map_or(0, Result::unwrap);
+        heard.truncate(read);
+        ours.read_to_end(&mut heard).await.unwrap();
+        serving.await.unwrap();
+        let heard = String::from_utf8(heard).unwrap();
+        format!("{read} {heard}")
+    })
+}
+
+#[test]
+fn interim_answers_come_before_the_final_one_but_not_to_http_1_0() {
+    let first = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+    let heard = hinted("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let expected = format!("{} {first}HTTP/1.1 102 Processing\r\nlink: </a>\r\n\r\nHTTP/1.1 103", first.len());
+    assert!(heard.starts_with(&expected), "{heard}");
+    assert!(heard.ends_with("\r\n\r\nlate") && heard.len() < 40_000, "what waits for a client is bounded: {}", heard.len());
+    let heard = hinted("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(heard.starts_with("0 HTTP/1.1 200 OK\r\n") && heard.ends_with("late"), "{heard}");
 }
