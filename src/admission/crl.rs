@@ -2,12 +2,12 @@
 //! is old where a newer one is at hand says nothing either.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
 
 use super::chain::Issuer;
+use super::crl_problem::{CrlProblem, CrlProblemKind, CrlRefusal};
 use super::decision::Horizon;
 use super::principal::Provenance;
 use super::trust::Trust;
@@ -21,33 +21,6 @@ pub enum StaleCrl {
     #[default]
     Deny,
     Warn,
-}
-
-/// Why a CRL is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CrlRefusal {
-    Delta,
-    Indirect,
-}
-
-/// Something about a CRL that an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CrlProblem {
-    pub kind: CrlProblemKind,
-    /// The issuer's name, RFC 2253.
-    pub issuer: String,
-    pub written: Provenance,
-}
-
-/// What may be the matter with a CRL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CrlProblemKind {
-    /// A configured CA has its issuer's name, but did not sign it: to be refused at load.
-    Forged,
-    /// A newer one of the same issuer and distribution point is at hand, there.
-    Superseded(Provenance),
-    /// No configured CA has its issuer's name. It counts once a client presents a CA that signed it.
-    UnknownIssuer,
 }
 
 /// The CRLs in force.
@@ -78,6 +51,9 @@ pub(super) struct CrlsBuilder {
     /// What was found out about CRLs before, and the trust anchors it was found under.
     before: Vec<Arc<Entry>>,
     before_under: Option<Fingerprint>,
+    /// CAs that signed CRLs in force, and may be configured no more. A CRL holds for as long as it is there: who takes an authority away
+    /// takes back nothing that its CA revoked.
+    former: Vec<Arc<Certificate>>,
 }
 
 #[derive(Debug)]
@@ -85,7 +61,7 @@ struct Entry {
     crl: Arc<Crl>,
     written: Provenance,
     identity: Fingerprint,
-    /// The configured CA that signed it.
+    /// The CA that signed it, which is configured or was.
     signer: Option<Arc<Certificate>>,
 }
 
@@ -108,7 +84,11 @@ pub(super) enum Status {
 impl CrlsBuilder {
     /// Starts from nothing, knowing the CRLs in force: the same ones need no second check of their signatures.
     pub(super) fn after(crls: &Crls) -> Self {
-        Self { before: crls.entries.clone(), before_under: crls.under, ..Self::default() }
+        Self { before: crls.entries.clone(), before_under: crls.under, former: crls.signers(), ..Self::default() }
+    }
+
+    pub(super) fn former(&mut self, signers: &[Arc<Certificate>]) {
+        self.former.extend_from_slice(signers);
     }
 
     pub(super) fn add(&mut self, crl: Arc<Crl>, written: Provenance) -> Result<(), CrlRefusal> {
@@ -139,10 +119,10 @@ impl CrlsBuilder {
             let identity = crl.fingerprint();
             let signer = match before.filter(|_| same_anchors) {
                 Some(before) => before.signer.clone(),
-                None => signer(&crl, trust),
+                None => signer(&crl, trust).or_else(|| signer_among(&crl, &self.former)),
             };
-            let kind = match signer {
-                Some(_) => None,
+            let kind = match &signer {
+                Some(signer) => (!trust.has(signer)).then_some(CrlProblemKind::FormerIssuer),
                 None if trust.by_subject(&crl.issuer.der).is_empty() => Some(CrlProblemKind::UnknownIssuer),
                 None => Some(CrlProblemKind::Forged),
             };
@@ -172,6 +152,20 @@ impl Crls {
 
     pub(super) fn superseded(&self) -> &[Fingerprint] {
         &self.superseded
+    }
+
+    /// Returns the CAs that signed those that count, each once.
+    pub(super) fn signers(&self) -> Vec<Arc<Certificate>> {
+        let mut signers: Vec<Arc<Certificate>> = self.entries.iter().filter_map(|entry| entry.signer.clone()).collect();
+        signers.sort_unstable_by_key(|signer| signer.fingerprint);
+        signers.dedup_by_key(|signer| signer.fingerprint);
+        signers
+    }
+
+    /// Hashes a CRL and looks for the CA that signed it, so that its signature is known.
+    pub(super) fn look_through(&self, crl: &Crl, trust: &Trust) -> bool {
+        crl.fingerprint();
+        signer(crl, trust).or_else(|| signer_among(crl, &self.signers())).is_some()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<Crl>, &Provenance)> {
@@ -356,11 +350,6 @@ impl Entry {
     }
 }
 
-/// Tells whether a configured CA signed a CRL; whoever asks next need not check the signature.
-pub(super) fn is_vouched_for(crl: &Crl, trust: &Trust) -> bool {
-    signer(crl, trust).is_some()
-}
-
 /// Finds the configured CA that signed a CRL: by its name, or by its key id where the name is spelled in another way.
 fn signer(crl: &Crl, trust: &Trust) -> Option<Arc<Certificate>> {
     let by_key = crl.authority_key_id.as_deref().map_or(&[][..], |id| trust.by_key_id(id));
@@ -368,29 +357,14 @@ fn signer(crl: &Crl, trust: &Trust) -> Option<Arc<Certificate>> {
     named.find(|issuer| crl.is_signed_by(issuer.spki())).map(Arc::clone)
 }
 
+fn signer_among(crl: &Crl, former: &[Arc<Certificate>]) -> Option<Arc<Certificate>> {
+    let names = |ca: &Certificate| {
+        ca.subject.der == crl.issuer.der || (crl.authority_key_id.is_some() && crl.authority_key_id == ca.subject_key_id)
+    };
+    former.iter().find(|ca| names(ca) && crl.is_signed_by(ca.spki())).cloned()
+}
+
 /// RFC 5280, 6.3.3 (f). What such a CA lists is revoked all the same; its silence proves nothing.
 fn may_sign_crls(issuer: &Certificate) -> bool {
     issuer.key_usage.is_none_or(|usage| usage.crl_sign)
-}
-
-impl fmt::Display for CrlRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Delta => "is a delta CRL, which lists changes only: give the complete one",
-            Self::Indirect => "is an indirect CRL, whose entries belong to other issuers: give one CRL for each issuer",
-        })
-    }
-}
-
-impl std::error::Error for CrlRefusal {}
-
-impl fmt::Display for CrlProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let issuer = &self.issuer;
-        match &self.kind {
-            CrlProblemKind::Forged => write!(f, "the CRL of {issuer:?} is not signed by the configured CA of that name"),
-            CrlProblemKind::Superseded(newer) => write!(f, "the CRL of {issuer:?} is older than the one in {newer}, which counts"),
-            CrlProblemKind::UnknownIssuer => write!(f, "the CRL of {issuer:?} has an issuer that no authority lists"),
-        }
-    }
 }

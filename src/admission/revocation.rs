@@ -8,7 +8,8 @@ use rustls_pki_types::UnixTime;
 use super::allowlist::Allowlist;
 use super::authority::Authority;
 use super::claims::TokenId;
-use super::crl::{CrlProblem, CrlRefusal, Crls, CrlsBuilder, StaleCrl, is_vouched_for};
+use super::crl::{Crls, CrlsBuilder, StaleCrl};
+use super::crl_problem::{CrlProblem, CrlRefusal};
 use super::principal::{PrincipalName, Provenance};
 use super::revoked_id::{RevokedId, Target};
 use super::revoked_ids::{Revoked, RevokedIds, hits};
@@ -112,6 +113,11 @@ impl RevocationBuilder {
         self.crls.add(crl, written)
     }
 
+    /// Names CAs that signed CRLs which were in force: what those say stays, though no authority may list the CA any more.
+    pub fn former_signers(&mut self, signers: &[Arc<Certificate>]) {
+        self.crls.former(signers);
+    }
+
     /// Says what a stale CRL means, and whether every issuer needs a fresh one.
     pub fn crl_policy(&mut self, stale: StaleCrl, required: bool) {
         self.crls.policy(stale, required);
@@ -161,11 +167,15 @@ impl Revocation {
         self.crls.iter()
     }
 
+    /// Returns the CAs that signed those that count.
+    pub fn crl_signers(&self) -> Vec<Arc<Certificate>> {
+        self.crls.signers()
+    }
+
     /// Hashes a CRL and checks its signature against the configured CAs, which is then known of it: a long one takes a while, and need
     /// not be looked at again where rules are compiled. Tells whether one of them signed it.
-    pub fn look_through(crl: &Crl, allowlist: &Allowlist) -> bool {
-        crl.fingerprint();
-        is_vouched_for(crl, &allowlist.trust)
+    pub fn look_through(&self, crl: &Crl, allowlist: &Allowlist) -> bool {
+        self.crls.look_through(crl, &allowlist.trust)
     }
 
     /// Says of each CRL that does not speak for now why, and whether that denies whoever its issuer signed.

@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::error::Problem;
+use super::crls;
+use super::error::{Problem, Severity};
 use super::file::Listener;
 use super::gather::{Gathered, from_source};
 use super::plan::Plan;
 use super::reverted::{self, Reverted};
-use crate::admission::crl::CrlProblemKind;
 use crate::admission::{
     Allowlist, AllowlistBuilder, Authority, Bootstrap, BootstrapMode, Clearance, Conflict, Credential, PrincipalName, Provenance,
     Revocation, RevocationBuilder, Snapshot, Surface,
@@ -226,11 +226,14 @@ impl Compiler<'_> {
     }
 
     fn revocation(&mut self, allowlist: &Allowlist, managed: &ManagedRoster) -> Revocation {
+        let found = &self.gathered.restrictions;
         let mut builder = match self.before {
             Some(before) => RevocationBuilder::after(&before.rules.snapshot.revocation),
             None => RevocationBuilder::default(),
         };
-        let found = &self.gathered.restrictions;
+        if self.before.is_none() {
+            builder.former_signers(&found.signers);
+        }
         for (entry, written) in &found.ids {
             match entry.principal.as_ref().and_then(|name| self.authorities(name)) {
                 Some((name, authorities)) => builder.principal_id(entry.id.clone(), written.clone(), name, &authorities),
@@ -259,23 +262,9 @@ impl Compiler<'_> {
             }
         }
         let revocation = builder.finish(allowlist);
-        for problem in revocation.crl_problems() {
-            let at = |message: String| Problem::in_file(&problem.written.file, problem.written.line, message);
-            match &problem.kind {
-                CrlProblemKind::Forged => {
-                    let message = format!("the CA {} did not sign this CRL: it says nothing", problem.issuer);
-                    // What was recorded stops no start.
-                    let found = if problem.written.is_ledger() { &mut self.warnings } else { &mut self.problems };
-                    found.push(at(message));
-                }
-                CrlProblemKind::Superseded(newer) => {
-                    self.warnings.push(at(format!("an older CRL of {}: the one in {newer} counts", problem.issuer)).warning());
-                }
-                CrlProblemKind::UnknownIssuer => {
-                    let message = format!("no configured CA is called {}: this CRL says nothing yet", problem.issuer);
-                    self.warnings.push(at(message).warning());
-                }
-            }
+        for told in revocation.crl_problems().iter().map(crls::tell) {
+            let found = if told.severity == Severity::Error { &mut self.problems } else { &mut self.warnings };
+            found.push(told);
         }
         revocation
     }

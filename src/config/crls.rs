@@ -1,13 +1,14 @@
-//! `[revocation] crls`: files, directories, and https URLs with what their servers are verified by.
+//! `[revocation] crls`: files, directories, and https URLs with what their servers are verified by; and what is the matter with a CRL.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::At;
+use super::error::{At, Problem};
 use super::file::ConfigFile;
 use super::reader::Reader;
 use super::table::{Mixed, Table};
 use super::value;
+use crate::admission::{CrlProblem, CrlProblemKind};
 use crate::upstream::{Url, UrlError};
 
 /// Where CRLs are.
@@ -61,6 +62,22 @@ pub(super) fn read(table: &Table<'_>) -> Vec<At<CrlEntry>> {
         }
     }
     found
+}
+
+/// Says what is the matter with a CRL that is there: an error, or a warning where it holds all the same, or says nothing yet.
+pub(super) fn tell(problem: &CrlProblem) -> Problem {
+    let issuer = &problem.issuer;
+    let message = match &problem.kind {
+        CrlProblemKind::Forged => format!("the CA {issuer} did not sign this CRL: it says nothing"),
+        CrlProblemKind::FormerIssuer => {
+            format!("no configured CA is {issuer} any more: what this CRL lists of it stays revoked until the CRL is taken away, too")
+        }
+        CrlProblemKind::Superseded(newer) => format!("an older CRL of {issuer}: the one in {newer} counts"),
+        CrlProblemKind::UnknownIssuer => format!("no configured CA is called {issuer}: this CRL says nothing yet"),
+    };
+    let told = Problem::in_file(&problem.written.file, problem.written.line, message);
+    // What was recorded stops no start.
+    if matches!(problem.kind, CrlProblemKind::Forged) && !problem.written.is_ledger() { told } else { told.warning() }
 }
 
 fn read_text(reader: &Reader<'_>, text: &At<String>) -> Option<At<CrlEntry>> {

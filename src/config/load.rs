@@ -293,6 +293,7 @@ impl Loader {
             }
         };
         problems.extend(compiled.problems.iter().cloned());
+        self.sources.restrictions.signed_by(compiled.rules.snapshot.revocation.crl_signers());
         let kept: Vec<Problem> = self.sources.restrictions.settle(&compiled.superseded).iter().map(from_source).collect();
         // What restricts holds by its last good content, so that a start without its file loses nothing.
         let held = |problem: &Problem| gathered.restrictions.errors.iter().any(|error| from_source(error) == *problem);

@@ -8,7 +8,6 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsage
 use super::control::{ChangeError, Plan};
 use super::managed_tests::{begin, document, put, world};
 use super::tests::reload;
-use crate::admission::Revocation;
 use crate::gate::Renewed;
 use crate::pki::{Certificate, Crl};
 use crate::store::managed::{CertificateDocument, CertificateSource, Change, CrlText, Document, FilesReloaded, Invalid, Refusal, State};
@@ -66,7 +65,7 @@ fn a_crl_is_read_and_verified_before_it_comes_to_the_control_thread() {
     let anchor =
         Certificate::parse(rustls_pki_types::pem::PemObject::from_pem_slice(ca.pem.as_bytes()).expect("PEM")).expect("a certificate");
     assert!(!first.is_known_to_be_signed_by(anchor.spki()));
-    assert!(Revocation::look_through(&first, &view().rules.snapshot.allowlist));
+    assert!(view().rules.snapshot.revocation.look_through(&first, &view().rules.snapshot.allowlist));
     assert!(first.is_known_to_be_signed_by(anchor.spki()), "no second look at its signature");
     let recorded = world.change(put_crl("ca", &first)).expect("made");
     // The very same: it was not read again, and this is what is in force.

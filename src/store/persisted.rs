@@ -9,19 +9,21 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use super::cache::SourceError;
 use super::file::Files;
 use super::restrictions::{Entry, HeldCrl, IdEntry, Replaced};
 use super::source::{ReadError, Source};
-use crate::pki::Crl;
+use crate::pki::{Certificate, Crl};
 
 /// What is kept.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) held: Vec<(PathBuf, Vec<Entry>, Replaced)>,
     pub(super) crls: Vec<HeldCrl>,
+    pub(super) signers: Vec<Arc<Certificate>>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -29,6 +31,9 @@ struct Kept {
     version: u32,
     files: Vec<KeptFile>,
     crls: Vec<KeptCrl>,
+    /// Base64 of the DER of each CA that signed a CRL in force.
+    #[serde(default)]
+    signers: Vec<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -72,7 +77,13 @@ pub(super) fn load(directory: &Path) -> Result<State, SourceError> {
     }
     let held = kept.files.into_iter().map(|file| file.read().map_err(&refused)).collect::<Result<_, _>>()?;
     let crls = kept.crls.into_iter().map(|crl| crl.read().map_err(&refused)).collect::<Result<_, _>>()?;
-    Ok(State { held, crls })
+    let signers = kept.signers.iter().map(|text| signer(text).map_err(&refused)).collect::<Result<_, _>>()?;
+    Ok(State { held, crls, signers })
+}
+
+fn signer(text: &str) -> Result<Arc<Certificate>, String> {
+    let der = STANDARD.decode(text).map_err(|error| format!("holds a CA that is no base64: {error}"))?;
+    Certificate::parse(CertificateDer::from(der)).map(Arc::new).map_err(|error| format!("holds what is no CA: {error}"))
 }
 
 /// Writes what is to be kept.
@@ -81,6 +92,7 @@ pub(super) fn to_bytes(state: &State) -> Vec<u8> {
         version: VERSION,
         files: state.held.iter().map(|(file, entries, replaced)| KeptFile::of(file, entries, *replaced)).collect(),
         crls: state.crls.iter().map(KeptCrl::of).collect(),
+        signers: state.signers.iter().map(|signer| STANDARD.encode(&signer.der)).collect(),
     };
     // INVARIANT: strings, numbers and lists: nothing that JSON cannot say. A path that is no UTF-8 would be, and
     // the configuration, which is UTF-8, can name none.

@@ -17,7 +17,7 @@ use super::persisted::{self, State};
 use super::revocation_files::{crls, ids};
 use super::source::{ReadError, Stamp};
 use crate::admission::{PrincipalName, Provenance, RevokedId, RevokedIds};
-use crate::pki::{Crl, Fingerprint};
+use crate::pki::{Certificate, Crl, Fingerprint};
 pub(super) use held::{Entry, HeldCrl};
 use held::{Held, Said};
 
@@ -55,6 +55,8 @@ pub struct Restrictions {
     /// By file.
     held: BTreeMap<PathBuf, Held>,
     crls: Vec<HeldCrl>,
+    /// The CAs that signed CRLs in force, those of the ledger too: they may be configured no more.
+    signers: Vec<Arc<Certificate>>,
     /// URLs that nothing has come from since the start: what is in force of them is what was kept.
     awaited: Vec<PathBuf>,
     saved: Option<Fingerprint>,
@@ -69,6 +71,8 @@ pub struct Found {
     /// Of each file of ids.
     pub files: Vec<RevokedIds>,
     pub crls: Vec<(Arc<Crl>, Provenance)>,
+    /// The CAs that were known to have signed CRLs in force.
+    pub signers: Vec<Arc<Certificate>>,
     pub errors: Vec<SourceError>,
     /// Sources of which nothing is known, now or from before: a start without them would lose a restriction.
     pub unknown: Vec<SourceError>,
@@ -90,7 +94,7 @@ impl Restrictions {
             .held
             .into_iter()
             .map(|(file, entries, replaced)| (file, Held { entries: Arc::new(entries), replaced, ..Held::default() }));
-        Ok(Self { held: held.collect(), crls: state.crls, ..Self::default() })
+        Ok(Self { held: held.collect(), crls: state.crls, signers: state.signers, ..Self::default() })
     }
 
     /// Saves what is in force, if it changed.
@@ -99,7 +103,8 @@ impl Restrictions {
         let told = self.saved_identity();
         if self.saved != Some(told) {
             let held = self.held.iter().map(|(file, held)| (file.clone(), held.entries.to_vec(), held.replaced)).collect();
-            persisted::store(directory, &persisted::to_bytes(&State { held, crls: self.crls.clone() }))?;
+            let state = State { held, crls: self.crls.clone(), signers: self.signers.clone() };
+            persisted::store(directory, &persisted::to_bytes(&state))?;
             self.saved = Some(told);
         }
         Ok(())
@@ -107,7 +112,7 @@ impl Restrictions {
 
     /// Looks at everything again.
     pub fn look(&mut self, round: &mut Round<'_>, revoked: &Revoked, now: Instant) -> Found {
-        let mut found = Found::default();
+        let mut found = Found { signers: self.signers.clone(), ..Found::default() };
         // Whoever starts with a configuration means what it says; what its files say is another matter.
         if !std::mem::replace(&mut self.looked, true) {
             self.held.remove(&revoked.file);
@@ -151,6 +156,11 @@ impl Restrictions {
             SourceError::new(&held.file, 0, why)
         })
         .collect()
+    }
+
+    /// Learns who signed the CRLs that count.
+    pub fn signed_by(&mut self, signers: Vec<Arc<Certificate>>) {
+        self.signers = signers;
     }
 
     /// Tells whether a CRL of this file, directory or URL is in force.
@@ -297,6 +307,7 @@ impl Restrictions {
         for held in &self.crls {
             bytes.extend_from_slice(format!("{}:{}:{}", held.file.display(), held.line, held.kept).as_bytes());
         }
+        self.signers.iter().for_each(|signer| bytes.extend_from_slice(signer.fingerprint.as_bytes()));
         Fingerprint::of(&bytes)
     }
 

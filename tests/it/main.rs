@@ -17,6 +17,7 @@ mod control;
 mod engine;
 mod explain;
 mod fetched;
+mod former_issuers;
 mod half_close;
 mod http2;
 mod identity;

@@ -46,13 +46,14 @@ pub(crate) async fn unrevoke(shared: &Arc<Shared>, caller: &Caller, how: How, id
     change(shared, caller, how, plan).await
 }
 
-/// Puts a CRL: PEM, or base64 of DER.
+/// Puts a CRL: PEM, or base64 of PEM or DER.
 pub(crate) async fn put_crl(shared: &Arc<Shared>, caller: &Caller, how: How, name: String, text: String) -> Result<Recorded, Error> {
     let view = control(shared)?.view();
     // A long one takes a while to read and to verify: not on the thread that takes people off the list.
     let read = tokio::task::spawn_blocking(move || {
         let crl = Arc::new(read_crl(&text)?);
-        Revocation::look_through(&crl, &view.rules.snapshot.allowlist);
+        let snapshot = &view.rules.snapshot;
+        snapshot.revocation.look_through(&crl, &snapshot.allowlist);
         Ok(CrlText::of(crl))
     });
     let read = read.await.map_err(|_| Failure::Internal)?;
@@ -65,16 +66,20 @@ pub(crate) async fn put_crl(shared: &Arc<Shared>, caller: &Caller, how: How, nam
 }
 
 fn read_crl(text: &str) -> Result<Crl, String> {
-    if text.trim_start().starts_with("-----BEGIN") {
-        let mut found = files::crls(text.as_bytes()).map_err(|error| error.to_string())?;
-        return match (found.pop(), found.is_empty()) {
-            (Some(only), true) => Ok(only.value),
-            _ => Err("holds more than one CRL: give each a name of its own".to_owned()),
-        };
+    if text.contains("-----BEGIN") {
+        return only_crl(text.as_bytes());
     }
     let text: String = text.split_ascii_whitespace().collect();
-    let der = STANDARD.decode(text).map_err(|_| "is neither PEM nor base64 of DER".to_owned())?;
-    Crl::parse(&der).map_err(|error| error.to_string())
+    let bytes = STANDARD.decode(text).map_err(|_| "is neither PEM nor base64 of PEM or DER".to_owned())?;
+    only_crl(&bytes)
+}
+
+fn only_crl(bytes: &[u8]) -> Result<Crl, String> {
+    let mut found = files::crls(bytes).map_err(|error| error.to_string())?;
+    match (found.pop(), found.is_empty()) {
+        (Some(only), true) => Ok(only.value),
+        _ => Err("holds more than one CRL: give each a name of its own".to_owned()),
+    }
 }
 
 /// Takes a CRL away.

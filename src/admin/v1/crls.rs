@@ -46,7 +46,7 @@ pub(crate) struct Crl {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Putting {
-    /// PEM, or base64 of DER.
+    /// PEM, or base64 of PEM or DER.
     crl: String,
 }
 

@@ -6,6 +6,7 @@ use super::look::{policy_hash, status, warnings};
 use super::{InForce, Loaded, Loader};
 use crate::config::compile::{Compiled, compile};
 use crate::config::error::Problem;
+use crate::config::gather::from_source;
 use crate::pki::Fingerprint;
 use crate::rules::Rules;
 use crate::store::managed::{Change, ManagedRoster, State, Touched};
@@ -14,6 +15,13 @@ use crate::store::managed::{Change, ManagedRoster, State, Touched};
 #[derive(Debug)]
 pub struct Prepared {
     compiled: Compiled,
+}
+
+impl Prepared {
+    /// Returns the rules that would be in force.
+    pub fn rules(&self) -> &Rules {
+        &self.compiled.rules
+    }
 }
 
 impl Loader {
@@ -69,12 +77,16 @@ impl Loader {
             // What stood in a file's way may have gone: the next look compiles it again.
             in_force.identity = Fingerprint::of(in_force.identity.as_bytes());
         }
-        let InForce { compiled, gathered, settings, identity, missing, .. } = in_force;
+        let config = Arc::clone(&in_force.config.value);
+        self.sources.restrictions.signed_by(in_force.compiled.rules.snapshot.revocation.crl_signers());
+        // Before it is in force: what a CRL takes away must outlast the authority that it is believed by.
+        let unsaved = self.save(&config).map(|error| from_source(&error).warning());
+        let InForce { compiled, gathered, settings, identity, missing, .. } = self.in_force.as_ref()?;
         Some(Loaded {
             rules: Arc::clone(&compiled.rules),
             settings: settings.clone(),
             monitor_tls: compiled.monitor.as_ref().map(|(_, tls)| tls.clone()),
-            warnings: warnings(gathered, compiled),
+            warnings: warnings(gathered, compiled).into_iter().chain(unsaved).collect(),
             status: status(Some(compiled), *identity, gathered),
             missing: missing.clone(),
         })

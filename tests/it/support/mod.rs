@@ -1,6 +1,7 @@
 //! What every behaviour's file uses: certificates, the proxy, clients, an upstream.
 #![expect(dead_code, reason = "each behaviour uses a part")]
 
+pub mod calls;
 pub mod certificates;
 pub mod client;
 pub mod crl_server;
