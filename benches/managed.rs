@@ -49,7 +49,7 @@ fn change(control: &Control, change: Change) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let plan = Box::new(move |_: &State, _: &_| Ok(vec![change.clone()]));
     let begun = Instant::now();
-    let mutation = Mutation { actor: Actor::new(ActorKind::Socket), reason: None, dry_run: false, plan };
+    let mutation = Mutation { actor: Actor::new(ActorKind::Socket), reason: None, dry_run: false, plan, guard: None };
     runtime.block_on(control.change(mutation)).expect("made");
     begun.elapsed()
 }

@@ -76,6 +76,16 @@ impl Trust {
         Origin { address: ClientAddress::Settled(effective), trusted }
     }
 
+    /// Keeps of headers what may say where a client is.
+    pub fn heard(&self, headers: &HeaderMap) -> HeaderMap {
+        let name = forwarded::name(self.header);
+        let mut heard = HeaderMap::new();
+        for value in headers.get_all(&name) {
+            heard.append(name.clone(), value.clone());
+        }
+        heard
+    }
+
     /// Tells whether the header counts on a connection, whoever its client is.
     pub fn hears(&self, connection: ClientAddress) -> bool {
         connection.ip().is_some_and(|peer| contains(&self.forwarded_from, peer))

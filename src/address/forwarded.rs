@@ -10,16 +10,24 @@ use super::ForwardingHeader;
 
 /// Yields the addresses of the one header, nearest first; `None` for an element that names none.
 pub(super) fn from_the_right(header: ForwardingHeader, headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    let (name, read): (_, fn(&str) -> Option<IpAddr>) = match header {
-        ForwardingHeader::Forwarded => (FORWARDED, forwarded_for),
-        ForwardingHeader::XForwardedFor => (X_FORWARDED_FOR, address),
+    let read: fn(&str) -> Option<IpAddr> = match header {
+        ForwardingHeader::Forwarded => forwarded_for,
+        ForwardingHeader::XForwardedFor => address,
     };
     // Several lines are one list, in order (RFC 9110, 5.3).
-    let lines: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
+    let lines: Vec<&HeaderValue> = headers.get_all(name(header)).iter().collect();
     lines.into_iter().rev().flat_map(move |line| match std::str::from_utf8(line.as_bytes()) {
         Ok(line) => Elements { rest: Some(line) }.map(|element| read(element.trim())).collect::<Vec<_>>(),
         Err(_) => vec![None],
     })
+}
+
+/// Returns the name of the one header.
+pub(super) fn name(header: ForwardingHeader) -> HeaderName {
+    match header {
+        ForwardingHeader::Forwarded => FORWARDED,
+        ForwardingHeader::XForwardedFor => X_FORWARDED_FOR,
+    }
 }
 
 /// Replaces or adds to the forwarding headers; the other kind goes.

@@ -20,6 +20,8 @@ pub struct Allowlist {
     /// Of sources that change one principal at a time.
     layers: Arc<[Layer]>,
     admins: Arc<HashMap<Fingerprint, Arc<Principal>>>,
+    /// Whole, of those who stand above operators.
+    shown: Arc<HashMap<Fingerprint, Arc<Certificate>>>,
     pub(super) trust: Arc<Trust>,
     /// The terms that name origins, each once.
     cors: Arc<[Arc<Terms>]>,
@@ -32,6 +34,7 @@ pub struct AllowlistBuilder {
     included: Vec<Arc<Roster>>,
     layers: Vec<Layer>,
     admins: HashMap<Fingerprint, Arc<Principal>>,
+    shown: HashMap<Fingerprint, Arc<Certificate>>,
     /// Rosters and layers that stood side by side before, and so need no comparing.
     before: (Vec<Arc<Roster>>, Vec<Layer>),
 }
@@ -132,6 +135,11 @@ impl AllowlistBuilder {
         }
     }
 
+    /// Takes a certificate whole, though it is pinned by its fingerprint: of it can be told what else concerns it.
+    pub fn show(&mut self, certificate: Arc<Certificate>) {
+        self.shown.insert(certificate.fingerprint, certificate);
+    }
+
     fn check_included(&self, principal: &Principal, credentials: &[(Credential, Provenance)]) -> Result<(), Conflict> {
         self.included.iter().try_for_each(|roster| roster.check(principal, credentials))?;
         self.layers.iter().try_for_each(|layer| layer.check(principal, credentials))
@@ -156,7 +164,8 @@ impl AllowlistBuilder {
         let all = || rosters.iter().chain(self.layers.iter().flat_map(Layer::rosters));
         let cors: Vec<Arc<Terms>> = all().flat_map(|roster| roster.cors()).cloned().collect();
         let trust = Arc::new(Trust::compile(all()));
-        Allowlist { trust, rosters: rosters.into(), layers: self.layers.into(), admins: Arc::new(self.admins), cors: cors.into() }
+        let (admins, shown) = (Arc::new(self.admins), Arc::new(self.shown));
+        Allowlist { trust, rosters: rosters.into(), layers: self.layers.into(), admins, shown, cors: cors.into() }
     }
 }
 
@@ -267,13 +276,17 @@ impl Allowlist {
     /// superior costs nothing here: a list of a million is passed over.
     pub fn ranked<'a>(&'a self, ranks: &'a [Clearance]) -> impl Iterator<Item = (Principal, Vec<(Credential, Provenance)>)> + 'a {
         let has = |roster: &&Arc<Roster>| ranks.iter().any(|rank| roster.has_clearance(*rank));
-        let of = |(principal, _): &(Principal, _)| ranks.contains(&principal.terms.clearance);
-        let listed = self.all_rosters().filter(has).flat_map(|roster| roster.entries()).filter(of);
+        let listed = self.all_rosters().filter(has).flat_map(|roster| roster.ranked(ranks));
         let well_known = self.admins.iter().filter(|_| ranks.contains(&Clearance::Admin)).map(|(fingerprint, principal)| {
             let credential = Credential::Pin(Pin::from(*fingerprint));
             (Principal::clone(principal), vec![(credential, principal.provenance.clone())])
         });
         listed.chain(well_known)
+    }
+
+    /// Returns a certificate of somebody above operators, where more than its fingerprint is known and a file says so.
+    pub fn shown(&self, fingerprint: &Fingerprint) -> Option<&Arc<Certificate>> {
+        self.shown.get(fingerprint)
     }
 
     /// Goes through the well-known admins.

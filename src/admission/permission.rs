@@ -69,6 +69,14 @@ impl Clearance {
         rank(self).zip(rank(needed)).is_some_and(|(has, needed)| has >= needed)
     }
 
+    /// Operators change nothing about who has this.
+    pub fn is_above_operators(self) -> bool {
+        match self {
+            Self::Admin | Self::Node => true,
+            Self::Operator | Self::User => false,
+        }
+    }
+
     /// Only admins skip the permissions of routes.
     pub fn skips_permissions(self) -> bool {
         self == Self::Admin

@@ -207,6 +207,35 @@ impl Roster {
         (0..self.len()).map(|owner| self.principal(owner)).zip(credentials)
     }
 
+    /// Puts those together that have one of these clearances, with all that proves them; of a pin the fingerprint alone. Nobody else is
+    /// looked at: there may be a million.
+    pub(super) fn ranked(&self, ranks: &[Clearance]) -> Vec<(Principal, Vec<(Credential, Provenance)>)> {
+        let ranked: Vec<bool> = self.all_terms.iter().map(|terms| ranks.contains(&terms.clearance)).collect();
+        let is_ranked = |owner: u32| ranked[self.terms[owner as usize] as usize];
+        let owners: Vec<u32> = (0..self.len()).filter(|owner| is_ranked(*owner)).collect();
+        let mut found: Vec<(Principal, Vec<(Credential, Provenance)>)> =
+            owners.iter().map(|owner| (self.principal(*owner), Vec::new())).collect();
+        let mut add = |owner: u32, credential: Credential, written: Provenance| {
+            if let Ok(at) = owners.binary_search(&owner) {
+                found[at].1.push((credential, written));
+            }
+        };
+        for (at, (fingerprint, owner)) in
+            self.pins.keys.iter().zip(&self.pins.owners).enumerate().filter(|(_, (_, owner))| is_ranked(**owner))
+        {
+            add(*owner, Credential::Pin(Pin::from(*fingerprint)), self.credential_provenance(&self.pins, index(at)));
+        }
+        for (at, (pin, owner)) in
+            self.spki_pins.keys.iter().zip(&self.spki_pins.owners).enumerate().filter(|(_, (_, owner))| is_ranked(**owner))
+        {
+            add(*owner, Credential::SpkiPin(*pin), self.credential_provenance(&self.spki_pins, index(at)));
+        }
+        for (authority, owner, written) in self.authorities() {
+            add(owner, Credential::Authority(Arc::clone(authority)), written);
+        }
+        found
+    }
+
     /// The same principals, but those of some files as another roster has them.
     pub fn with_files_of(&self, before: &Self, files: &[Arc<str>]) -> Self {
         let is_of = |(principal, _): &(Principal, _)| files.contains(&principal.provenance.file);

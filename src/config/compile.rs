@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateDer;
+
 use super::crls;
 use super::error::{Problem, Severity};
 use super::file::Listener;
@@ -15,7 +17,7 @@ use crate::admission::{
     Revocation, RevocationBuilder, Snapshot, Surface,
 };
 use crate::challenge::Tokens;
-use crate::pki::Fingerprint;
+use crate::pki::{Certificate, Fingerprint};
 use crate::rules::{ListenerRules, Rules, Serves};
 use crate::store::managed::{Disabled, ManagedRoster};
 use crate::store::{Look, allowlist};
@@ -130,10 +132,15 @@ impl Compiler<'_> {
             BootstrapMode::FirstAdmin if has_admin || had_admin => BootstrapMode::Closed,
             mode => mode,
         };
-        let served = file.listeners.iter().zip(&self.gathered.key_pairs).filter(|(listener, _)| is_ours_only(&listener.serve));
-        let pairs = served.flat_map(|(_, pairs)| pairs.iter().flatten());
-        let fingerprints = pairs.filter_map(|pair| pair.certified.cert.first()).map(|leaf| Fingerprint::of(leaf)).collect();
+        let fingerprints = self.begins().map(|leaf| Fingerprint::of(leaf)).collect();
         Bootstrap::new(mode, fingerprints, self.plan.written(file.server_certificate.span))
+    }
+
+    /// Goes through the certificates that listeners of ours alone serve with.
+    fn begins(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        let listeners = self.plan.file.listeners.iter().zip(&self.gathered.key_pairs);
+        let served = listeners.filter(|(listener, _)| is_ours_only(&listener.serve));
+        served.flat_map(|(_, pairs)| pairs.iter().flatten()).filter_map(|pair| pair.certified.cert.first())
     }
 
     /// At the start a static principal wins over a managed one, which admits nobody until they stand in each other's way no more.
@@ -163,6 +170,10 @@ impl Compiler<'_> {
         }
         let admins: Vec<_> = self.plan.file.admin_fingerprints.iter().map(|at| at.value).collect();
         builder.well_known_admins(&admins);
+        self.gathered.above.iter().cloned().for_each(|certificate| builder.show(certificate));
+        if self.plan.file.server_certificate.value == BootstrapMode::Always {
+            self.begins().filter_map(|leaf| Certificate::parse(leaf.clone()).ok()).for_each(|leaf| builder.show(Arc::new(leaf)));
+        }
         let starting = self.before.is_none();
         self.include_lists(&mut builder, |look| starting || look.is_unchanged());
         if starting {

@@ -16,7 +16,7 @@ use crate::admission::{Authority, Credential, Pin, Provenance};
 use crate::clock;
 use crate::metrics::CertificateExpiry;
 use crate::pki::{Certificate, Fingerprint, files};
-use crate::store::{Allowlists, Cache, Found, Good, ListSpec, Look, Restrictions, Revoked, Round, SourceError, Wanted, listing};
+use crate::store::{Allowlists, Cache, Found, Good, ListSpec, Look, Reading, Restrictions, Revoked, Round, SourceError, Wanted, listing};
 use crate::tls::KeyPair;
 
 /// The last good content of everything that a configuration names.
@@ -34,6 +34,8 @@ pub struct Sources {
 pub struct Gathered {
     /// By principal of the plan: what proves it.
     pub credentials: Vec<Vec<(Credential, Provenance)>>,
+    /// The pinned certificates of those who stand above operators.
+    pub above: Vec<Arc<Certificate>>,
     /// By `[[allowlist]]`.
     pub lists: Vec<Look>,
     /// By listener; `None` where one of its certificates was never good.
@@ -146,6 +148,7 @@ impl Gathering<'_, '_> {
 
     fn pins_of(&mut self, planned: &PlannedPrincipal, source: &Planned, credentials: &mut Vec<(Credential, Provenance)>) {
         let allow_any_eku = planned.principal.terms.allow_any_eku;
+        let above = planned.principal.terms.clearance.is_above_operators();
         // In a label: principals by name only where the monitor may tell names.
         let name = match self.plan.file.monitor.as_ref().is_some_and(|monitor| monitor.names) {
             true => planned.principal.name.to_string(),
@@ -155,10 +158,11 @@ impl Gathering<'_, '_> {
             Planned::File(path, span) => {
                 let password = planned.password_file.as_deref();
                 let paths: Vec<&Path> = [path.as_path()].into_iter().chain(password).collect();
-                let label = allow_any_eku.to_string();
-                let (good, error) =
-                    self.sources.pins.get(self.round, &paths, &label, MAX_FILE, |readings| read_pins(readings, allow_any_eku));
+                let label = format!("{allow_any_eku} {above}");
+                let read = |readings: &[Reading]| read_pins(readings, allow_any_eku, above);
+                let (good, error) = self.sources.pins.get(self.round, &paths, &label, MAX_FILE, read);
                 let Some(good) = self.settle(path, *span, good, error) else { return };
+                self.found.above.extend(good.value.certificates.iter().cloned());
                 self.warn(path, &good.value.warnings);
                 self.expires_of(&planned.principal, ("pin", &name), good.value.ends);
                 let file: Arc<str> = path.display().to_string().into();
@@ -172,7 +176,10 @@ impl Gathering<'_, '_> {
                         Some(why) => {
                             self.found.problems.push(self.plan.file.problem(*span, format!("a certificate that cannot be a pin: {why}")))
                         }
-                        None => credentials.push((Credential::Pin(Pin::from(certificate)), self.plan.written(*span))),
+                        None => {
+                            credentials.push((Credential::Pin(Pin::from(certificate)), self.plan.written(*span)));
+                            self.found.above.extend(above.then(|| Arc::new(certificate.clone())));
+                        }
                     }
                     if let Some(why) = listing::validity(certificate, clock::wall()) {
                         self.found.warnings.push(self.plan.file.problem(*span, why).warning());

@@ -13,6 +13,8 @@ use crate::tls::KeyPair;
 #[derive(Debug)]
 pub(super) struct PinFile {
     pub(super) pins: Vec<(Pin, u32)>,
+    /// The whole of them, where that is wanted.
+    pub(super) certificates: Vec<Arc<Certificate>>,
     pub(super) warnings: Vec<(u32, String)>,
     pub(super) ends: Option<u64>,
 }
@@ -29,9 +31,9 @@ pub(super) struct Pair {
 }
 
 /// Reads certificates that are pins. One that cannot be a pin refuses the file, by its line.
-pub(super) fn read_pins(readings: &[Reading], allow_any_eku: bool) -> Parsed<PinFile> {
+pub(super) fn read_pins(readings: &[Reading], allow_any_eku: bool, whole: bool) -> Parsed<PinFile> {
     let password = password(readings.get(1)).map_err(|error| (1, error))?;
-    let mut file = PinFile { pins: Vec::new(), warnings: Vec::new(), ends: None };
+    let mut file = PinFile { pins: Vec::new(), certificates: Vec::new(), warnings: Vec::new(), ends: None };
     for found in files::members(&readings[0].bytes, Some(&password)).map_err(|error| (0, error))? {
         if let Some(why) = Pin::unsuitable(&found.value, allow_any_eku) {
             return Err((0, FileError { line: found.line, why: format!("this certificate cannot be a pin: {why}") }));
@@ -39,6 +41,7 @@ pub(super) fn read_pins(readings: &[Reading], allow_any_eku: bool) -> Parsed<Pin
         file.warnings.extend(listing::validity(&found.value, clock::wall()).map(|why| (found.line, why)));
         file.ends = file.ends.into_iter().chain([found.value.not_after]).min();
         file.pins.push((Pin::from(&found.value), found.line));
+        file.certificates.extend(whole.then(|| Arc::new(found.value)));
     }
     Ok(file)
 }

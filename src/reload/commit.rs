@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::control::{ChangeError, Pending, Recorded};
+use super::control::{ChangeError, Pending, Prospect};
 use super::plan::Planned;
 use super::{Install, Report, Thread, lock};
 use crate::admission::{PrincipalId, Snapshot};
@@ -48,19 +48,24 @@ impl<F: FnMut(Install)> Thread<F> {
         if self.journal.is_none() {
             waiting.drain(..).for_each(|pending| drop(pending.answer.send(Err(ChangeError::NoLedger))));
         }
+        let mut alone = 0_usize;
         while !waiting.is_empty() {
-            let run = self.plan(&mut waiting);
-            match run.first().map(|planned| planned.tightens) {
-                None => {}
-                Some(true) => self.tighten(noticed, run),
-                Some(false) => self.widen(noticed, run),
+            let run = self.plan(&mut waiting, if alone == 0 { usize::MAX } else { 1 });
+            let (tightens, most) = (run.first().is_some_and(|planned| planned.tightens), run.len());
+            alone = alone.saturating_sub(1);
+            if run.is_empty() {
+                continue;
+            }
+            match self.compile(run, &mut waiting) {
+                None => alone = alone.max(if most > 1 { most } else { 0 }),
+                Some((prepared, run)) if tightens => self.tighten(noticed, prepared, run),
+                Some((prepared, run)) => self.widen(noticed, prepared, run),
             }
         }
     }
 
     /// In force first, then recorded: what is taken away holds though the disk is full.
-    fn tighten(&mut self, noticed: Instant, run: Vec<Planned>) {
-        let Some((prepared, run)) = self.compile(run) else { return };
+    fn tighten(&mut self, noticed: Instant, prepared: Prepared, run: Vec<Planned>) {
         let entries = self.entries(&run);
         let generation = self.put_in_force(noticed, prepared);
         let first = self.unrecorded.entries.len();
@@ -72,17 +77,13 @@ impl<F: FnMut(Install)> Thread<F> {
                 self.make_public();
             }
             Err(why) => {
-                for planned in run {
-                    let error = ChangeError::LedgerUnavailable { in_force: true, why: why.clone() };
-                    drop(planned.answer.send(Err(error)));
-                }
+                run.into_iter().for_each(|planned| planned.refuse(ChangeError::LedgerUnavailable { in_force: true, why: why.clone() }));
             }
         }
     }
 
     /// Recorded first: nobody gets in of whom a restart would know nothing.
-    fn widen(&mut self, noticed: Instant, run: Vec<Planned>) {
-        let Some((prepared, run)) = self.compile(run) else { return };
+    fn widen(&mut self, noticed: Instant, prepared: Prepared, run: Vec<Planned>) {
         // What waits was first.
         let recorded = self.record().and_then(|_| {
             let entries = self.entries(&run);
@@ -96,29 +97,36 @@ impl<F: FnMut(Install)> Thread<F> {
             }
             Err(why) => {
                 tracing::error!(why, "nothing was changed, since it could not be recorded in the ledger");
-                for planned in run {
-                    let error = ChangeError::LedgerUnavailable { in_force: false, why: why.clone() };
-                    drop(planned.answer.send(Err(error)));
-                }
+                run.into_iter().for_each(|planned| planned.refuse(ChangeError::LedgerUnavailable { in_force: false, why: why.clone() }));
             }
         }
     }
 
-    /// Compiles what a run leads to. Where that fails all of it is refused: each was compared with the static ones alone, so that this
-    /// is rare, and whoever asks again finds out.
-    fn compile(&self, run: Vec<Planned>) -> Option<(Prepared, Vec<Planned>)> {
+    /// Compiles what a run leads to, and asks each whether it may be made. Where that fails it is refused if it is alone; of many each is
+    /// then asked by itself, so that nobody is refused for what another asked. That is rare: each was compared with the static ones alone.
+    pub(super) fn compile(&self, run: Vec<Planned>, waiting: &mut VecDeque<Pending>) -> Option<(Prepared, Vec<Planned>)> {
         let state = Arc::clone(&run.last()?.state);
         let touched = touched(run.iter().flat_map(|planned| &planned.changes));
-        match self.loader.prepare(state, &touched) {
-            Ok(prepared) => Some((prepared, run)),
-            Err(problems) => {
-                let why = problems.iter().map(|problem: &Problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
-                for planned in run {
-                    drop(planned.answer.send(Err(ChangeError::Conflict(why.clone()))));
+        let why = match self.loader.prepare(state, &touched) {
+            Ok(prepared) => {
+                let prospect = |before| Prospect { state: self.loader.managed(), before, after: prepared.rules() };
+                let prospect = self.loader.rules().map(|before| prospect(before));
+                let refused = prospect.and_then(|prospect| run.iter().find_map(|planned| planned.check(&prospect).err()));
+                match refused {
+                    None => return Some((prepared, run)),
+                    Some(refusal) => ChangeError::Refused(refusal),
                 }
-                None
             }
+            Err(problems) => {
+                ChangeError::Conflict(problems.iter().map(|problem: &Problem| problem.message.as_str()).collect::<Vec<_>>().join("; "))
+            }
+        };
+        if run.len() > 1 {
+            run.into_iter().rev().for_each(|planned| waiting.push_front(planned.again()));
+        } else {
+            run.into_iter().for_each(|planned| planned.refuse(why.clone()));
         }
+        None
     }
 
     fn put_in_force(&mut self, noticed: Instant, prepared: Prepared) -> u64 {
@@ -135,7 +143,7 @@ impl<F: FnMut(Install)> Thread<F> {
             let after = self.loader.policy_hash(&planned.state);
             let last = planned.changes.len().saturating_sub(1);
             for (at, change) in planned.changes.iter().enumerate() {
-                let asked = (&planned.actor, planned.reason.clone());
+                let asked = (&planned.mutation.actor, planned.mutation.reason.clone());
                 entries.push(entry(change, asked, (before.clone(), after.clone()), at < last));
             }
             before = after;
@@ -277,11 +285,10 @@ fn answer(run: Vec<Planned>, mut appended: &[Appended], generation: u64) {
     if let (Some(first), Some(last)) = (appended.first(), appended.last()) {
         tracing::info!(generation, first_entry = first.index, last_entry = last.index, "new rules in force, by the ledger");
     }
-    for Planned { answer, changes, state, .. } in run {
-        let (own, rest) = appended.split_at(changes.len().min(appended.len()));
+    for planned in run {
+        let (own, rest) = appended.split_at(planned.changes.len().min(appended.len()));
         appended = rest;
-        let entries = own.to_vec();
-        drop(answer.send(Ok(Recorded { entries, generation, state, changes })));
+        planned.answer(own.to_vec(), generation);
     }
 }
 

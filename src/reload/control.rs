@@ -40,6 +40,20 @@ pub struct Mutation {
     /// Only say what would come of it.
     pub dry_run: bool,
     pub plan: Plan,
+    /// What else has to hold.
+    pub guard: Option<Guard>,
+}
+
+/// Looks at what would come of a change, and says why it must not be made.
+pub type Guard = Box<dyn Fn(&Prospect<'_>) -> Result<(), Refusal> + Send>;
+
+/// What is in force, and what would be.
+#[derive(Clone, Copy, Debug)]
+pub struct Prospect<'a> {
+    /// The managed principals before the change.
+    pub state: &'a State,
+    pub before: &'a Rules,
+    pub after: &'a Rules,
 }
 
 /// Says what is to be changed: asked on the control thread, of the newest state, so that what it checks (versions, who is asking, the last
@@ -110,8 +124,8 @@ impl Control {
             ..Actor::new(ActorKind::System)
         };
         let reason = Some("renewed on the same key".to_owned());
-        let mutation =
-            Mutation { actor, reason, dry_run: false, plan: Box::new(move |state, snapshot| renewal::plan(&renewed, state, snapshot)) };
+        let plan: Plan = Box::new(move |state, snapshot| renewal::plan(&renewed, state, snapshot));
+        let mutation = Mutation { actor, reason, dry_run: false, plan, guard: None };
         // Nobody waits: whoever renewed is admitted meanwhile, and what fails is said in the log and tried again in an hour.
         let (answer, _) = oneshot::channel();
         let _ = self.asks.send(Message::Change(Pending { mutation, answer }));

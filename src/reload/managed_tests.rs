@@ -116,7 +116,7 @@ pub(super) fn remove(name: &str) -> Plan {
 impl World {
     fn ask(&self, plan: Plan) -> impl Future<Output = Result<Recorded, ChangeError>> + use<> {
         let control = self.reloader.control().clone();
-        let mutation = Mutation { actor: Actor::new(ActorKind::Socket), reason: None, dry_run: false, plan };
+        let mutation = Mutation { actor: Actor::new(ActorKind::Socket), reason: None, dry_run: false, plan, guard: None };
         async move { control.change(mutation).await }
     }
 
@@ -386,7 +386,8 @@ fn a_revocation_and_its_end_are_in_force_when_they_are_answered() {
 fn without_a_ledger_nothing_is_managed_and_a_dry_run_changes_nothing() {
     let world = world();
     let control = world.reloader.control().clone();
-    let mutation = Mutation { actor: Actor::new(ActorKind::Socket), reason: None, dry_run: true, plan: put(document("ci/one", 1)) };
+    let mutation =
+        Mutation { actor: Actor::new(ActorKind::Socket), reason: None, dry_run: true, plan: put(document("ci/one", 1)), guard: None };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let would = runtime.block_on(control.change(mutation)).expect("would be made");
     assert!(would.state.principal_named("ci/one").is_some() && would.entries.is_empty());
@@ -420,7 +421,8 @@ fn what_was_answered_is_there_at_the_next_start() {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let reloader = begin();
-    let mutation = Mutation { actor: Actor::new(ActorKind::Socket), reason: None, dry_run: false, plan: put(document("ci/kept", 3)) };
+    let mutation =
+        Mutation { actor: Actor::new(ActorKind::Socket), reason: None, dry_run: false, plan: put(document("ci/kept", 3)), guard: None };
     let recorded = runtime.block_on(reloader.control().change(mutation)).expect("made");
     let before = reloader.control().view();
     drop(reloader);

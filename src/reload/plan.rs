@@ -8,52 +8,87 @@ use aws_lc_rs::rand;
 use tokio::sync::oneshot;
 
 use super::commit::entry;
-use super::control::{ChangeError, Mutation, Pending, Recorded};
+use super::control::{ChangeError, Mutation, Pending, Prospect, Recorded};
 use super::{Install, Thread};
 use crate::admission::{Allowlist, Claim, Conflict};
 use crate::clock::{self, Date};
-use crate::store::ledger::Actor;
+use crate::store::ledger::{Actor, Appended};
 use crate::store::managed::{Change, Invalid, Refusal, Stamp, State};
 
 /// A mutation that was planned, with the state that it makes.
 pub(super) struct Planned {
     pub(super) answer: oneshot::Sender<Result<Recorded, ChangeError>>,
+    pub(super) mutation: Mutation,
     pub(super) changes: Vec<Change>,
-    pub(super) actor: Actor,
-    pub(super) reason: Option<String>,
     pub(super) state: Arc<State>,
     pub(super) tightens: bool,
+}
+
+impl Planned {
+    /// Answers that it was made, or would be.
+    pub(super) fn answer(self, entries: Vec<Appended>, generation: u64) {
+        let Self { answer, changes, state, .. } = self;
+        drop(answer.send(Ok(Recorded { entries, generation, state, changes })));
+    }
+
+    pub(super) fn refuse(self, error: ChangeError) {
+        drop(self.answer.send(Err(error)));
+    }
+
+    /// Asks whether it may be made, by the rules that come of it.
+    pub(super) fn check(&self, prospect: &Prospect<'_>) -> Result<(), Refusal> {
+        self.mutation.guard.as_ref().map_or(Ok(()), |guard| guard(prospect))
+    }
+
+    /// Has it wait again.
+    pub(super) fn again(self) -> Pending {
+        Pending { mutation: self.mutation, answer: self.answer }
+    }
 }
 
 /// What a plan comes to: the state after it, what is recorded of it, and whether it only takes away.
 type Outcome = (Arc<State>, Vec<Change>, bool);
 
 impl<F: FnMut(Install)> Thread<F> {
-    /// Takes as many as can be committed together: those of one kind. One of the other kind is planned again, once it is known what became
-    /// of these.
-    pub(super) fn plan(&self, waiting: &mut VecDeque<Pending>) -> Vec<Planned> {
+    /// Takes as many as can be committed together: those of one kind, `most` of them. One of the other kind is planned again, once it is
+    /// known what became of these; and so is whatever would be answered at once (it is refused, it changes nothing, it is only tried): not
+    /// by a state that may never come to be.
+    pub(super) fn plan(&self, waiting: &mut VecDeque<Pending>, most: usize) -> Vec<Planned> {
         let mut state = Arc::clone(self.loader.managed());
         let mut run: Vec<Planned> = Vec::new();
-        while let Some(pending) = waiting.pop_front() {
-            let Pending { mutation, answer } = pending;
-            match self.plan_one(&state, &mutation) {
+        while run.len() < most
+            && let Some(Pending { mutation, answer }) = waiting.pop_front()
+        {
+            let planned = self.plan_one(&state, &mutation);
+            let goes_along = |first: &Planned| match &planned {
+                Err(_) => false,
+                Ok((_, changes, tightens)) => !(mutation.dry_run || changes.is_empty()) && first.tightens == *tightens,
+            };
+            if run.first().is_some_and(|first| !goes_along(first)) {
+                waiting.push_front(Pending { mutation, answer });
+                break;
+            }
+            match planned {
                 Err(error) => drop(answer.send(Err(error))),
-                Ok((after, changes, _)) if mutation.dry_run || changes.is_empty() => {
-                    let generation = self.loader.rules().map_or(0, |rules| rules.generation);
-                    drop(answer.send(Ok(Recorded { entries: Vec::new(), generation, state: after, changes })));
+                Ok((after, changes, _)) if changes.is_empty() => {
+                    drop(answer.send(Ok(Recorded { entries: Vec::new(), generation: self.generation(), state: after, changes })));
                 }
-                Ok((_, _, tightens)) if run.first().is_some_and(|first| first.tightens != tightens) => {
-                    waiting.push_front(Pending { mutation, answer });
-                    break;
+                Ok((state, changes, tightens)) if mutation.dry_run => {
+                    if let Some((_, run)) = self.compile(vec![Planned { answer, mutation, changes, state, tightens }], waiting) {
+                        run.into_iter().for_each(|planned| planned.answer(Vec::new(), self.generation()));
+                    }
                 }
                 Ok((after, changes, tightens)) => {
                     state = Arc::clone(&after);
-                    let Mutation { actor, reason, .. } = mutation;
-                    run.push(Planned { answer, changes, actor, reason, state: after, tightens });
+                    run.push(Planned { answer, mutation, changes, state: after, tightens });
                 }
             }
         }
         run
+    }
+
+    fn generation(&self) -> u64 {
+        self.loader.rules().map_or(0, |rules| rules.generation)
     }
 
     fn plan_one(&self, state: &Arc<State>, mutation: &Mutation) -> Result<Outcome, ChangeError> {

@@ -86,6 +86,9 @@ impl OurCall<'_> {
             address: context.address,
             asker: context.standing.asker().clone(),
             control: context.standing.is_control(),
+            surface: request.surface,
+            clearance: request.clearance,
+            forwarded: self.current.rules.trust.heard(&head.headers),
         };
         let caller = Caller::of(&grant, origin.address.ip(), arrival, record.id());
         let answer = service.call(Call { request: self.request(head, headers, body), caller });

@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use rustls_pki_types::CertificateDer;
 
-use crate::admission::{Basis, Clearance, ClientAddress, Origin, PrincipalId, PrincipalName, RouteAuth, Surface, TokenId};
+use crate::admission::{Basis, Candidate, Clearance, ClientAddress, Origin, PrincipalId, PrincipalName, RouteAuth, Surface, TokenId};
 use crate::failure::Failure;
 use crate::gate::{Admitted, Asker, Grant};
 use crate::pki::{Certificate, Fingerprint};
@@ -102,6 +102,11 @@ pub struct Arrival {
     pub asker: Asker,
     /// Its listener serves our own surfaces and no upstream.
     pub control: bool,
+    pub surface: Surface,
+    /// The rank that the call asked for.
+    pub clearance: Option<Clearance>,
+    /// What gateways said of the address, should they be trusted.
+    pub forwarded: HeaderMap,
 }
 
 /// An [`Origin`] that is kept.
@@ -128,6 +133,8 @@ pub struct CallingPrincipal {
 pub struct CallingLeaf {
     pub fingerprint: Fingerprint,
     pub der: CertificateDer<'static>,
+    /// What came along to lead it to an anchor.
+    pub intermediates: Box<[CertificateDer<'static>]>,
 }
 
 /// By which way somebody calls.
@@ -147,9 +154,7 @@ impl Caller {
         let admitted = grant.admitted();
         Self {
             principal: admitted.map(|admitted| CallingPrincipal::of(admitted)),
-            leaf: admitted
-                .and_then(|admitted| admitted.candidate.leaf().ok())
-                .map(|leaf| CallingLeaf { fingerprint: leaf.fingerprint, der: leaf.der.clone() }),
+            leaf: admitted.and_then(|admitted| CallingLeaf::of(&admitted.candidate)),
             token: admitted.and_then(|admitted| admitted.candidate.claims()?.token.as_ref()).map(|token| token.id),
             address,
             listener: Arc::clone(&arrival.asker.listener),
@@ -196,6 +201,13 @@ impl Page {
             Self::Other(text) => Origin::Other(text),
             Self::Same => Origin::Same,
         }
+    }
+}
+
+impl CallingLeaf {
+    fn of(candidate: &Candidate) -> Option<Self> {
+        let leaf = candidate.leaf().ok()?;
+        Some(Self { fingerprint: leaf.fingerprint, der: leaf.der.clone(), intermediates: candidate.intermediates().into() })
     }
 }
 

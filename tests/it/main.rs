@@ -26,6 +26,7 @@ mod ledger_verifier;
 mod lifetimes;
 mod limits;
 mod live;
+mod lockout;
 mod logs;
 mod managing;
 mod monitor;

@@ -2,9 +2,12 @@
 //! or by what its change brings about elsewhere. Where that cannot be told, it is refused: an admin may do it.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::admission::{Authority, Clearance, Credential, Pin, Revocation, RevokedId, Snapshot};
+use rustls_pki_types::UnixTime;
+
+use crate::admission::{Authority, Candidate, Clearance, ClientAddress, Credential, Pin, Revocation, RevokedId, Scope, Snapshot};
 use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
 use crate::store::managed::{CertificateDocument, Document, State};
 
@@ -13,7 +16,9 @@ use crate::store::managed::{CertificateDocument, Document, State};
 pub(super) struct Above {
     pinned: HashSet<Fingerprint>,
     /// Pins of which the whole certificate is known.
-    known: Vec<Certificate>,
+    known: Vec<Arc<Certificate>>,
+    /// Those of them that a fresh CRL has to speak of.
+    waiting: Vec<Arc<Certificate>>,
     /// Pins of which it is not.
     unknown: Vec<Pin>,
     keys: Vec<SpkiPin>,
@@ -31,16 +36,47 @@ impl Above {
                 continue;
             }
             for (credential, _) in credentials {
-                above.take(credential);
+                let shown = match &credential {
+                    Credential::Pin(pin) => snapshot.allowlist.shown(&pin.fingerprint),
+                    Credential::Authority(_) | Credential::SpkiPin(_) => None,
+                };
+                match shown {
+                    Some(shown) => above.know(shown, principal.terms.require_crl_dp),
+                    None => above.take(credential),
+                }
             }
             if let Some(kept) = state.principal(&principal.id.to_string()) {
                 above.take_document(&kept.document);
             }
         }
         state.admins().for_each(|kept| above.take_document(&kept.document));
+        for fingerprint in snapshot.bootstrap.admins() {
+            match snapshot.allowlist.shown(fingerprint) {
+                Some(shown) => above.know(shown, false),
+                None => above.take(Credential::Pin(Pin::from(*fingerprint))),
+            }
+        }
         let known: HashSet<Fingerprint> = above.known.iter().map(|certificate| certificate.fingerprint).collect();
         above.unknown.retain(|pin| !known.contains(&pin.fingerprint));
         above
+    }
+
+    fn know(&mut self, certificate: &Arc<Certificate>, waits: bool) {
+        self.pinned.insert(certificate.fingerprint);
+        self.known.push(Arc::clone(certificate));
+        self.waiting.extend(waits.then(|| Arc::clone(certificate)));
+    }
+
+    /// Tells whether those above whose certificates are known would be judged otherwise by what comes of a change.
+    pub(super) fn is_judged_otherwise(&self, before: &Snapshot, after: &Snapshot, now: UnixTime) -> bool {
+        let answer = |snapshot: &Snapshot, certificate: &Certificate| {
+            let candidate = Candidate::presented(std::slice::from_ref(&certificate.der));
+            // Wherever they come from.
+            let scope = Scope { address: ClientAddress::Unsettled(Ipv4Addr::UNSPECIFIED.into()), request: None, control: true };
+            let decision = snapshot.decide_in_brief(candidate.as_ref(), &scope, now);
+            (decision.denial(), decision.principal.map(|principal| (principal.id, principal.terms.clearance)))
+        };
+        self.known.iter().any(|certificate| answer(before, certificate) != answer(after, certificate))
     }
 
     fn take(&mut self, credential: Credential) {
@@ -58,11 +94,10 @@ impl Above {
         for entry in &document.certificates {
             match entry.certificate() {
                 Some(Ok(certificate)) => {
-                    self.pinned.insert(certificate.fingerprint);
                     if document.renews_same_key() {
                         self.renewing.push(certificate.spki_pin);
                     }
-                    self.known.push(certificate);
+                    self.know(&Arc::new(certificate), document.require_crl_dp);
                 }
                 Some(Err(_)) | None => {
                     if let Ok(fingerprint) = entry.fingerprint.parse::<Fingerprint>() {
@@ -163,9 +198,14 @@ impl Above {
         }
     }
 
-    /// Tells whether a CRL, as it comes or goes, may speak of somebody above.
+    /// Tells whether a CRL, as it comes or goes, may speak of somebody above whose certificate is not known, or who has to have a fresh
+    /// one. What it lists of the others is seen where it is compiled.
     pub(super) fn is_spoken_of_by(&self, crl: &Crl) -> bool {
-        self.is_open() || !self.unknown.is_empty() || self.known.iter().any(|certificate| *certificate.issuer.der == *crl.issuer.der)
+        let is_issuers = |certificate: &Arc<Certificate>| {
+            let key = &certificate.authority_key_id;
+            *certificate.issuer.der == *crl.issuer.der || (key.is_some() && *key == crl.authority_key_id)
+        };
+        self.is_open() || !self.unknown.is_empty() || self.waiting.iter().any(is_issuers)
     }
 }
 

@@ -58,6 +58,11 @@ impl Acting {
         Self { right, principal, leaf, listener: caller.listener.to_string() }
     }
 
+    /// It manages those below, and nobody above.
+    pub(super) fn is_operator(&self) -> bool {
+        self.right == Right::Operator
+    }
+
     /// Describes it for the ledger.
     pub(super) fn actor(&self) -> Actor {
         let kind = match self.right {

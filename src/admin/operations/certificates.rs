@@ -46,7 +46,7 @@ async fn read_by(text: String, password: Option<Zeroizing<String>>, of: FileRead
     let wrong = |why: String| Error::from(Refusal::Invalid(vec![Invalid::new("certificate", why)]));
     // The key of a PFX is derived at some cost: not on the thread that serves others.
     let read = tokio::task::spawn_blocking(move || {
-        let bytes = match text.trim_start().starts_with("-----BEGIN") {
+        let bytes = match text.contains("-----BEGIN") {
             true => text.into_bytes(),
             false => {
                 let text: String = text.split_ascii_whitespace().collect();

@@ -1,11 +1,13 @@
 //! What forbids a change though it could be made: asked in one place, of the newest state, for whoever asks by whatever way. The last
-//! admin stays, nobody locks itself out, what is protected is not deleted, an operator changes nothing about those above it, and the
-//! server certificate begins and does nothing else.
+//! admin stays, what is protected is not deleted, an operator changes nothing about those above it, and the server certificate begins and
+//! does nothing else. That nobody locks itself out is for `own` to say, of the rules that come of it.
 
 use super::above::{Above, ranks};
 use super::acting::{Acting, Right, is_usable};
 use crate::admission::{Clearance, Revocation, RevokedId, Snapshot};
+use crate::clock::Clock;
 use crate::pki::{Fingerprint, SpkiPin};
+use crate::reload::control::Prospect;
 use crate::store::managed::{Change, Document, Refusal, State};
 
 /// Refuses what must not be done, in the order of the changes.
@@ -16,18 +18,24 @@ pub(super) fn check(acting: &Acting, state: &State, snapshot: &Snapshot, changes
     if acting.right == Right::Bootstrap {
         begins(state, changes)?;
     }
-    let above = (acting.right == Right::Operator).then(|| Above::of(state, snapshot));
+    let above = acting.is_operator().then(|| Above::of(state, snapshot));
     let mut after = state.clone();
     for change in changes {
         after = made(above.as_ref(), &after, snapshot, change)?;
     }
-    keeps_own(acting, state, &after, changes)?;
     keeps_an_admin(state, &after, snapshot, changes)
+}
+
+/// Refuses an operator what those above it would be judged otherwise by, in whatever way.
+pub(super) fn keeps_those_above(prospect: &Prospect<'_>) -> Result<(), Refusal> {
+    let above = Above::of(prospect.state, &prospect.before.snapshot);
+    let otherwise = above.is_judged_otherwise(&prospect.before.snapshot, &prospect.after.snapshot, Clock::default().now());
+    if otherwise { Err(Refusal::ClearanceTooLow) } else { Ok(()) }
 }
 
 /// Keeps of changes that need not be made together those that may be, and says of each other one why not.
 pub(super) fn sift(acting: &Acting, state: &State, snapshot: &Snapshot, changes: Vec<Change>) -> (Vec<Change>, Vec<(Change, Refusal)>) {
-    let above = (acting.right == Right::Operator).then(|| Above::of(state, snapshot));
+    let above = acting.is_operator().then(|| Above::of(state, snapshot));
     let mut before = state.clone();
     let (mut may, mut may_not) = (Vec::with_capacity(changes.len()), Vec::new());
     for change in changes {
@@ -37,7 +45,6 @@ pub(super) fn sift(acting: &Acting, state: &State, snapshot: &Snapshot, changes:
             Right::Admin | Right::Local | Right::Nobody | Right::Operator => made(above.as_ref(), &before, snapshot, &change),
         };
         let after = after.and_then(|after| {
-            keeps_own(acting, &before, &after, one)?;
             if is_about_an_admin(&before, &change) {
                 keeps_an_admin(&before, &after, snapshot, one)?;
             }
@@ -156,26 +163,6 @@ fn renewed(state: &State, id: &RevokedId) -> Option<SpkiPin> {
     let kept = state.owner(&fingerprint).filter(|kept| kept.document.renews_same_key())?;
     let entry = kept.document.certificates.iter().find(|entry| entry.fingerprint == fingerprint.to_string())?;
     Some(entry.certificate()?.ok()?.spki_pin)
-}
-
-/// Whoever asks is let in afterwards, by the certificate that it asks with.
-fn keeps_own(acting: &Acting, before: &State, after: &State, changes: &[Change]) -> Result<(), Refusal> {
-    let Some(leaf) = &acting.leaf else { return Ok(()) };
-    let hits = |change: &Change| match change {
-        Change::RevocationAdd { id, .. } => id.parse::<RevokedId>().is_ok_and(|id| Revocation::id_hits(&id, leaf)),
-        _ => false,
-    };
-    let own = acting.principal.as_ref().filter(|principal| before.principal(&principal.id).is_some());
-    let holds = own.is_none_or(|principal| {
-        after.principal(&principal.id).is_some_and(|kept| {
-            let own_ids = || kept.document.revoked_ids.iter().filter_map(|id| id.parse().ok());
-            let was_pinned = before.owner(&leaf.fingerprint).is_some_and(|owner| owner.document.id == principal.id);
-            is_usable(&kept.document)
-                && !own_ids().any(|id: RevokedId| Revocation::id_hits(&id, leaf))
-                && (!was_pinned || kept.document.pinned().any(|pinned| pinned == leaf.fingerprint))
-        })
-    });
-    if holds && !changes.iter().any(hits) { Ok(()) } else { Err(Refusal::OwnCertificate) }
 }
 
 /// Where there was an admin who could come in, there is one.

@@ -6,6 +6,7 @@ mod acting;
 mod audit;
 pub(crate) mod certificates;
 mod guard;
+mod own;
 pub(crate) mod principals;
 pub(crate) mod purge;
 pub(crate) mod restrictions;
@@ -17,6 +18,7 @@ use http::StatusCode;
 use super::{Detail, Error, Shared};
 use crate::admission::Snapshot;
 use crate::challenge::Ours;
+use crate::reload::control::Guard;
 use crate::reload::{ChangeError, Control, Mutation, Recorded};
 use crate::request::service::Caller;
 use crate::store::ledger::{Actor, ActorKind};
@@ -74,11 +76,15 @@ pub(crate) async fn change_what_may(
 async fn make(shared: &Arc<Shared>, caller: &Caller, how: How, (acting, plan): (Acting, Plan)) -> Result<Recorded, Error> {
     let control = control(shared)?.clone();
     let trail = Trail::new(shared, caller, &acting, &how);
-    let actor = acting.actor();
+    let (actor, own, operator) = (acting.actor(), own::guard(caller), acting.is_operator());
+    let guard: Guard = Box::new(move |prospect| {
+        own.as_ref().map_or(Ok(()), |own| own(prospect))?;
+        if operator { guard::keeps_those_above(prospect) } else { Ok(()) }
+    });
     let How { dry_run, reason } = how;
     // A task of its own: whoever asked may be gone before it is made, and it is made, and told, all the same.
     let made = tokio::spawn(async move {
-        let made = control.change(Mutation { actor, reason, dry_run, plan }).await;
+        let made = control.change(Mutation { actor, reason, dry_run, plan, guard: Some(guard) }).await;
         trail.tell(&made);
         made
     });
@@ -99,7 +105,7 @@ pub(crate) async fn take_back(shared: &Arc<Shared>, caller: &Caller, ours: &Ours
     let trail = Trail::of(shared, caller, actor.clone());
     let plan: Plan = Box::new(move |_, snapshot| Ok(if snapshot.revocation.has_token(&id) { Vec::new() } else { vec![change.clone()] }));
     let made = tokio::spawn(async move {
-        let made = control.change(Mutation { actor, reason: None, dry_run: false, plan }).await;
+        let made = control.change(Mutation { actor, reason: None, dry_run: false, plan, guard: None }).await;
         trail.tell(&made);
         made
     });

@@ -58,9 +58,9 @@ pub(crate) struct Revoking {
     reason: Option<String>,
 }
 
-/// What a revocation came to.
+/// An id, revoked.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Outcome {
+pub(crate) struct Hitting {
     id: String,
     /// Whom it hits, of the certificates that are known here.
     hits: Vec<Hit>,
@@ -110,13 +110,13 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, Wanted(filter): Want
 }
 
 /// Revokes an id, for everybody. The answer says whom it hits.
-#[utoipa::path(post, path = "/v1/revocations", tag = "revocations", params(Asked), request_body = Revoking, responses((status = 200, description = "revoked; `index` is `null` where it was before", body = Outcome), Refusals))]
+#[utoipa::path(post, path = "/v1/revocations", tag = "revocations", params(Asked), request_body = Revoking, responses((status = 200, description = "revoked; `index` is `null` where it was before", body = Hitting), Refusals))]
 pub(crate) async fn revoke(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     Wanted(asked): Wanted<Asked>,
     Input(Revoking { id, certificate, reason }): Input<Revoking>,
-) -> Result<Json<Outcome>, Error> {
+) -> Result<Json<Hitting>, Error> {
     let How { dry_run, reason: asked } = asked.how();
     let id = match (id, certificate) {
         (Some(id), None) => id.trim().to_owned(),
@@ -136,7 +136,7 @@ pub(crate) async fn revoke(
         (false, true) => None,
     };
     let hits = hits.into_iter().map(Hit::of).collect();
-    Ok(Json(Outcome { id, hits, warning, receipt: Receipt::of(&recorded, dry_run) }))
+    Ok(Json(Hitting { id, hits, warning, receipt: Receipt::of(&recorded, dry_run) }))
 }
 
 /// Takes a revocation back.
