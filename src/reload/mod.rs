@@ -36,6 +36,8 @@ use watch::{Change, Interests, Watch};
 pub struct Reloader {
     control: Control,
     ends: Option<expiry::Watcher>,
+    /// Disconnected once the thread has ended.
+    ended: Mutex<Receiver<()>>,
 }
 
 /// Rules to be put in force, and what goes with them.
@@ -122,8 +124,13 @@ pub fn start(
     thread.close_bootstrap();
     let ledger = thread.journal.as_ref().and_then(|journal| journal.reader());
     let control = Control { asks, view: Arc::clone(&thread.view), ledger, expiring: Arc::default() };
-    std::thread::Builder::new().name("reload".to_owned()).spawn(move || thread.run())?;
-    Ok(Reloader { control, ends: None })
+    let (running, ended) = mpsc::channel();
+    let run = move || {
+        thread.run();
+        drop(running);
+    };
+    std::thread::Builder::new().name("reload".to_owned()).spawn(run)?;
+    Ok(Reloader { control, ends: None, ended: Mutex::new(ended) })
 }
 
 impl Reloader {
@@ -141,6 +148,13 @@ impl Reloader {
     /// Returns the handle by which others look at what is in force, and change it.
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// Ends the thread once it has done what it is at, and waits for that: a process that ends between a checkpoint and the note of what
+    /// was seen leaves the two apart. False: it took longer.
+    pub fn settle(&self, within: Duration) -> bool {
+        let _ = self.control.asks.send(Message::Stop);
+        matches!(lock(&self.ended).recv_timeout(within), Err(RecvTimeoutError::Disconnected))
     }
 }
 

@@ -20,6 +20,16 @@ fn fingerprint(number: u32) -> String {
 
 /// The list at `list`, of which `made` has made the file.
 fn world(list: &str, make: impl FnOnce(&Path)) -> World {
+    let (install, installed) = mpsc::channel();
+    let (directory, reloader, metrics) = begin(list, make, move |rules| drop(install.send(rules)));
+    World { directory, reloader, installed, metrics }
+}
+
+fn begin(
+    list: &str,
+    make: impl FnOnce(&Path),
+    install: impl FnMut(Install) + Send + 'static,
+) -> (tempfile::TempDir, Reloader, Arc<Metrics>) {
     let directory = tempfile::tempdir().expect("a directory");
     let key = rcgen::KeyPair::generate().expect("a key");
     let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
@@ -34,10 +44,8 @@ fn world(list: &str, make: impl FnOnce(&Path)) -> World {
     let mut loader = Loader::new(&directory.path().join("p.toml"), true);
     let loaded = loader.start().unwrap_or_else(|problems| panic!("{problems:?}"));
     let metrics = Metrics::new(1);
-    let (install, installed) = mpsc::channel();
-    let install = move |rules| drop(install.send(rules));
     let reloader = start(loader, &loaded, Arc::clone(&metrics), None, install).expect("starts");
-    World { directory, reloader, installed, metrics }
+    (directory, reloader, metrics)
 }
 
 impl World {
@@ -74,6 +82,26 @@ impl World {
 pub(super) fn reload(reloader: &Reloader, force: bool) -> Option<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(reloader.control().reload(force))
+}
+
+#[test]
+fn the_end_waits_for_what_the_thread_is_at() {
+    let (enters, entered) = mpsc::channel();
+    let (releases, released) = mpsc::channel::<()>();
+    let (does, done) = mpsc::channel();
+    let one = |directory: &Path| fs::write(directory.join("list.txt"), fingerprint(1)).expect("written");
+    let (directory, reloader, _metrics) = begin("list.txt", one, move |_| {
+        let _ = enters.send(());
+        let _ = released.recv();
+        let _ = does.send(());
+    });
+    fs::write(directory.path().join("list.txt"), format!("{}\n{}\n", fingerprint(1), fingerprint(2))).expect("written");
+    entered.recv_timeout(DEADLINE).expect("an install begins");
+    assert!(!reloader.settle(Duration::ZERO), "it is at work");
+    drop(releases);
+    assert!(reloader.settle(DEADLINE));
+    assert!(done.try_recv().is_ok(), "what was begun is done");
+    assert!(reloader.settle(DEADLINE), "and it stays so");
 }
 
 #[test]

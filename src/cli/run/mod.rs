@@ -161,8 +161,11 @@ impl Proxy {
                     },
                 }
             }
-            operational.finish();
             drop(control);
+            if !reloader.settle(LAST_CHANGE) {
+                tracing::warn!("ended while a change was still being recorded; the next start takes up what is on disk of it");
+            }
+            operational.finish();
             Ok(Exit::Done)
         })
     }
@@ -233,6 +236,8 @@ fn cannot_listen(error: ListenError) -> Failure {
 
 /// How long the last lines of each log may take.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long a change that is being recorded may take, with checkpoint and tiles.
+const LAST_CHANGE: Duration = Duration::from_secs(2);
 
 /// Puts rules in force on every worker, shows the monitor's certificate, and moves the logs where their new settings say.
 fn installer(running: &Arc<Running>, logs: &Logs, shown: &Shown, settings: &Settings) -> impl FnMut(Install) + Send + 'static {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 
 use super::certificates::{self, Identity};
@@ -83,9 +84,25 @@ headers = ["xfcc", "rfc9440", "portcullis"]
         )
     }
 
-    /// Runs a command of the binary to its end.
+    /// Runs a command of the binary to its end, which is to come: a proxy that should not have started would run for ever.
     pub fn run(&self, arguments: &[&str]) -> std::process::Output {
-        Command::new(env!("CARGO_BIN_EXE_portcullis")).args(arguments).current_dir(self.directory.path()).output().expect("the binary runs")
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(arguments).current_dir(self.directory.path());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let pid = child.id().to_string();
+        let (ends, ended) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let output = child.wait_with_output().expect("the binary runs");
+            let _ = ends.send(());
+            output
+        });
+        let is_over = ended.recv_timeout(DEADLINE) != Err(RecvTimeoutError::Timeout);
+        if !is_over {
+            assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill").success());
+        }
+        let output = waiting.join().expect("no panic");
+        assert!(is_over, "{arguments:?} did not end: {}", String::from_utf8_lossy(&output.stderr));
+        output
     }
 
     /// Starts the proxy with one client on its allowlist that no test uses: an empty directory is an error.
