@@ -177,6 +177,9 @@ impl Encoder {
 
     fn end(&mut self, trailers: Option<&HeaderMap>, out: &mut Out) -> Option<()> {
         match self.framing {
+            // Behind the piece that waits beside the buffer, not in the buffer, which goes first. No trailers come this way: they
+            // are asked for once there is room again.
+            Framing::Chunked if !out.large.is_empty() => out.tail = b"\r\n0\r\n\r\n",
             Framing::Chunked => {
                 let gathered = out.gather();
                 gathered.extend_from_slice(b"0\r\n");
@@ -212,3 +215,63 @@ fn put(data: Bytes, tail: &'static [u8], out: &mut Out) {
 const LARGE: usize = 8 * 1024;
 /// As much is gathered at most before it is written, but for one piece more.
 const FULL: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::task::Waker;
+
+    use super::*;
+
+    /// One piece, and then at once the end, of a length that nobody told.
+    struct Piece(Option<Bytes>);
+
+    impl Body for Piece {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.take().map(|data| Ok(Frame::data(data))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_none()
+        }
+    }
+
+    /// Takes so many bytes at a time.
+    struct Slow(usize, Vec<u8>);
+
+    impl AsyncWrite for Slow {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let length = bytes.len().min(self.0);
+            self.1.extend_from_slice(&bytes[..length]);
+            Poll::Ready(Ok(length))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn the_last_chunk_stands_behind_the_data_however_large_it_is() {
+        for length in [1, LARGE - 1, LARGE, LARGE + 1, 200_000] {
+            for step in [1000, usize::MAX] {
+                let (mut out, mut encoder, mut io) = (Out::default(), Encoder::new(Framing::Chunked, true), Slow(step, Vec::new()));
+                let (mut body, context) = (Piece(Some(vec![b'x'; length].into())), &mut Context::from_waker(Waker::noop()));
+                out.gather().extend_from_slice(b"head ");
+                while !encoder.is_done() || !out.is_empty() {
+                    encoder.gather(&mut body, &mut out, context).unwrap();
+                    assert!(out.poll_flush(&mut io, context).is_ready());
+                }
+                let expected = format!("head {length:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(length));
+                assert!(io.1 == expected.as_bytes(), "{length} bytes in steps of {step}");
+            }
+        }
+    }
+}
