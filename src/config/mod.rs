@@ -21,6 +21,7 @@ mod table;
 mod tests;
 mod units;
 pub mod value;
+mod ways;
 mod words;
 
 pub use error::{Excerpt, Problem, Severity};
