@@ -77,6 +77,15 @@ impl Rules {
     pub fn listener(&self, name: &str) -> Option<&Arc<ListenerRules>> {
         self.listeners.iter().find(|listener| *listener.name == *name)
     }
+
+    /// Has the key made that signs tokens, where some listener issues them: published from the start, and never made while a client
+    /// waits. Not for a worker: it writes a file.
+    pub fn prepare_tokens(&self, now: u64) {
+        let issues = self.listeners.iter().any(|listener| listener.serves.surfaces.contains(&Surface::Challenge));
+        if issues && let Err(error) = self.tokens.prepare(now) {
+            tracing::error!(%error, "no token can be issued: the keys that sign them cannot be used");
+        }
+    }
 }
 
 /// The one place that holds the rules in force.

@@ -67,7 +67,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("utoipa_axum", &["admin"]),
     ("webpki", &["pki", "admission/chain", "tls/verifier"]),
     ("x509_parser", &["pki"]),
-    ("zeroize", &["pki", "admin", "cli"]),
+    ("zeroize", &["pki", "challenge", "request", "explain", "admin", "cli"]),
     ("zip", &["pki/generate"]),
 ];
 

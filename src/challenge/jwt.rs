@@ -61,26 +61,30 @@ impl<'a> Parts<'a> {
 
     /// Tells whether the header says that this is a token of ours, whatever else it says.
     pub(super) fn looks_ours(&self) -> bool {
-        #[derive(Deserialize)]
-        struct Typed {
-            typ: String,
-        }
-        // No header of ours comes near; and nobody makes us read more.
-        if self.header.len() > MAX_HEADER {
-            return false;
-        }
-        let typed = decode(self.header).and_then(|json| serde_json::from_slice::<Typed>(&json).ok());
-        // RFC 7515, 4.1.9: a media type, its case of no account, `application/` left out or not.
-        let typ = typed.map(|typed| typed.typ.to_ascii_lowercase()).unwrap_or_default();
-        typ.strip_prefix("application/").unwrap_or(&typ) == TYP
+        is_our_header(self.header)
     }
 }
 
-/// Finds whether a text holds a token of ours anywhere, however it is wrapped: whatever does is not passed on.
+fn is_our_header(part: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Typed {
+        typ: String,
+    }
+    // No header of ours comes near; and nobody makes us read more.
+    if part.len() > MAX_HEADER {
+        return false;
+    }
+    let typed = decode(part).and_then(|json| serde_json::from_slice::<Typed>(&json).ok());
+    // RFC 7515, 4.1.9: a media type, its case of no account, `application/` left out or not.
+    let typ = typed.map(|typed| typed.typ.to_ascii_lowercase()).unwrap_or_default();
+    typ.strip_prefix("application/").unwrap_or(&typ) == TYP
+}
+
+/// Finds whether a text holds a token of ours anywhere, however it is wrapped, or the beginning of one: whatever does is not passed on.
 pub(super) fn mentions_ours(text: &[u8]) -> bool {
-    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let pieces = text.split(|byte| !is_of_token(*byte)).filter_map(|piece| std::str::from_utf8(piece).ok());
-    pieces.filter_map(Parts::of).any(|parts| parts.looks_ours())
+    let is_of_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let pieces = text.split(|byte| !is_of_part(*byte)).filter(|piece| piece.len() >= MIN_HEADER);
+    pieces.filter_map(|piece| std::str::from_utf8(piece).ok()).any(is_our_header)
 }
 
 /// Decodes base64url, spelled the one way that it has.
@@ -104,3 +108,5 @@ pub(super) fn decode_der(text: &str) -> Option<Vec<u8>> {
 pub(super) const ALG: &str = "ES256";
 pub(super) const TYP: &str = "portcullis+jwt";
 const MAX_HEADER: usize = 1024;
+/// Of `{"typ":"portcullis+jwt"}`.
+const MIN_HEADER: usize = 32;

@@ -2,19 +2,21 @@
 //! old one is kept until nothing that it signed can be in time: no token is refused because a key changed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::jwt::encode;
 use super::settings::LONGEST_TTL;
+use crate::clock;
 use crate::pki::Fingerprint;
 
 /// Shared by all rules of a process, whatever they say of tokens.
@@ -22,16 +24,20 @@ use crate::pki::Fingerprint;
 pub(super) struct Keyring {
     /// `None`: nothing is kept.
     directory: Option<PathBuf>,
-    keys: Mutex<Keys>,
+    /// Oldest first. Never locked while a file is read: whoever shows a token of a known key waits for no disk.
+    known: RwLock<Arc<[Arc<Key>]>>,
+    disk: Mutex<Disk>,
 }
 
+/// What is known of the directory; held while it is read or written.
 #[derive(Debug, Default)]
-struct Keys {
-    /// Oldest first.
-    known: Vec<Arc<Key>>,
+struct Disk {
+    /// All of it was good.
     loaded: bool,
-    /// When the directory was read last for a key that is not here.
+    /// In which second it was looked at last for a key that is not known.
     looked: u64,
+    /// When it had changed last, as it was read last: `None` where that may have been in the middle of a change.
+    changed: Option<(i64, i64)>,
 }
 
 /// A key pair of P-256.
@@ -53,7 +59,7 @@ struct Kept {
 
 impl Keyring {
     pub(super) fn new(directory: Option<PathBuf>) -> Self {
-        Self { directory, keys: Mutex::default() }
+        Self { directory, known: RwLock::new(Arc::new([])), disk: Mutex::default() }
     }
 
     /// Returns the directory that the keys are kept in.
@@ -61,72 +67,100 @@ impl Keyring {
         self.directory.as_deref()
     }
 
+    /// Reads the directory.
+    pub(super) fn load(&self) -> io::Result<()> {
+        self.read(&mut self.disk())
+    }
+
     /// Returns the key that signs now; makes the first, and the next when its time has come.
     pub(super) fn signing(&self, now: u64, rotate: u64) -> io::Result<Arc<Key>> {
-        let mut keys = self.lock();
-        if !keys.loaded {
-            self.read(&mut keys)?;
+        let is_due = |known: &[Arc<Key>]| known.last().is_none_or(|newest| now >= newest.created.saturating_add(rotate));
+        let mut disk = self.disk();
+        // Another process of this directory may have made it already.
+        if !disk.loaded || is_due(&self.known()) {
+            self.read(&mut disk)?;
         }
-        let newest = keys.known.last();
-        if newest.is_none_or(|newest| now >= newest.created.saturating_add(rotate)) {
-            // Another process of this directory may have made it already.
-            self.read(&mut keys)?;
-            if keys.known.last().is_none_or(|newest| now >= newest.created.saturating_add(rotate)) {
-                keys.known.push(Arc::new(self.make(now)?));
-            }
+        let mut known = self.known().to_vec();
+        if is_due(&known) {
+            known.push(Arc::new(self.make(now)?));
         }
-        self.retire(&mut keys, now);
+        self.retire(&mut known, now);
         let ripe = |key: &&Arc<Key>| key.created.saturating_add(SHOWN_FIRST) <= now;
-        let key = keys.known.iter().rfind(ripe).or(keys.known.first());
-        key.cloned().ok_or_else(|| io::Error::other("there is no key to sign with"))
+        let key = known.iter().rfind(ripe).or(known.first()).cloned();
+        self.set(known);
+        key.ok_or_else(|| io::Error::other("there is no key to sign with"))
     }
 
     /// Finds the key that signed a token.
     pub(super) fn find(&self, kid: &str, now: u64) -> Option<Arc<Key>> {
-        let mut keys = self.lock();
-        let known = |keys: &Keys| keys.known.iter().find(|key| key.kid == kid).cloned();
-        if let Some(key) = known(&keys) {
-            return Some(key);
-        }
-        self.look(&mut keys, now);
-        known(&keys)
+        let known = || self.known().iter().find(|key| key.kid == kid).cloned();
+        known().or_else(|| {
+            self.look(now);
+            known()
+        })
     }
 
     /// Returns every key whose tokens may be in time; makes none.
-    pub(super) fn all(&self, now: u64) -> Vec<Arc<Key>> {
-        let mut keys = self.lock();
-        self.look(&mut keys, now);
-        keys.known.clone()
+    pub(super) fn all(&self, now: u64) -> Arc<[Arc<Key>]> {
+        self.look(now);
+        self.known()
     }
 
-    /// Looks for keys that another process made: once a second, so that whoever invents names costs nothing.
-    fn look(&self, keys: &mut Keys, now: u64) {
-        if std::mem::replace(&mut keys.looked, now) != now {
-            // One that cannot be read verifies nothing; the others do.
-            let _ = self.read(keys);
+    /// Looks for keys that another process made, as one does that takes over from us: whether the directory changed, once a second,
+    /// and reads it only then. So whoever invents names of keys costs a question to the file system a second, in all.
+    fn look(&self, now: u64) {
+        let mut disk = self.disk();
+        if std::mem::replace(&mut disk.looked, now) == now || (disk.loaded && self.changed().is_some_and(|at| disk.changed == Some(at))) {
+            return;
         }
+        // One that cannot be read verifies nothing; the others do.
+        let _ = self.read(&mut disk);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Keys> {
-        // Whoever panicked while it held them left them whole: they are only added to, and taken from.
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> Arc<[Arc<Key>]> {
+        // Replaced whole: whoever panicked left the old ones or the new ones.
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, known: Vec<Arc<Key>>) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known.into();
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        // What it says is checked against the directory again and again.
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says when a file came or went last.
+    fn changed(&self) -> Option<(i64, i64)> {
+        let found = fs::metadata(self.directory.as_deref()?).ok()?;
+        Some((found.mtime(), found.mtime_nsec()))
     }
 
     /// Reads the directory. A file that is none of ours is left alone; one that holds no key is an error, lest a new key take its place
     /// and every token of the old one be refused.
-    fn read(&self, keys: &mut Keys) -> io::Result<()> {
-        let mut wrong = None;
+    fn read(&self, disk: &mut Disk) -> io::Result<()> {
+        // Asked before: what comes while we read is found the next time. A change just now may not be the last of its tick.
+        disk.changed = self.changed().filter(|(at, _)| clock::wall().as_secs().abs_diff(at.unsigned_abs()) > 2);
+        disk.loaded = false;
+        let (mut known, mut wrong) = (self.known().to_vec(), None);
         for path in self.files()? {
+            // A key does not change; and each is complained of once.
+            let is_known = |key: &Arc<Key>| path.file_stem().is_some_and(|stem| stem == key.kid.as_str());
+            if known.iter().any(is_known) {
+                continue;
+            }
             match Key::read(&path) {
-                Ok(key) if keys.known.iter().any(|known| known.kid == key.kid) => {}
-                Ok(key) => keys.known.push(Arc::new(key)),
+                Ok(key) if known.iter().any(|known| known.kid == key.kid) => {}
+                Ok(key) => known.push(Arc::new(key)),
                 // Retired by another process.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => wrong = Some(about(&path, &error)),
             }
         }
-        keys.known.sort_by(|a, b| (a.created, &a.kid).cmp(&(b.created, &b.kid)));
-        keys.loaded = wrong.is_none();
+        known.sort_by(|a, b| (a.created, &a.kid).cmp(&(b.created, &b.kid)));
+        self.set(known);
+        disk.loaded = wrong.is_none();
         wrong.map_or(Ok(()), Err)
     }
 
@@ -155,11 +189,11 @@ impl Keyring {
     }
 
     /// Forgets keys of which no token can be in time.
-    fn retire(&self, keys: &mut Keys, now: u64) {
-        let begins: Vec<u64> = keys.known.iter().skip(1).map(|next| next.created.saturating_add(SHOWN_FIRST)).collect();
+    fn retire(&self, known: &mut Vec<Arc<Key>>, now: u64) {
+        let begins: Vec<u64> = known.iter().skip(1).map(|next| next.created.saturating_add(SHOWN_FIRST)).collect();
         let over = |signed_until: &u64| signed_until.saturating_add(LONGEST_TTL.as_secs()) < now;
         let gone = begins.iter().take_while(|until| over(until)).count();
-        for key in keys.known.drain(..gone) {
+        for key in known.drain(..gone) {
             if let Some(directory) = &self.directory {
                 // One that stays is read again, and does no harm.
                 let _ = fs::remove_file(file_of(directory, &key.kid));
@@ -179,8 +213,14 @@ impl Key {
 
     fn read(path: &Path) -> io::Result<Self> {
         let broken = || io::Error::new(io::ErrorKind::InvalidData, "is no signing key of tokens");
-        let kept: Kept = serde_json::from_slice(&fs::read(path)?).map_err(|_| broken())?;
-        let pkcs8 = STANDARD.decode(&kept.pkcs8).map_err(|_| broken())?;
+        let file = File::open(path)?;
+        if file.metadata()?.mode() & 0o077 != 0 {
+            tracing::warn!(file = %path.display(), "this key signs tokens, and is readable for more than its owner: chmod 600");
+        }
+        let mut text = Zeroizing::new(Vec::new());
+        file.take(MOST_FILE).read_to_end(&mut text)?;
+        let kept: Kept = serde_json::from_slice(&text).map_err(|_| broken())?;
+        let pkcs8 = Zeroizing::new(STANDARD.decode(Zeroizing::new(kept.pkcs8).as_bytes()).map_err(|_| broken())?);
         Self::of(&pkcs8, kept.created).ok_or_else(broken)
     }
 
@@ -235,3 +275,5 @@ fn about(path: &Path, error: &io::Error) -> io::Error {
 
 /// Seconds that a new key is shown before it signs: others who check our tokens fetch our keys now and then.
 const SHOWN_FIRST: u64 = 300;
+/// Bytes of a file: a key has less than 300.
+const MOST_FILE: u64 = 4 << 10;

@@ -40,3 +40,25 @@ impl Spent {
         self.until.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/clients/README.md` has the figure.
+    #[test]
+    fn as_many_as_are_remembered_take_three_megabytes_and_never_more() {
+        let most = 100_000;
+        let mut spent = Spent::new(most);
+        let nonce = |number: usize| (number as u128).to_be_bytes();
+        for number in 0..2 * most {
+            let taken = spent.take(nonce(number), 60, 0);
+            assert_eq!(taken.is_ok(), number < most, "{number}");
+        }
+        // hashbrown fills seven eighths of a power of two of places, each with a byte of its own.
+        let places = (spent.until.capacity() * 8).div_ceil(7);
+        assert_eq!((places, size_of::<([u8; NONCE], u64)>() + 1), (131_072, 25));
+        assert_eq!(spent.take(nonce(3 * most), 120, 60), Ok(()), "what is over makes room");
+        assert_eq!(spent.len(), 1);
+    }
+}

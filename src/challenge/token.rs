@@ -105,6 +105,17 @@ impl Tokens {
         &self.settings
     }
 
+    /// Makes the first key, or the next, before anybody waits for it: whoever checks our tokens finds it published from the start.
+    pub fn prepare(&self, now: u64) -> io::Result<()> {
+        let rotate = self.settings.rotate.as_secs();
+        self.keys.signing(now, rotate.saturating_sub(AHEAD).max(rotate / 2)).map(drop)
+    }
+
+    /// Reads the keys, and says what is wrong with them: who may not read them finds every token of theirs refused.
+    pub fn load(&self) -> io::Result<()> {
+        self.keys.load()
+    }
+
     /// Issues a token. INVARIANT: the leaf's key was proven, and the decision admitted its holder.
     pub fn issue(&self, order: &Order<'_>) -> Result<Issued, TokenError> {
         let leaf = order.chain.first().ok_or(TokenError::Chain)?;
@@ -143,6 +154,11 @@ impl Tokens {
             Some(parts) => self.ours(text, &parts, now).map_or_else(Bearer::Refused, |ours| Bearer::Ours(Box::new(ours))),
             None => Bearer::Foreign,
         }
+    }
+
+    /// Returns what stands for a token that is none, which came over a connection whose client presented `beside`.
+    pub fn worthless(why: &'static str, beside: Option<Rc<Candidate>>) -> Possession {
+        Possession::assertion(Rc::new(Candidate::worthless(why).beside(beside)), UnixTime::since_unix_epoch(Duration::ZERO))
     }
 
     /// Tells whether a header's value holds a token of ours, however it is wrapped: such a value goes to no upstream.
@@ -209,12 +225,14 @@ impl Bearer {
     /// Returns what a token stands for that came over a connection: the key was proven when it was issued. `beside`: what the
     /// connection's client presented. `None`: this is no credential.
     pub fn possession(self, beside: Option<Rc<Candidate>>) -> Option<Possession> {
-        let proven = match &self {
-            Self::Ours(ours) => ours.token.issued,
-            Self::Foreign | Self::Refused(_) => 0,
-        };
-        let candidate = Rc::new(self.candidate()?.beside(beside));
-        Some(Possession::assertion(candidate, UnixTime::since_unix_epoch(Duration::from_secs(proven))))
+        match self {
+            Self::Foreign => None,
+            Self::Ours(ours) => {
+                let candidate = Rc::new(ours.candidate()?.beside(beside));
+                Some(Possession::assertion(candidate, UnixTime::since_unix_epoch(Duration::from_secs(ours.token.issued))))
+            }
+            Self::Refused(why) => Some(Tokens::worthless(why, beside)),
+        }
     }
 }
 
@@ -266,6 +284,8 @@ fn bound_to(confirmation: &Confirmation) -> Result<Fingerprint, &'static str> {
 const DIRECTORY: &str = "tokens";
 /// Real chains have four at most.
 const MAX_CHAIN: usize = 8;
+/// Seconds before its time that a key is made where nobody waits for it: whoever prepares comes by once an hour.
+const AHEAD: u64 = 7_200;
 /// Bytes, whole.
 const MAX_TOKEN: usize = 16 << 10;
 

@@ -99,6 +99,8 @@ impl Thread {
             let began = Instant::now();
             if began >= rested && seen.as_ref().is_none_or(|(seen, at)| is_other(seen, &view) || at.elapsed() >= HOUR) {
                 self.look(&view, clock::wall().as_secs());
+                // Hourly, whatever changes: the key that signs tokens comes to its end too.
+                view.rules.prepare_tokens(clock::wall().as_secs());
                 rested = Instant::now() + began.elapsed() * 50;
                 seen = Some((view, began));
             }

@@ -174,9 +174,16 @@ fn a_token_for_another_issuer_or_audience_is_refused() {
 #[test]
 fn a_token_is_found_however_it_is_wrapped() {
     let token = in_memory().issue(&World::new().order(NOW)).unwrap().token;
-    for value in
-        [format!("Bearer {token}"), format!("bearer\t\"{token}\""), format!("Basic abc, Bearer {token}"), format!("Token token={token};")]
-    {
+    for value in [
+        format!("Bearer {token}"),
+        format!("bearer\t\"{token}\""),
+        format!("Basic abc, Bearer {token}"),
+        format!("Token token={token};"),
+        format!("a=b; session={token}; c=d"),
+        format!("{token}.more"),
+        format!("a.{token}"),
+        token.rsplit_once('.').unwrap().0.to_owned(),
+    ] {
         assert!(Tokens::mentions(value.as_bytes()), "{value}");
     }
     let foreign = format!("Bearer {}.e30.AAAA", encode(br#"{"alg":"RS256","typ":"JWT"}"#));

@@ -78,6 +78,7 @@ impl Proxy {
         let (starter, drain) = drain::channel();
         let logs =
             Logs::open(&settings.audit, &metrics.log_lines_dropped).map_err(|error| Failure::local(format_args!("[audit]: {error}")))?;
+        loaded.rules.prepare_tokens(Clock::default().now().as_secs());
         let in_force = Arc::new(InForce::new(Arc::clone(&loaded.rules)));
         let admin = Admin::new(Arc::clone(&metrics), drain.clone());
         let service: Arc<dyn Service> = Arc::<Admin>::clone(&admin);
@@ -244,7 +245,9 @@ fn installer(running: &Arc<Running>, logs: &Logs, shown: &Shown, settings: &Sett
     let (running, logs, shown) = (Arc::clone(running), logs.clone(), shown.clone());
     let mut audit = settings.audit.clone();
     move |install| {
+        let rules = Arc::clone(&install.rules);
         running.install(install.rules, install.seen);
+        rules.prepare_tokens(Clock::default().now().as_secs());
         shown.replace(install.monitor_tls);
         logs.change(&audit, &install.audit);
         audit = install.audit;
