@@ -75,7 +75,7 @@ pub(super) async fn whoami(caller: Caller) -> Result<Json<WhoAmI>, Error> {
             Via::Tls => "tls",
         },
         certificate,
-        token: caller.token.map(|token| token.to_string()),
+        token: caller.token.as_ref().map(|token| token.id.to_string()),
         address: caller.address.map(|address| address.to_string()),
         listener: caller.listener.to_string(),
     }))

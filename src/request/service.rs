@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use rustls_pki_types::CertificateDer;
+use zeroize::Zeroizing;
 
-use crate::admission::{Basis, Candidate, Clearance, ClientAddress, Origin, PrincipalId, PrincipalName, RouteAuth, Surface, TokenId};
+use crate::admission::{Basis, Candidate, Clearance, ClientAddress, Origin, PrincipalId, PrincipalName, RouteAuth, Surface, Token};
 use crate::failure::Failure;
 use crate::gate::{Admitted, Asker, Grant};
 use crate::pki::{Certificate, Fingerprint};
@@ -22,6 +23,9 @@ pub trait Service: Send + Sync {
 
     /// Answers. Dropped before it is done where its caller is no longer admitted: what it began elsewhere goes on.
     fn call(&self, call: Call) -> Answer;
+
+    /// Finds the bearer token in the body of a call that may have it there.
+    fn token(&self, body: &[u8]) -> Option<Zeroizing<String>>;
 
     /// Tells why a call is not answered, where its path belongs to a protocol with a form of its own for that; `None`: in ours.
     fn refuse(&self, refused: &Refused<'_>) -> Option<Response<Bytes>>;
@@ -54,11 +58,14 @@ pub struct Needs {
     pub has_method: bool,
     /// How many bytes a body may have: all of it is in memory.
     pub body: u64,
+    /// Its bearer token may stand in the body: then the body is read before anybody is judged.
+    pub token_in_body: bool,
 }
 
 impl Needs {
     /// Asks for an admitted client of any rank.
-    pub const ANY: Self = Self { clearance: None, auth: RouteAuth::Required, begins: true, has_method: true, body: MAX_BODY };
+    pub const ANY: Self =
+        Self { clearance: None, auth: RouteAuth::Required, begins: true, has_method: true, body: MAX_BODY, token_in_body: false };
 }
 
 /// Few calls need more.
@@ -80,7 +87,9 @@ pub struct Caller {
     /// What was presented and proved.
     pub leaf: Option<CallingLeaf>,
     /// The bearer token that says so, where one was shown.
-    pub token: Option<TokenId>,
+    pub token: Option<Token>,
+    /// That token stood in the body.
+    pub token_in_body: bool,
     /// The effective client address.
     pub address: Option<IpAddr>,
     pub listener: Arc<str>,
@@ -155,7 +164,8 @@ impl Caller {
         Self {
             principal: admitted.map(|admitted| CallingPrincipal::of(admitted)),
             leaf: admitted.and_then(|admitted| CallingLeaf::of(&admitted.candidate)),
-            token: admitted.and_then(|admitted| admitted.candidate.claims()?.token.as_ref()).map(|token| token.id),
+            token: admitted.and_then(|admitted| admitted.candidate.claims()?.token.clone()),
+            token_in_body: false,
             address,
             listener: Arc::clone(&arrival.asker.listener),
             request_id: request_id.into(),
@@ -170,7 +180,17 @@ impl Caller {
     /// Describes whoever calls over the local socket: its file says who may.
     pub fn local(request_id: &str) -> Self {
         let (listener, request_id) = ("local".into(), request_id.into());
-        Self { principal: None, leaf: None, token: None, address: None, listener, request_id, via: Via::Socket, arrival: None }
+        Self {
+            principal: None,
+            leaf: None,
+            token: None,
+            token_in_body: false,
+            address: None,
+            listener,
+            request_id,
+            via: Via::Socket,
+            arrival: None,
+        }
     }
 
     /// Returns the caller's rank; `None` for nobody in particular.

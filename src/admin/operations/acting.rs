@@ -1,6 +1,6 @@
 //! Who asks for a change, and by what right: asked again on the control thread, since the right may have ended while the call was read.
 
-use crate::admission::{Basis, BootstrapMode, Clearance, Snapshot};
+use crate::admission::{Basis, BootstrapMode, Clearance, PrincipalId, Snapshot, Token};
 use crate::clock;
 use crate::date::rfc3339;
 use crate::pki::{Certificate, Fingerprint};
@@ -14,6 +14,8 @@ pub(super) struct Acting {
     pub(super) right: Right,
     pub(super) principal: Option<Principal>,
     pub(super) leaf: Option<Certificate>,
+    /// By which it was shown, where it was: and whose it is.
+    token: Option<(Token, PrincipalId)>,
     listener: String,
 }
 
@@ -55,7 +57,8 @@ impl Acting {
             basis: principal.basis.clone(),
         });
         let leaf = caller.leaf.as_ref().and_then(|leaf| Certificate::parse(leaf.der.clone()).ok());
-        Self { right, principal, leaf, listener: caller.listener.to_string() }
+        let token = caller.token.clone().zip(caller.principal.as_ref().map(|principal| principal.id));
+        Self { right, principal, leaf, token, listener: caller.listener.to_string() }
     }
 
     /// It manages those below, and nobody above.
@@ -88,12 +91,18 @@ impl Acting {
             Right::Nobody => false,
             Right::Admin | Right::Operator => self.principal.as_ref().is_some_and(|principal| self.still(principal, state, snapshot)),
         };
-        if holds { Ok(()) } else { Err(Refusal::ClearanceTooLow) }
+        if holds && !self.is_taken_back(state) { Ok(()) } else { Err(Refusal::ClearanceTooLow) }
     }
 
     /// Asks whether what was presented is a certificate that we serve with still, and such may begin.
     fn begins(&self, state: &State, snapshot: &Snapshot) -> bool {
         !self.is_revoked(state) && self.leaf.as_ref().is_some_and(|leaf| snapshot.bootstrap.admits(&leaf.fingerprint).is_some())
+    }
+
+    /// Asks whether the token that was shown is over or was taken back while the call was under way.
+    fn is_taken_back(&self, state: &State) -> bool {
+        let is_over = |token: &Token| clock::wall().as_secs() >= token.expires;
+        self.token.as_ref().is_some_and(|(token, owner)| is_over(token) || state.takes_back(token, owner))
     }
 
     fn is_revoked(&self, state: &State) -> bool {

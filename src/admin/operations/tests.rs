@@ -7,7 +7,8 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use super::acting::Acting;
 use super::guard;
 use crate::admission::{
-    AllowlistBuilder, Basis, Bootstrap, BootstrapMode, Clearance, PrincipalId, PrincipalName, Provenance, Revocation, Snapshot,
+    AllowlistBuilder, Basis, Bootstrap, BootstrapMode, Clearance, PrincipalId, PrincipalName, Provenance, Revocation, Snapshot, Token,
+    TokenId,
 };
 use crate::pki::Certificate;
 use crate::request::service::{Caller, CallingLeaf, CallingPrincipal, Via};
@@ -72,6 +73,7 @@ impl World {
         Acting::of(&Caller {
             principal: Some(CallingPrincipal { id: id.parse().expect("an id"), name, clearance, basis: Basis::Pin }),
             token: None,
+            token_in_body: false,
             leaf: Some(leaf_of(leaf)),
             address: None,
             listener: Arc::from("control"),
@@ -114,6 +116,24 @@ fn leaf_of(certificate: &Certificate) -> CallingLeaf {
 
 fn remove(id: &str) -> Change {
     Change::PrincipalRemove { id: id.to_owned(), name: String::new() }
+}
+
+#[test]
+fn a_token_that_ended_while_its_call_was_read_changes_nothing() {
+    let mut world = World::new();
+    let now = crate::clock::wall().as_secs();
+    let by = |world: &World, expires| {
+        let leaf = Some(leaf_of(&world.admin));
+        let name = "admin".parse().expect("a name");
+        let principal = CallingPrincipal { id: ADMIN.parse().expect("an id"), name, clearance: Clearance::Admin, basis: Basis::Pin };
+        let token = Token { id: TokenId::from_random([7; 16]), issued: now - 60, expires, bound: None };
+        let caller = Caller { principal: Some(principal), token: Some(token), leaf, ..Caller::local("r") };
+        Acting::of(&Caller { via: Via::Tls, ..caller }).check(&world.state, &world.snapshot)
+    };
+    assert_eq!((by(&world, now + 600), by(&world, now)), (Ok(()), Err(Refusal::ClearanceTooLow)), "it expired meanwhile");
+    let revoked = Change::revoke_token(TokenId::from_random([7; 16]), now + 600, ADMIN.parse().expect("an id"));
+    world.state = world.state.apply(world.state.entries(), &revoked).expect("good");
+    assert_eq!(by(&world, now + 600), Err(Refusal::ClearanceTooLow), "it was taken back meanwhile");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::map::Map;
 use super::refusal::{Invalid, Refusal};
 use super::revocations::{KeptRevocation, Revocations};
 use super::tokens::{Tokens, owner, said, token_id};
-use crate::admission::{Clearance, PrincipalId, PrincipalName, Provenance, RevocationBuilder, RevokedId, RevokedTokens};
+use crate::admission::{Clearance, PrincipalId, PrincipalName, Provenance, RevocationBuilder, RevokedId, RevokedTokens, Token};
 use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
 
 /// What all changes so far have made.
@@ -140,6 +140,11 @@ impl State {
     /// Tells whether one of them hits a certificate, its issuer left aside.
     pub fn revokes(&self, certificate: &Certificate) -> bool {
         self.revocations.hit(certificate)
+    }
+
+    /// Tells whether a bearer token was taken back.
+    pub fn takes_back(&self, token: &Token, owner: &PrincipalId) -> bool {
+        self.tokens.hit(token, owner)
     }
 
     /// Tells whether one of them names a certificate, of which no more may be known.

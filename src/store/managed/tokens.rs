@@ -5,7 +5,7 @@ use rpds::RedBlackTreeMapSync;
 
 use super::document::Stamp;
 use super::refusal::{Invalid, Refusal};
-use crate::admission::{PrincipalId, RevokedTokens, TokenId};
+use crate::admission::{PrincipalId, RevokedTokens, Token, TokenId};
 use crate::challenge::settings::LONGEST_TTL;
 use crate::clock::rfc3339;
 
@@ -31,6 +31,12 @@ impl Tokens {
             self.until.insert_mut(principal, (until, index));
         }
         self.drop_old(now);
+    }
+
+    /// Tells whether a token is among them.
+    pub(super) fn hit(&self, token: &Token, owner: &PrincipalId) -> bool {
+        let all = self.until.get(owner).is_some_and(|(until, _)| token.issued <= *until);
+        all || self.one_by_one.contains_key(&(token.expires, token.id))
     }
 
     /// Goes through those that were taken back one by one: when each is over, which, and the entry.
@@ -97,5 +103,22 @@ mod tests {
         assert_eq!(tokens.singles().map(|(_, id, _)| id).collect::<Vec<_>>(), [one(2), one(3)]);
         tokens.one((one(4), 9_000_000), 6, Some(8_000_000));
         assert_eq!((tokens.singles().count(), tokens.principals().count()), (1, 0));
+    }
+
+    #[test]
+    fn a_token_is_taken_back_by_its_id_or_with_all_of_its_owner() {
+        let mut tokens = Tokens::default();
+        let (owner, other) = (PrincipalId::from_random(&[7; 12]), PrincipalId::from_random(&[8; 12]));
+        let token = |byte, issued| Token { id: TokenId::from_random([byte; 16]), issued, expires: 2_000, bound: None };
+        tokens.one((token(1, 1_000).id, 2_000), 1, Some(1_500));
+        tokens.all(owner, 1_200, 2, Some(1_500));
+        for (token, owner, expected) in [
+            (token(1, 1_000), other, true),
+            (token(2, 1_200), owner, true),
+            (token(2, 1_201), owner, false),
+            (token(2, 1_000), other, false),
+        ] {
+            assert_eq!(tokens.hit(&token, &owner), expected, "{token:?}");
+        }
     }
 }
