@@ -6,9 +6,11 @@ mod report;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use rustls_pki_types::UnixTime;
+use zeroize::Zeroizing;
 
 use crate::admission::{Candidate, ClientAddress, Decision, Denial, RequestScope, Scope, Surface};
 use crate::failure::Failure;
@@ -25,7 +27,9 @@ pub use report::{Line, Report, Told, Who, printable, written};
 #[derive(Debug)]
 pub struct Question {
     /// `None`: nothing was presented.
-    pub candidate: Option<Candidate>,
+    pub candidate: Option<Rc<Candidate>>,
+    /// The bearer token that is shown beside it.
+    pub token: Option<Zeroizing<String>>,
     pub address: ClientAddress,
     pub request: Option<Request>,
     pub at: UnixTime,
@@ -54,7 +58,8 @@ impl Question {
     /// Asks the rules, in the order of `request.rs`.
     pub fn ask(&self, rules: &Rules, needs: Needs) -> Report {
         let listener = self.listener(rules);
-        let asking = Asking { question: self, rules, listener };
+        let (candidate, aside) = self.shown(rules, listener);
+        let asking = Asking { question: self, candidate, rules, listener };
         let mut report = match &self.request {
             None => Report::of(&asking.decide(None)),
             Some(request) => asking.request(request, needs).unwrap_or_else(|failure| {
@@ -64,7 +69,26 @@ impl Question {
             }),
         };
         report.listener = listener.map(|listener| listener.name.to_string());
+        if let Some(finding) = aside {
+            report.steps.insert(0, Line { rule: "token", passed: true, code: None, finding: finding.to_owned() });
+        }
         report
+    }
+
+    /// Returns by what the client is judged: its token, where that is a credential, beside its certificate. Where it is none: why.
+    fn shown(&self, rules: &Rules, listener: Option<&ListenerRules>) -> (Option<Rc<Candidate>>, Option<&'static str>) {
+        let presented = || self.candidate.clone();
+        let Some(token) = &self.token else { return (presented(), None) };
+        if listener.is_some_and(|listener| !listener.serves.tokens) {
+            return (
+                presented(),
+                Some("this listener takes no tokens (tokens = false): nobody is judged by one, and ours goes no further"),
+            );
+        }
+        match rules.tokens.read(token.trim(), self.at.as_secs()).candidate() {
+            Some(candidate) => (Some(Rc::new(candidate.beside(presented()))), None),
+            None => (presented(), Some("the token is none of ours: it is no credential, and goes to the upstream as it is")),
+        }
     }
 
     /// The listener that was named; else, for a request, one that its host is for.
@@ -82,6 +106,7 @@ impl Question {
 /// A question, to certain rules.
 struct Asking<'a> {
     question: &'a Question,
+    candidate: Option<Rc<Candidate>>,
     rules: &'a Rules,
     listener: Option<&'a ListenerRules>,
 }
@@ -140,9 +165,9 @@ impl Asking<'_> {
     }
 
     fn decide(&self, request: Option<RequestScope<'_>>) -> Decision {
-        let Question { candidate, address, at, .. } = self.question;
+        let Question { address, at, .. } = self.question;
         let control = self.listener.is_some_and(|listener| listener.tls.serves_only_ours);
-        self.rules.snapshot.decide(candidate.as_ref(), &Scope { address: *address, request, control }, *at)
+        self.rules.snapshot.decide(self.candidate.as_deref(), &Scope { address: *address, request, control }, *at)
     }
 }
 

@@ -31,6 +31,7 @@ use utoipa::openapi::security::SecurityScheme;
 use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use zeroize::Zeroizing;
 
 use crate::admission::{RouteAuth, Surface};
 use crate::challenge::Challenges;
@@ -215,6 +216,10 @@ impl Service for Admin {
         Box::pin(self.clone().answer(call))
     }
 
+    fn token(&self, body: &[u8]) -> Option<Zeroizing<String>> {
+        akeyless::token(body)
+    }
+
     fn refuse(&self, refused: &Refused<'_>) -> Option<Response<Bytes>> {
         let Refused { method, path, failure, request_id, leaf } = *refused;
         let dialect = Some(Dialect::of(path)).filter(|dialect| *dialect != Dialect::Ours)?;
@@ -233,7 +238,8 @@ pub fn asks(surface: Surface, method: &Method, path: &str) -> Option<Needs> {
         // Who has no certificate is told so there, by an answer without content.
         Found::Row(None) if path == raven::WHOAMI => Some(Needs { auth: RouteAuth::Optional, begins: true, ..Needs::ANY }),
         Found::Row(clearance) => {
-            Some(Needs { clearance, begins: needs::begins(method, path), body: needs::body(method, path), ..Needs::ANY })
+            let (begins, token_in_body) = (needs::begins(method, path), needs::token_in_body(path));
+            Some(Needs { clearance, begins, body: needs::body(method, path), token_in_body, ..Needs::ANY })
         }
         Found::OtherMethods(_) => Some(Needs { has_method: false, ..Needs::ANY }),
         Found::Nothing => None,

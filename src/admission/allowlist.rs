@@ -9,7 +9,7 @@ use super::layer::Layer;
 use super::permission::Clearance;
 use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms, WELL_KNOWN_ADMIN};
 use super::roster::{Conflict, Roster, RosterBuilder};
-use super::scope::RouteScope;
+use super::scope::{RouteScope, Surface};
 use super::trust::Trust;
 use crate::pki::{Certificate, Fingerprint, SpkiPin};
 
@@ -250,6 +250,12 @@ impl Allowlist {
     pub fn preflight_allows(&self, route: &RouteScope, origin: &str) -> bool {
         let listed = |terms: &Terms| terms.cors_origins.iter().any(|pattern| pattern.matches(origin));
         self.cors.iter().any(|terms| listed(terms) && terms.may_reach(route))
+    }
+
+    /// The same of a surface of our own.
+    pub fn preflight_allows_on(&self, surface: Surface, origin: &str) -> bool {
+        let listed = |terms: &Terms| terms.cors_origins.iter().any(|pattern| pattern.matches(origin));
+        self.cors.iter().any(|terms| listed(terms) && terms.may_use(surface))
     }
 
     /// Tells whether exactly this certificate is listed: as a pin, or as a well-known admin's.

@@ -90,6 +90,11 @@ impl Terms {
                 || super::permission::may_reach(&self.permissions, route))
     }
 
+    /// Tells whether the principal could call on a surface of ours.
+    pub fn may_use(&self, surface: Surface) -> bool {
+        self.enabled && self.serve.as_ref().is_none_or(|serve| serve.contains(&surface))
+    }
+
     fn check_time(&self, now: UnixTime, horizon: &mut Horizon, steps: &mut Steps) -> Result<(), Denial> {
         if let Some(from) = self.valid_from {
             horizon.change_at(from.as_secs());

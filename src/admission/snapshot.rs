@@ -20,7 +20,7 @@ use super::principal::{Identifier, Principal};
 use super::renewal::{self, Outcome};
 use super::required_crl;
 use super::revocation::{Issuer, Revocation};
-use super::scope::{RequestScope, RouteAuth, RouteScope, Scope};
+use super::scope::{RequestScope, RouteAuth, RouteScope, Scope, Surface};
 use crate::date::Date;
 use crate::pki::{Certificate, Fingerprint, SpkiPin, Validity};
 
@@ -82,6 +82,11 @@ impl Snapshot {
     /// Tells whether a preflight of an origin is to be answered on a route: whether anybody who can reach it lists the origin.
     pub fn preflight_allows(&self, route: &RouteScope, origin: &str) -> bool {
         self.allowlist.preflight_allows(route, origin)
+    }
+
+    /// Tells the same of a surface of our own that asks for no certificate.
+    pub fn preflight_allows_on(&self, surface: Surface, origin: &str) -> bool {
+        self.allowlist.preflight_allows_on(surface, origin)
     }
 
     /// Finds by whose key a certificate without a path is signed: its own, or a configured CA's. Looked for only where some id

@@ -5,11 +5,13 @@ mod running;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Uri};
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::remote::Target;
 use super::{Exit, Failure, Output, input};
@@ -30,6 +32,9 @@ pub(super) struct Arguments {
     certificate: Option<PathBuf>,
     #[command(flatten)]
     password: input::Password,
+    /// File of a bearer token that the client shows, beside the certificate of its connection if there is one; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
     /// The request; without it the connection is asked about
     #[arg(long, value_name = "METHOD URL", value_parser = request_line)]
     route: Option<(Method, Uri)>,
@@ -71,7 +76,11 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
             Candidate::presented(&found.into_iter().map(|located| located.value.der).collect::<Vec<_>>())
         }
     };
+    let token = arguments.token()?;
     let loaded = arguments.target.config.load()?;
+    if token.is_some() {
+        loaded.rules.tokens.load().map_err(|error| Failure::local(format_args!("the keys that sign tokens cannot be read: {error}")))?;
+    }
     let (rules, notes) = (&loaded.rules, notes(&loaded));
     if let Some(name) = arguments.listener.as_ref().filter(|name| rules.listener(name).is_none()) {
         let known: Vec<&str> = rules.listeners.iter().map(|listener| &*listener.name).collect();
@@ -79,7 +88,8 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
     }
     let listener = arguments.listener.map(String::into_boxed_str);
     let question = Question {
-        candidate,
+        candidate: candidate.map(Rc::new),
+        token,
         address: arguments.client_ip.map_or(ClientAddress::Unknown, |ip| ClientAddress::Settled(ip.to_canonical())),
         listener: listener.or_else(|| by_port(&loaded, &arguments.route.as_ref()?.1)),
         request: arguments.route.map(|(method, uri)| {
@@ -97,6 +107,20 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
     let text = format!("{report}{hint}{}", notes.iter().map(|note| format!("\n{note}")).collect::<String>());
     output.answer(&Answer { report: &report, notes }, text);
     Ok(if report.admits() { Exit::Done } else { Exit::Refused })
+}
+
+impl Arguments {
+    /// Reads the token: never an argument, which any other process can read.
+    fn token(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        let Some(path) = &self.token else { return Ok(None) };
+        let is_stdin = |path: &PathBuf| path == Path::new("-");
+        if is_stdin(path) && self.certificate.as_ref().is_some_and(is_stdin) {
+            return Err(Failure::usage("standard input holds the certificate or the token, not both"));
+        }
+        let token = input::first_line(path)?;
+        let token = token.trim().strip_prefix("Bearer ").unwrap_or(token.trim()).trim_start();
+        Ok(Some(Zeroizing::new(token.to_owned())))
+    }
 }
 
 /// The report, and what else it depends on.

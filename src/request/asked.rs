@@ -137,6 +137,22 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Who proves a key here may do it from a page; where somebody else is asked for a certificate, no page of another origin calls.
+    pub fn preflight<'h>(&self, method: &Method, headers: &'h HeaderMap) -> Option<Preflight<'h>> {
+        Preflight::of(method, headers).filter(|_| self.surface == Surface::Challenge)
+    }
+
+    /// Tells whether pages of an origin may read what is answered here: whether anybody who may prove a key here lists it. Alike for
+    /// every path: browsers ask before anybody is known.
+    pub fn lists(&self, snapshot: &Snapshot, origin: Option<&str>) -> bool {
+        self.surface == Surface::Challenge && origin.is_some_and(|origin| snapshot.preflight_allows_on(self.surface, origin))
+    }
+
+    /// Tells whether the call may have its bearer token in its body.
+    pub fn takes_token_in_body(&self) -> bool {
+        self.needs.is_some_and(|needs| needs.has_method && needs.token_in_body)
+    }
+
     /// Returns what the call asks for, if there is such a call. For admitted clients only.
     pub fn served(&self, method: &Method) -> Result<Needs, Failure> {
         let needs = self.needs.ok_or(Failure::NoRoute)?;

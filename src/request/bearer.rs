@@ -1,6 +1,7 @@
 //! Bearer tokens of ours: who shows one is judged by it, and no upstream ever reads it. Those of others pass untouched, and are no
 //! credential.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -13,7 +14,12 @@ use crate::rules::Rules;
 
 /// The tokens that came over one connection last, latest first.
 #[derive(Default)]
-pub struct Shown(Vec<Known>);
+pub struct Shown {
+    known: Vec<Known>,
+    refused: Vec<Refused>,
+    /// One for each reason, whatever came and however often: who shows what is none costs no more than its denial.
+    worthless: Vec<(&'static str, Rc<Standing>)>,
+}
 
 /// A token that was read: neither its signature is checked nor its certificate parsed for each request.
 struct Known {
@@ -24,14 +30,32 @@ struct Known {
     standing: Rc<Standing>,
 }
 
+/// A token that is none, for as long as that is sure: its key may be found the next second.
+struct Refused {
+    digest: Fingerprint,
+    generation: u64,
+    second: u64,
+    why: &'static str,
+}
+
 impl Context {
+    /// Tells whether tokens count here.
+    pub(super) fn takes_tokens(&self) -> bool {
+        self.serves.borrow().1.tokens
+    }
+
     /// Returns by whose standing a request is judged: that of the token that it shows, where tokens count, or the connection's.
     pub(super) fn asking(&self, rules: &Rules, headers: &HeaderMap) -> Rc<Standing> {
-        let takes_tokens = self.serves.borrow().1.tokens;
-        if !takes_tokens || !headers.contains_key(AUTHORIZATION) {
+        if !self.takes_tokens() || !headers.contains_key(AUTHORIZATION) {
             return Rc::clone(&self.standing);
         }
         self.token(rules, headers).unwrap_or_else(|| Rc::clone(&self.standing))
+    }
+
+    /// The same for a call that may have its token in its body: there, or in its head, and not in both.
+    pub(super) fn asking_with(&self, rules: &Rules, headers: &HeaderMap, text: &str) -> Option<Rc<Standing>> {
+        let is_twofold = headers.get_all(AUTHORIZATION).iter().any(|value| Tokens::mentions(value.as_bytes()));
+        if is_twofold { Some(self.worthless(NOT_ALONE)) } else { self.read(rules, text) }
     }
 
     fn token(&self, rules: &Rules, headers: &HeaderMap) -> Option<Rc<Standing>> {
@@ -39,49 +63,89 @@ impl Context {
         let value = ours.next()?;
         // Two credentials, or one wrapped in something: whoever reads it behind us may see another one than we do.
         let alone = headers.get_all(AUTHORIZATION).iter().count() == 1;
-        let Some(text) = bearer(value).filter(|_| alone) else {
-            let read = Bearer::Refused("it is not the one and only bearer token of the request");
-            return read.possession(self.standing.presented()).map(|possession| self.standing.open_token(possession));
-        };
-        let digest = Fingerprint::of(text.as_bytes());
+        match bearer_token(value).filter(|_| alone) {
+            Some(text) => self.read(rules, text).or_else(|| Some(self.worthless(NOT_ONE))),
+            None => Some(self.worthless(NOT_ALONE)),
+        }
+    }
+
+    /// Returns the standing of a token; `None`: it is none of ours.
+    fn read(&self, rules: &Rules, text: &str) -> Option<Rc<Standing>> {
+        let (digest, generation) = (Fingerprint::of(text.as_bytes()), rules.generation);
         let mut shown = self.shown.borrow_mut();
-        let found = shown.0.iter().position(|known| known.digest == digest).map(|at| shown.0.remove(at));
-        let known = found.filter(|known| known.generation == rules.generation && !known.standing.is_over());
+        let found = shown.known.iter().position(|known| known.digest == digest).map(|at| shown.known.remove(at));
+        let known = found.filter(|known| known.generation == generation && !known.standing.is_over());
         let known = match known {
             Some(known) => known,
             None => {
-                let read = rules.tokens.read(text, self.worker.gate.clock().now().as_secs());
-                let possession = read.possession(self.standing.presented())?;
-                Known { digest, generation: rules.generation, standing: self.standing.open_token(possession) }
+                let second = self.worker.gate.clock().now().as_secs();
+                let is_same = |refused: &&Refused| (refused.digest, refused.generation, refused.second) == (digest, generation, second);
+                if let Some(why) = shown.refused.iter().find(is_same).map(|refused| refused.why) {
+                    drop(shown);
+                    return Some(self.worthless(why));
+                }
+                let ours = match rules.tokens.read(text, second) {
+                    Bearer::Foreign => return None,
+                    Bearer::Refused(why) => {
+                        shown.refused.truncate(MOST - 1);
+                        shown.refused.insert(0, Refused { digest, generation, second, why });
+                        drop(shown);
+                        return Some(self.worthless(why));
+                    }
+                    ours @ Bearer::Ours(_) => ours,
+                };
+                let possession = ours.possession(self.standing.presented())?;
+                Known { digest, generation, standing: self.standing.open_token(possession) }
             }
         };
         let standing = Rc::clone(&known.standing);
-        shown.0.truncate(MOST - 1);
-        shown.0.insert(0, known);
+        shown.known.truncate(MOST - 1);
+        shown.known.insert(0, known);
         Some(standing)
+    }
+
+    /// Returns the standing of whoever shows what is no token: denied wherever a credential is asked for.
+    fn worthless(&self, why: &'static str) -> Rc<Standing> {
+        let mut shown = self.shown.borrow_mut();
+        if let Some((_, standing)) = shown.worthless.iter().find(|(known, _)| *known == why) {
+            return Rc::clone(standing);
+        }
+        let standing = self.standing.open_token(Tokens::worthless(why, self.standing.presented()));
+        // As many as there are reasons.
+        shown.worthless.push((why, Rc::clone(&standing)));
+        standing
     }
 }
 
-/// Takes every token of ours out of a request.
+/// Takes every token of ours out of a request: wherever it stands, whoever has it could use it. `Authorization` may have others beside.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    let mentions = |value: &HeaderValue| Tokens::mentions(value.as_bytes());
-    if !headers.get_all(AUTHORIZATION).iter().any(mentions) {
+    // Most requests have no value of that length.
+    let is_long = |value: &HeaderValue| value.len() >= SHORTEST;
+    if !headers.values().any(is_long) {
         return;
     }
-    let kept: Vec<HeaderValue> = headers.get_all(AUTHORIZATION).iter().filter(|value| !mentions(value)).cloned().collect();
-    headers.remove(AUTHORIZATION);
-    for value in kept {
-        headers.append(AUTHORIZATION, value);
+    let mentions = |value: &HeaderValue| is_long(value) && Tokens::mentions(value.as_bytes());
+    let names = headers.iter().filter(|(_, value)| mentions(value)).map(|(name, _)| name.clone());
+    for name in names.collect::<HashSet<_>>() {
+        let kept: Vec<HeaderValue> = headers.get_all(&name).iter().filter(|value| !mentions(value)).cloned().collect();
+        headers.remove(&name);
+        for value in kept {
+            headers.append(&name, value);
+        }
     }
 }
 
 /// Returns the token of a `Bearer` credential (RFC 6750, 2.1; RFC 9110, 11.4: the scheme in any case, then spaces).
-fn bearer(value: &HeaderValue) -> Option<&str> {
+pub fn bearer_token(value: &HeaderValue) -> Option<&str> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim_start_matches(' ');
     let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     (scheme.eq_ignore_ascii_case("Bearer") && is_token).then_some(token)
 }
 
+/// Of a token of ours, in characters: its header has 127, its signature 86, and between them there is a certificate.
+const SHORTEST: usize = 400;
+const NOT_ALONE: &str = "it is not the one and only bearer token of the request";
+const NOT_ONE: &str = "it begins as a token of ours does, and is none";
 /// Behind a balancer one connection carries many clients' requests.
 const MOST: usize = 8;

@@ -18,11 +18,11 @@ use super::onward::{self, check_body};
 use super::record::Record;
 use super::service::{Arrival, Call, Caller, Page};
 use super::{Context, enter, within};
-use crate::admission::{Access, Scope};
+use crate::admission::{Access, Denial, Origin, RequestScope, RouteAuth, RouteScope, Scope};
 use crate::failure::Failure;
 use crate::gate::{Hold, Inquiry, Lifeline};
 use crate::identity;
-use crate::routing;
+use crate::routing::{self, cross_site};
 use crate::rules::Serves;
 use crate::upstream::hop_by_hop::{self, HopError};
 use crate::upstream::{Body, Upload, UploadLimits};
@@ -42,12 +42,27 @@ impl OurCall<'_> {
         let needs = |surface, method: &Method, path: &str| service.and_then(|service| service.needs(surface, method, path));
         let call = asked::Call::of(self.asked, self.serves, &head.method, needs);
         record.ours(self.current, call.surface);
-        let standing = context.asking(&self.current.rules, &head.headers);
+        let lists = |origin: Option<&str>| call.lists(&self.current.rules.snapshot, origin);
+        if let Some(preflight) = call.preflight(&head.method, &head.headers) {
+            return match lists(preflight.origin()) {
+                true => Ok(super::preflight_answer(&preflight)),
+                false => Err(record.refuse(Failure::Denied(Denial::OriginDenied), &self.asked.authority.host, &self.asked.path.text)),
+            };
+        }
+        // Whoever sends its token in the body is known once that is read, and not before.
+        let early = match call.takes_token_in_body() && context.takes_tokens() {
+            true => Some(self.read_early(head, &call, record).await?),
+            false => None,
+        };
+        let text = early.as_ref().and_then(|(body, _)| service?.token(body));
+        let in_body = text.and_then(|text| context.asking_with(&self.current.rules, &head.headers, &text));
+        let token_in_body = in_body.is_some();
+        let standing = in_body.unwrap_or_else(|| context.asking(&self.current.rules, &head.headers));
         record.asks(&standing);
         let origin = self.current.rules.trust.request(context.address, &standing.gateway_ips(), &head.headers);
         record.client = origin.address.ip();
 
-        let request = call.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" });
+        let request = call.scope(&head.method, &head.headers, self.scheme());
         let scope = Scope { address: origin.address, request: Some(request), control: context.standing.is_control() };
         let inquiry = Inquiry {
             request_id: record.id(),
@@ -76,10 +91,15 @@ impl OurCall<'_> {
             Some(_) => (needs.body, context.worker.bodies.of_ranked()),
             None => (needs.body.min(SMALL_BODY), context.worker.bodies.of_others()),
         };
-        let most = self.current.rules.limits.body_bytes.map_or(own, |limit| limit.min(own));
-        check_body(&mut headers, Some(most))?;
-        // Given back with the answer.
-        let body = within(&hold, self.read(upload_hold, most, &mut room, record)).await?;
+        // Its room is given back with the answer.
+        let (body, _room) = match early {
+            Some((body, room)) => (body, Some(room)),
+            None => {
+                let most = self.most(own);
+                check_body(&mut headers, Some(most))?;
+                (within(&hold, self.read(upload_hold, most, &mut room, record)).await?, None)
+            }
+        };
         let arrival = Arrival {
             dialled: self.dialled(),
             page: Page::of(request.origin),
@@ -90,12 +110,21 @@ impl OurCall<'_> {
             clearance: request.clearance,
             forwarded: self.current.rules.trust.heard(&head.headers),
         };
-        let caller = Caller::of(&grant, origin.address.ip(), arrival, record.id());
+        let caller = Caller { token_in_body, ..Caller::of(&grant, origin.address.ip(), arrival, record.id()) };
         let answer = service.call(Call { request: self.request(head, headers, body), caller });
         let mut answer = within(&hold, async { Ok(answer.await) }).await?;
         // An answer that is a refusal says so to the log only.
         if let Some(failure) = answer.extensions_mut().remove::<Failure>() {
             record.failed(failure);
+            if failure == Failure::RateLimited {
+                record.refuse(failure, &self.asked.authority.host, &self.asked.path.text);
+            }
+        }
+        if let Origin::Other(origin) = request.origin
+            && lists(Some(origin))
+            && let Some(origin) = head.headers.get(header::ORIGIN)
+        {
+            cross_site::permit(answer.headers_mut(), origin);
         }
         // Whose answer it is hangs on who asked: no cache may keep it for another.
         answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -103,6 +132,29 @@ impl OurCall<'_> {
         answer.headers_mut().insert(super::X_REQUEST_ID, record.id_value());
         record.hold = Some(hold);
         Ok(answer.map(Body::full))
+    }
+
+    /// Returns how many bytes a body may have, of which a call takes so many.
+    fn most(&self, own: u64) -> u64 {
+        self.current.rules.limits.body_bytes.map_or(own, |limit| limit.min(own))
+    }
+
+    /// Reads the body before anybody is known: as little as of any stranger's.
+    async fn read_early(&self, head: &Parts, call: &asked::Call<'_>, record: &mut Record) -> Result<(Bytes, Room<'_>), Failure> {
+        let (mut room, most) = (self.context.worker.bodies.of_others(), self.most(SMALL_BODY));
+        check_body(&mut head.headers.clone(), Some(most))?;
+        // Held as what anybody may send: it ends with its connection.
+        let open = RouteScope { name: "".into(), auth: RouteAuth::None, csrf: true };
+        let request = RequestScope { route: Some(&open), ..call.scope(&head.method, &head.headers, self.scheme()) };
+        let standing = &self.context.standing;
+        let scope = Scope { address: self.context.address, request: Some(request), control: standing.is_control() };
+        let (hold, other) = (standing.hold(&scope, None), record.has_body().then(|| standing.hold(&scope, None)));
+        let body = within(&hold, self.read(other, most, &mut room, record)).await?;
+        Ok((body, room))
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.context.secure { "https" } else { "http" }
     }
 
     /// Reads the body whole, no longer than its hold stands.
@@ -125,7 +177,7 @@ impl OurCall<'_> {
     /// sign for the relay's name, and be believed. Then it is the first name of the certificate that we showed.
     fn dialled(&self) -> Box<str> {
         let (context, authority) = (self.context, &self.asked.authority);
-        let scheme = if context.secure { "https" } else { "http" };
+        let scheme = self.scheme();
         let is_ours =
             routing::covers(&context.names, &authority.host) || self.serves.control_hosts.iter().any(|host| **host == *authority.host);
         let implied = if context.secure { 443 } else { 80 };

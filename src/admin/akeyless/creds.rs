@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::incoming::{Incoming, Refused, malformed, read};
@@ -19,6 +19,7 @@ use crate::admission::{Candidate, ClientAddress, Decision, Denial, Scope};
 use crate::challenge::{Bearer, Ours};
 use crate::date::Date;
 use crate::failure::Failure;
+use crate::request::bearer::bearer_token;
 use crate::request::service::Caller;
 
 pub(super) fn router() -> Router<Arc<Shared>> {
@@ -82,11 +83,11 @@ async fn describe(State(shared): State<Arc<Shared>>, caller: Caller, body: Bytes
 }
 
 /// Takes a token back, for good. Whoever has it may, whatever else became of its holder: it only takes away.
-async fn revoke(State(shared): State<Arc<Shared>>, caller: Caller, body: Bytes) -> Result<Response, Error> {
+async fn revoke(State(shared): State<Arc<Shared>>, caller: Caller, headers: HeaderMap, body: Bytes) -> Result<Response, Error> {
     let asked = || -> Result<Box<Ours>, Refused> {
         let incoming = Incoming::of(&shared, &caller, REVOKE)?;
         let refuse = |denial: Denial| incoming.refuse(denial, "a token that is none was to be taken back", "", None);
-        let ours = held(&incoming, read(&body)?)?.map_err(refuse)?;
+        let ours = held(&incoming, to_revoke(&headers, &body)?)?.map_err(refuse)?;
         if ours.token.expires <= incoming.now() {
             return Err(refuse(Denial::TokenExpired));
         }
@@ -98,6 +99,16 @@ async fn revoke(State(shared): State<Arc<Shared>>, caller: Caller, body: Bytes) 
             Ok(Json(serde_json::json!({})).into_response())
         }
         Err(refused) => Ok(*refused),
+    }
+}
+
+/// Takes the token from the body; of a call without one, from its head: the published SDKs have no argument for it.
+fn to_revoke(headers: &HeaderMap, body: &[u8]) -> Result<Held, Refused> {
+    let given = if body.is_empty() { Held { token: None } } else { read(body)? };
+    let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+    match (given.token, shown.next(), shown.next()) {
+        (None, Some(value), None) => Ok(Held { token: bearer_token(value).map(str::to_owned) }),
+        (token, ..) => Ok(Held { token }),
     }
 }
 

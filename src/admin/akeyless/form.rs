@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use super::kind::Kind;
 use crate::date::Date;
 use crate::pki::{Certificate, files};
+use crate::request::service::Caller;
 use crate::store::managed::{AuthorityDocument, CertificateDocument, CertificateSource, Document, Invalid};
 
 /// The arguments of `auth-method-create-cert` and `auth-method-update-cert`, by the names of the published SDKs; `as` is ours.
@@ -95,6 +96,11 @@ impl Wrong {
 }
 
 impl Form {
+    /// Forgets the token that the caller was judged by.
+    pub(super) fn judged(self, caller: &Caller) -> Self {
+        Self { token: self.token.filter(|_| !caller.token_in_body), ..self }
+    }
+
     /// Makes the document of a new method.
     pub(super) fn make(&self) -> Result<Document, Vec<Invalid>> {
         let mut wrong = Wrong::default();
@@ -326,11 +332,18 @@ impl fmt::Display for Credentials {
     }
 }
 
-/// Refuses a token in a body: when that is read the caller was judged already.
+/// Refuses tokens that say nothing here: one that was not read as ours when the caller was judged, and those of the original's own kind.
 pub(super) fn refuse_tokens(token: Option<&str>, uid_token: Option<&str>) -> Vec<Invalid> {
-    let why = "is not taken in a body: present the certificate, or the token as Authorization: Bearer";
-    let given = [("token", token), ("uid-token", uid_token)].into_iter().filter(|(_, token)| token.is_some_and(|token| !token.is_empty()));
-    given.map(|(key, _)| Invalid::new(key, why)).collect()
+    let given = [
+        (
+            "token",
+            token,
+            "is not taken: it is no token of this gateway, or the listener takes none (tokens = true); or present the certificate",
+        ),
+        ("uid-token", uid_token, "is not taken: there is no universal identity here; give `token`, or present the certificate"),
+    ];
+    let given = given.into_iter().filter(|(_, token, _)| token.is_some_and(|token| !token.is_empty()));
+    given.map(|(key, _, why)| Invalid::new(key, why)).collect()
 }
 
 /// Names begin with `/` there, or do not.

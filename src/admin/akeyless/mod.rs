@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::dialect::{Foreign, is_of_the_certificate};
 use super::{Error, Shared};
@@ -25,6 +26,16 @@ pub(super) const ROOTS: &[&str] = &["/api/v2"];
 
 pub(super) fn router() -> Router<Arc<Shared>> {
     creds::router().merge(methods::router()).merge(proving::router())
+}
+
+/// Finds the token of a call whose body says by whom it is made; of a body that is none it finds nothing.
+pub(super) fn token(body: &[u8]) -> Option<Zeroizing<String>> {
+    #[derive(Deserialize)]
+    struct Held {
+        token: Option<String>,
+    }
+    let held: Held = serde_json::from_slice(body).ok()?;
+    held.token.map(Zeroizing::new).filter(|token| !token.is_empty())
 }
 
 /// Tells a refusal in a sentence, which is all that the original's clients print.

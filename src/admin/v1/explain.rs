@@ -1,6 +1,7 @@
 //! `POST /v1/explain`: what the decision would be, and why, by the rules in force on the workers.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use super::certificates::Secret;
 use super::invalid;
 use crate::admin::operations::{certificates, control};
 use crate::admin::{Error, Input, Refusals, Shared};
@@ -29,6 +31,9 @@ pub(crate) struct Asking {
     certificate: Option<String>,
     /// Of a PFX.
     password: Option<String>,
+    /// A bearer token that the client shows, beside the certificate of its connection if there is one.
+    #[schema(value_type = Option<String>)]
+    token: Option<Secret>,
     /// `POST https://host/path`; a URL alone is a GET. Left out: the connection is asked about.
     route: Option<String>,
     /// The request's `Origin`.
@@ -48,7 +53,7 @@ pub(crate) struct Asking {
 /// Replays a decision.
 #[utoipa::path(post, path = "/v1/explain", tag = "about", request_body = Asking, responses((status = 200, description = "the decision: verdict, code, principal, and every step of the reasoning", body = Report), Refusals))]
 pub(crate) async fn explain(State(shared): State<Arc<Shared>>, Input(asking): Input<Asking>) -> Result<Json<Report>, Error> {
-    let Asking { certificate, password, route, origin, upgrade, listener, sni, client_ip, at } = asking;
+    let Asking { certificate, password, token, route, origin, upgrade, listener, sni, client_ip, at } = asking;
     let field = |key: &'static str, text: Option<String>| {
         text.map(|text| HeaderValue::try_from(text).map_err(|_| invalid(key, "cannot be a header's value"))).transpose()
     };
@@ -66,7 +71,8 @@ pub(crate) async fn explain(State(shared): State<Arc<Shared>>, Input(asking): In
     }
     let question = move || {
         let question = Question {
-            candidate: Candidate::presented(&chain),
+            candidate: Candidate::presented(&chain).map(Rc::new),
+            token: token.map(Secret::take),
             address: address.map_or(ClientAddress::Unknown, |ip| ClientAddress::Settled(ip.to_canonical())),
             listener: listener.map(String::into_boxed_str),
             request: request.map(|(method, uri)| Request { method, uri, origin, upgrade, sni: sni.map(String::into_boxed_str) }),

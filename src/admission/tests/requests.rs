@@ -129,6 +129,22 @@ fn preflights_are_answered_for_whoever_can_reach_the_route() {
 }
 
 #[test]
+fn a_page_may_prove_a_key_where_somebody_who_may_do_so_lists_it() {
+    let origin = "https://app.example.com";
+    let with = |terms: Terms| pinned(Terms { cors_origins: vec![origin.parse().unwrap()], ..terms }).0;
+    for (what, snapshot, expected) in [
+        ("anybody", with(Terms { permissions: vec![], ..terms() }), true),
+        ("one of this surface", with(Terms { serve: Some(vec![Surface::Challenge]), ..terms() }), true),
+        ("one of another surface", with(Terms { serve: Some(vec![Surface::Proxy]), ..terms() }), false),
+        ("one who is disabled", with(Terms { enabled: false, ..terms() }), false),
+        ("nobody with origins", pinned(terms()).0, false),
+    ] {
+        assert_eq!(snapshot.preflight_allows_on(Surface::Challenge, origin), expected, "{what}");
+        assert!(!snapshot.preflight_allows_on(Surface::Challenge, "https://evil.example"), "{what}");
+    }
+}
+
+#[test]
 fn deny_wins_then_the_highest_access() {
     let when = |attribute: Attribute, value: &str, access| Permission {
         when: vec![(attribute, vec![value.parse().unwrap()])],

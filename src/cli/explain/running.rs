@@ -27,6 +27,7 @@ fn question(arguments: &Arguments) -> Result<Map<String, Value>, Failure> {
         let found = found.map_err(|error| input::file_error(path, &error))?;
         put("certificate", Some(found.iter().map(|located| files::pem_of(&located.value.der)).collect()));
     }
+    put("token", arguments.token()?.map(|token| token.to_string()));
     let header = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     put("route", arguments.route.as_ref().map(|(method, uri)| format!("{method} {uri}")));
     put("origin", arguments.origin.as_ref().map(header));
