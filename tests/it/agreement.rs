@@ -1,8 +1,11 @@
 //! Promise 3: one decision. Every candidate through every checkpoint of the built binary under every snapshot:
-//! a new handshake, a resumed one, a request, a live connection, a token, `explain`. Same verdict, same code.
+//! a new handshake, a resumed one, a request, a live connection, an answered challenge, the token that is given for it, a token,
+//! `explain`. Same verdict, same code.
 
 mod calls;
+mod challenges;
 mod tokens;
+mod world;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,17 +15,14 @@ use rustls::AlertDescription as Alert;
 use tokio::sync::Semaphore;
 
 use crate::support::client::{Connection, request_with};
-use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace, eventually};
-
-/// What refuses a proof, and no certificate: an answered challenge reaches the decision as a token does.
-const UNPROVEN: &[&str] = &["challenge_expired", "challenge_invalid", "signature_invalid"];
+use crate::support::{Client, Identity, TestProxy, TestUpstream, Workspace, eventually};
+use world::{World, config, snapshots};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_decision_for_every_candidate_at_every_checkpoint_under_every_snapshot() {
     let mut reached = calls::reached().await;
     reached.extend(requests().await);
     let all = all_codes();
-    reached.extend(UNPROVEN.iter().copied().map(str::to_owned));
     let missed: Vec<&String> = all.iter().filter(|code| !reached.contains(*code)).collect();
     assert!(missed.is_empty(), "no candidate reached {missed:?}");
 }
@@ -45,6 +45,8 @@ async fn requests() -> BTreeSet<String> {
     }
     let proxy =
         workspace.start(&config(&upstream.url(), "[[principal]]\nname = \"first\"\nrole = \"Reader\"\ncertificates = [\"pin-0.pem\"]\n"));
+    // Answered at the very end, when it has expired: all that comes between takes a minute, and more.
+    let late = challenges::Late::new(&proxy, candidates[1].1.as_ref().expect("a pin")).await;
     let mut standing: Vec<Standing> = candidates.iter().map(|(name, identity)| Standing::new(&proxy, name, identity.as_ref())).collect();
 
     let mut reached = BTreeSet::new();
@@ -63,6 +65,7 @@ async fn requests() -> BTreeSet<String> {
             standing.push(one);
         }
     }
+    reached.insert(late.expires().await);
     reached
 }
 
@@ -75,6 +78,7 @@ struct Standing {
     request: [Client; 2],
     live: Option<Connection>,
     token: Option<tokens::Bearer>,
+    prover: Option<challenges::Prover>,
     /// The leaf was denied under the snapshot before: that closes a live connection, at once or behind its answer.
     was_denied: bool,
 }
@@ -90,6 +94,7 @@ impl Standing {
             request: [of("people", &rustls::version::TLS12, false), of("people", &rustls::version::TLS13, true)],
             live: None,
             token: identity.map(|identity| tokens::Bearer::new(proxy, identity)),
+            prover: identity.map(|identity| challenges::Prover::new(proxy, identity)),
             was_denied: false,
         }
     }
@@ -148,6 +153,15 @@ impl Standing {
         let mut codes = vec![connection, read.clone(), write.clone()];
         if let Some(token) = &mut self.token {
             codes.extend(token.agree(explained["principal"]["id"].as_str(), [&read, &write], &at).await);
+        }
+        if let Some(prover) = &self.prover {
+            let call = report(directory, &self.name, &["--listener", "prove", "--route", "POST https://localhost/api/v2/auth"]).await;
+            let (reached, token) = prover.agree(explained["principal"]["id"].as_str(), &code(&call), &at).await;
+            codes.extend(reached);
+            if let Some((bearer, token)) = self.token.as_mut().zip(token) {
+                let [by_read, by_write] = [bearer.ask("GET", &token).await, bearer.ask("POST", &token).await];
+                assert_eq!([&by_read, &by_write], [&read, &write], "{at}: by the token that was given for an answer");
+            }
         }
         if write == "admitted" {
             let mut forged = request_with("POST", "/", "body");
@@ -234,180 +248,4 @@ fn alert(code: &str) -> Option<Alert> {
 /// Every code of the decision, from the document that a test holds against the code.
 fn all_codes() -> BTreeSet<String> {
     portcullis::admission::Denial::ALL.iter().map(|denial| denial.code().to_owned()).collect()
-}
-
-fn config(upstream: &str, rules: &str) -> String {
-    format!(
-        r#"
-[[listener]]
-name = "edge"
-address = "127.0.0.1:0"
-certificates = [{{ cert = "server.pem", key = "server.key" }}]
-
-[[listener]]
-name = "people"
-address = "127.0.0.1:0"
-client_auth = "request"
-tokens = true
-certificates = [{{ cert = "server.pem", key = "server.key" }}]
-
-[monitor]
-address = "unix:monitor.sock"
-
-# A line for each cut: there are many at once, all of one source.
-[limits]
-denial_lines = 10000
-
-[[route]]
-name = "all"
-path = "/"
-upstream = "app"
-
-[[upstream]]
-name = "app"
-endpoints = ["{upstream}"]
-
-{rules}"#
-    )
-}
-
-/// The authorities of this test.
-struct World {
-    root: TestCa,
-    other: TestCa,
-    twin: TestCa,
-    intermediate: TestCa,
-    old_intermediate: TestCa,
-    revoked_intermediate: TestCa,
-}
-
-impl World {
-    fn new() -> Self {
-        let root = TestCa::new("root");
-        let signed = |leaf: Leaf| TestCa { identity: leaf.signed_with(&root.identity) };
-        Self {
-            intermediate: root.intermediate("intermediate"),
-            old_intermediate: signed(TestCa::params("old intermediate").expired()),
-            revoked_intermediate: signed(TestCa::params("revoked intermediate").serial(&[0x66])),
-            other: TestCa::new("other"),
-            twin: TestCa::twin("root"),
-            root,
-        }
-    }
-
-    fn write(&self, workspace: &Workspace) {
-        workspace.write("root.pem", self.root.pem());
-        workspace.write("other.pem", self.other.pem());
-        workspace.write("twin.pem", self.twin.pem());
-        workspace.write("intermediate.pem", self.intermediate.pem());
-        workspace.write("fresh.crl", self.root.crl(7, &[&[0x51], &[0x66]], 24));
-        workspace.write("stale.crl", self.root.crl(8, &[&[0x51]], -1));
-    }
-
-    /// Names are file names. `None` presents nothing.
-    fn candidates(&self) -> Vec<(String, Option<Identity>)> {
-        let mut all: Vec<(String, Option<Identity>)> = vec![("nothing".into(), None)];
-        let mut add = |name: String, identity: Identity| all.push((name, Some(identity)));
-        for number in 0..6 {
-            add(format!("pin-{number}"), Leaf::new(&format!("pin {number}")).organizational_unit("Pins").self_signed());
-        }
-        let seed = Identity::seed("ACL Client Cert");
-        add("seed-renewal".into(), Leaf::new("ACL Client Cert").no_eku().ca().key_of(&seed).self_signed());
-        add("seed-child".into(), Leaf::new("child").signed_with(&seed));
-        add("seed".into(), seed);
-        add("pin-expired".into(), Leaf::new("pin expired").expired().self_signed());
-        add("pin-early".into(), Leaf::new("pin early").not_yet_valid().self_signed());
-        add("pin-server".into(), Leaf::new("pin server").server_eku_only().self_signed());
-        for (ca, signer) in [("root", &self.root), ("other", &self.other), ("twin", &self.twin)] {
-            add(
-                format!("{ca}-job-1"),
-                signer.issue(Leaf::new("job-1").organizational_unit("DevOps").dns("job-1.example.com").serial(&[0x51])),
-            );
-            add(
-                format!("{ca}-job-2"),
-                signer.issue(Leaf::new("job-2").organizational_unit("Ops").email("job-2@example.com").serial(&[0x52])),
-            );
-            add(format!("{ca}-visitor"), signer.issue(Leaf::new("visitor").uri("spiffe://example.com/visitor")));
-            add(format!("{ca}-expired"), signer.issue(Leaf::new("job-3").expired()));
-            add(format!("{ca}-early"), signer.issue(Leaf::new("job-4").not_yet_valid()));
-            add(format!("{ca}-server"), signer.issue(Leaf::new("job-5").server_eku_only()));
-            add(format!("{ca}-no-eku"), signer.issue(Leaf::new("job-6").no_eku()));
-            let mut two = Leaf::new("job-7");
-            two.params.distinguished_name.push(rcgen::DnType::CustomDnType(vec![2, 5, 4, 3]), "job-8");
-            add(format!("{ca}-two-names"), signer.issue(two));
-            add(format!("{ca}-ca"), signer.intermediate("job-9").identity);
-        }
-        for (name, ca) in [("via", &self.intermediate), ("via-old", &self.old_intermediate), ("via-revoked", &self.revoked_intermediate)] {
-            let leaf = ca.issue(Leaf::new("job-10").organizational_unit("DevOps"));
-            add(format!("{name}-alone"), leaf.clone());
-            add(format!("{name}-with-chain"), leaf.with_chain(ca.identity.chain.clone()));
-        }
-        all
-    }
-}
-
-/// Twenty and more ways to rule: a title and the rules.
-fn snapshots(candidates: &[(String, Option<Identity>)]) -> Vec<(String, String)> {
-    let fingerprint = |name: &str| {
-        candidates.iter().find(|(other, _)| other == name).and_then(|(_, identity)| identity.as_ref()).expect("a candidate").fingerprint()
-    };
-    let pins = |more: &str| {
-        format!(
-            "[[principal]]\nname = \"pins\"\n{more}\ncertificates = [\"pin-0.pem\", \"pin-1.pem\", \"seed.pem\"]\nfingerprints = [\"sha256:{}\", \"sha256:{}\", \"sha256:{}\"]\n",
-            fingerprint("pin-expired"),
-            fingerprint("pin-early"),
-            fingerprint("pin-server")
-        )
-    };
-    let contributor = "role = \"Contributor\"";
-    let authority = |name: &str, terms: &str, files: &str, bounds: &str| {
-        format!("[[principal]]\nname = \"{name}\"\n{terms}\n[principal.authority]\ncertificates = [{files}]\n{bounds}\n")
-    };
-    let any_root = |terms: &str| authority("root", terms, "\"root.pem\"", "any = true");
-    let mut all: Vec<(&str, String)> = vec![
-        ("pins", pins(contributor)),
-        ("pins that may read", pins("role = \"Reader\"")),
-        ("pins without permission", pins("permissions = []")),
-        (
-            "pins denied on the route",
-            pins("permissions = [{ routes = [\"*\"], access = \"write\" }, { routes = [\"all\"], access = \"deny\" }]"),
-        ),
-        (
-            "pins of certain names",
-            pins("permissions = [{ routes = [\"all\"], access = \"write\", when = { organizational_unit = [\"Pins\"] } }]"),
-        ),
-        ("pins, disabled", pins(&format!("{contributor}\nenabled = false"))),
-        ("pins, over", pins(&format!("{contributor}\nvalid_until = 2020-01-01T00:00:00Z"))),
-        ("pins, from elsewhere", pins(&format!("{contributor}\nclient_ips = [\"192.0.2.0/24\"]"))),
-        ("pins, for another surface", pins(&format!("{contributor}\nserve = [\"admin\"]"))),
-        ("pins identified by an absent name", pins(&format!("{contributor}\nidentifier = \"dns_san\""))),
-        ("any of the root", any_root(contributor)),
-        ("any of the root, EKU not required", any_root(contributor).replace("any = true", "any = true\nrequire_client_eku = false")),
-        ("jobs of the root", authority("root", contributor, "\"root.pem\", \"intermediate.pem\"", "common_names = [\"job-*\"]")),
-        (
-            "DevOps of the root",
-            authority("root", contributor, "\"root.pem\"", "organizational_units = [\"DevOps\"]\ncommon_names = [\"job-?\", \"job-10\"]"),
-        ),
-        (
-            "DNS names of both roots",
-            format!(
-                "{}{}",
-                any_root(contributor).replace("any = true", "dns_sans = [\"*.example.com\"]"),
-                authority("other", contributor, "\"other.pem\"", "email_sans = [\"*@example.com\"]")
-            ),
-        ),
-        ("the twin", authority("twin", contributor, "\"twin.pem\"", "any = true")),
-        ("a revoked serial of the root's", format!("{}[revocation]\nids = [\"serial:52\"]\n", any_root(contributor))),
-        ("a principal's own revoked ids", any_root(&format!("{contributor}\nrevoked_ids = [\"serial:66\", \"serial-dec:81\"]"))),
-        ("a CRL", format!("{}[revocation]\ncrls = [\"fresh.crl\"]\n", any_root(contributor))),
-        ("a stale CRL", format!("{}[revocation]\ncrls = [\"stale.crl\"]\n", any_root(contributor))),
-        ("a CRL for each issuer", format!("{}[revocation]\ncrls = [\"fresh.crl\"]\nrequire_crl = true\n", any_root(contributor))),
-        (
-            "everybody",
-            format!("{}{}{}", pins(contributor), any_root(contributor), authority("other", contributor, "\"other.pem\"", "any = true")),
-        ),
-    ];
-    let revoked_pin = format!("{}[revocation]\nids = [\"{}\"]\n", pins(contributor), fingerprint("pin-0"));
-    all.push(("a revoked pin", revoked_pin));
-    all.into_iter().map(|(title, rules)| (title.to_owned(), rules)).collect()
 }

@@ -1,6 +1,10 @@
 //! A key proven without a TLS client certificate: challenges, answers, and every way to cheat at them. Each refusal looks alike to whoever
 //! is refused; the log has the code.
 
+mod calls;
+mod forged;
+mod pages;
+
 use std::process::{Command, Output};
 
 use base64::Engine as _;
@@ -11,7 +15,7 @@ use portcullis::pki::files;
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Body, request_with};
-use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, eventually};
+use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace};
 
 const CLIENT: &str = "p-clientclient";
 const OTHER: &str = "p-otherotherot";
@@ -207,172 +211,6 @@ async fn the_commands_prove_a_key_that_stays_where_it_is() {
     ] {
         assert_eq!(output.status.code(), Some(exit), "{what}: {}", text(&output));
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_looks_alike_and_the_log_has_the_code() {
-    let world = World::start("").await;
-    let stranger = Leaf::new("stranger").self_signed();
-    // What the pinned key signs is another certificate (its holder may make as many as it likes).
-    let child = Leaf::new("client").signed_with(&world.client);
-    let certificates = cert_data(&world.client);
-    let good = |challenge: &[u8]| answer_of(CLIENT, &certificates, challenge, &sign(&world.client, challenge));
-    let mut cases: Vec<(&str, Value, &str)> = Vec::new();
-    let challenge = world.challenge(&world.client, CLIENT).await;
-    assert_eq!(world.call("auth", good(&challenge)).await.status, 200);
-    cases.push(("replayed", good(&challenge), "challenge_invalid"));
-    let fresh = world.challenge(&world.client, CLIENT).await;
-    let signature = sign(&world.client, &fresh);
-    cases.push((
-        "another certificate",
-        answer_of(CLIENT, &cert_data(&world.other), &fresh, &sign(&world.other, &fresh)),
-        "challenge_invalid",
-    ));
-    cases.push(("another id", answer_of(OTHER, &certificates, &fresh, &signature), "challenge_invalid"));
-    cases.push(("no challenge", answer_of(CLIENT, &certificates, b"nothing", &sign(&world.client, b"nothing")), "challenge_invalid"));
-    for at in [0, 40, fresh.len() - 60, fresh.len() - 1] {
-        let mut changed = fresh.clone();
-        changed[at] ^= 1;
-        cases.push(("a changed byte", good(&changed), "challenge_invalid"));
-    }
-    let mut another = fresh.clone();
-    another[33] ^= 0x20;
-    cases.push(("another origin", good(&another), "challenge_invalid"));
-    let mut bad = signature.clone();
-    *bad.last_mut().expect("not empty") ^= 1;
-    cases.push(("a changed signature", answer_of(CLIENT, &certificates, &fresh, &bad), "signature_invalid"));
-    cases.push(("another's signature", answer_of(CLIENT, &certificates, &fresh, &sign(&world.other, &fresh)), "signature_invalid"));
-    cases.push(("the key of a child", answer_of(CLIENT, &certificates, &fresh, &sign(&child, &fresh)), "signature_invalid"));
-    cases.push(("no signature", answer_of(CLIENT, &certificates, &fresh, b"\0"), "signature_invalid"));
-    cases.push((
-        "no base64",
-        json!({ "access-id": CLIENT, "cert-data": certificates, "cert-challenge": STANDARD.encode(&fresh), "signed-cert-challenge": "!" }),
-        "signature_invalid",
-    ));
-    cases.push(("no certificate", answer_of(CLIENT, &STANDARD.encode("nothing"), &fresh, &signature), "unsuitable"));
-    let key = STANDARD.encode(&world.client.key_pem);
-    let by_key = json!({ "access-type": "cert", "access-id": CLIENT, "cert-data": certificates, "key-data": key });
-    cases.push(("the key itself, which nobody asked for", by_key, "signature_invalid"));
-    // The key is proven, and that is all.
-    for (what, identity, id, code) in [
-        ("a stranger", &stranger, CLIENT, "not_listed"),
-        ("a child of the pinned key", &child, CLIENT, "not_listed"),
-        ("somebody else's id", &world.client, OTHER, "not_listed"),
-        ("an id of nobody", &world.client, "p-aaaaaaaaaaaa", "not_listed"),
-        ("no id at all", &world.client, "somebody", "not_listed"),
-        ("a disabled principal", &world.disabled, DISABLED, "principal_disabled"),
-    ] {
-        let challenge = world.challenge(identity, id).await;
-        cases.push((what, answer_of(id, &cert_data(identity), &challenge, &sign(identity, &challenge)), code));
-    }
-    for (what, body, code) in cases {
-        let before = world.denied(code);
-        let answer = world.call("auth", body).await;
-        assert_eq!((answer.status.as_u16(), &*answer.body), (401, &br#"{"error":"authentication failed"}"#[..]), "{what}");
-        let request_id = answer.headers["x-request-id"].to_str().expect("text").to_owned();
-        eventually(&format!("{what}: {code}, counted"), || world.denied(code) >= before + 1.0);
-        let is_told =
-            |line: &str| line.contains(&request_id) && line.contains(&format!("\"code\":\"{code}\"")) && line.contains("\"denied\"");
-        eventually(&format!("{what}: {code}, in the log"), || world.proxy.log().lines().any(is_told));
-    }
-    // None of them used the challenge up.
-    assert_eq!(world.call("auth", good(&fresh)).await.status, 200);
-    let log = world.proxy.log();
-    assert!(!log.contains(&key) && !log.contains("PRIVATE KEY"), "no key in the log");
-    // What was only claimed is nobody's denial.
-    let unproven = log.lines().filter(|line| line.contains("signature_invalid"));
-    assert!(unproven.clone().count() >= 6 && unproven.clone().all(|line| !line.contains("\"principal\"")), "in nobody's name");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_call_is_told_so() {
-    let world = World::start("").await;
-    let certificates = cert_data(&world.client);
-    let megabyte = STANDARD.encode(vec![0x30; 1 << 20]);
-    for (name, body) in [
-        ("get-cert-challenge", json!({})),
-        ("get-cert-challenge", json!([])),
-        ("get-cert-challenge", json!({ "access-id": CLIENT })),
-        ("get-cert-challenge", json!({ "access-id": 7, "cert-data": certificates })),
-        ("get-cert-challenge", json!({ "access-id": "x".repeat(256), "cert-data": certificates })),
-        ("get-cert-challenge", json!({ "access-id": CLIENT, "cert-data": "nothing" })),
-        ("get-cert-challenge", json!({ "access-id": CLIENT, "cert-data": megabyte })),
-        ("get-cert-challenge", json!({ "access-id": CLIENT, "cert-data": STANDARD.encode(vec![b' '; 70 << 10]) })),
-        ("auth", json!({ "access-type": "access_key", "access-id": CLIENT, "cert-data": certificates })),
-        ("auth", json!({ "access-type": "cert", "access-id": CLIENT, "cert-data": certificates })),
-        (
-            "auth",
-            json!({ "access-type": "cert", "access-id": CLIENT, "cert-data": megabyte, "cert-challenge": "", "signed-cert-challenge": "" }),
-        ),
-        ("validate-token", json!({})),
-        ("describe-sub-claims", json!({ "token": null })),
-    ] {
-        let answer = world.call(name, body.clone()).await;
-        let shown: String = body.to_string().chars().take(80).collect();
-        assert_eq!(answer.status, 400, "{name} {shown}");
-        assert!(answer.json()["error"].as_str().is_some_and(|error| !error.is_empty()), "{name} {shown}");
-    }
-    let get = world.client(None).get("/api/v2/auth").await.expect("an answer");
-    assert_eq!((get.status.as_u16(), &get.headers["allow"]), (405, &HeaderValue::from_static("POST")));
-    assert_eq!(world.client(None).get("/api/v2/elsewhere").await.expect("an answer").status, 401, "a stranger learns no paths");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_challenge_names_a_host_of_ours_or_none_that_was_dialled() {
-    let world = World::start("").await;
-    let port = world.proxy.address("prove").port();
-    let body = json!({ "access-id": CLIENT, "cert-data": cert_data(&world.client) });
-    for (host, origin) in [
-        (format!("localhost:{port}"), format!("https://localhost:{port}")),
-        (format!("a.test:{port}"), format!("https://a.test:{port}")),
-        ("b.test".to_owned(), "https://b.test".to_owned()),
-        // Whoever relays calls to us under a name of its own.
-        (format!("evil.test:{port}"), "https://localhost".to_owned()),
-        ("203.0.113.7".to_owned(), "https://localhost".to_owned()),
-    ] {
-        let client = world.client(None).sni(if host.starts_with("203") { "localhost" } else { host.split(':').next().expect("a name") });
-        let Ok(answer) = client.send(asking("get-cert-challenge", &host, &body)).await else {
-            // A client that verifies the certificate never gets so far.
-            assert!(host.starts_with("evil"), "{host}");
-            continue;
-        };
-        if host.starts_with("203") && answer.status == 421 {
-            continue;
-        }
-        let challenge = STANDARD.decode(answer.json()["challenge"].as_str().expect("a challenge")).expect("base64");
-        let read = portcullis::challenge::Message::read(&challenge).expect("a challenge");
-        assert_eq!(read.origin, origin, "{host}");
-    }
-    // Asked for under one name, answered under another.
-    let challenge = world.challenge(&world.client, CLIENT).await;
-    let body = answer_of(CLIENT, &cert_data(&world.client), &challenge, &sign(&world.client, &challenge));
-    let answer = world.client(None).sni("a.test").send(asking("auth", &format!("a.test:{port}"), &body)).await.expect("an answer");
-    assert_eq!(answer.status, 401);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_challenges_is_answered_429_and_keeps_nothing() {
-    let world = World::start("").await;
-    let slow = "challenge_rate = 1000";
-    let config = std::fs::read_to_string(world.proxy.path("portcullis.toml")).expect("readable").replace(slow, "challenge_rate = 5");
-    let before = world.proxy.generation();
-    world.proxy.replace("portcullis.toml", config);
-    world.proxy.wait_for_generation_after(before);
-    let mut connection = world.client(None).connect().await.expect("a connection");
-    let body = json!({ "access-id": CLIENT, "cert-data": cert_data(&world.client) });
-    let (mut answered, mut refused) = (0, None);
-    for _ in 0..200 {
-        let answer = connection.exchange(asking("get-cert-challenge", "localhost", &body)).await.expect("an answer");
-        match answer.status.as_u16() {
-            200 => answered += 1,
-            429 => refused = Some(answer),
-            status => panic!("{status}"),
-        }
-    }
-    let refused = refused.unwrap_or_else(|| panic!("{answered} answered, none refused"));
-    assert!(refused.headers.contains_key("retry-after") && refused.json()["error"].is_string(), "{refused:?}");
-    assert!(world.proxy.metric("portcullis_overloads_total{limit=\"challenge_rate\"}").is_some_and(|count| count > 0.0));
-    assert!(world.denied("rate_limited") > 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

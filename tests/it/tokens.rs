@@ -1,18 +1,21 @@
 //! Bearer tokens through the real binary: they open what the certificate opens that they were given for, they end when it does, and no
 //! upstream ever reads one. The tokens are made by the library, in the state directory of the proxy.
 
+mod cuts;
+mod explained;
+mod tricks;
+
 use std::path::Path;
 
-use http_body_util::BodyExt;
 use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use portcullis::admission::PrincipalId;
 use portcullis::challenge::{Issued, Order, Settings, Tokens};
 use portcullis::pki::Fingerprint;
 use rustls::version::TLS13;
 
-use crate::support::client::{Answer, Connection, request};
+use crate::support::client::{Answer, request, request_with};
 use crate::support::raw::Raw;
-use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace, eventually, within};
+use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace};
 
 /// Beside `edge`, which takes tokens here: one that does not, one that requires a certificate too, and one for calls of ours.
 const LISTENERS: &str = r#"
@@ -36,6 +39,17 @@ client_auth = "request"
 serve = ["admin"]
 tokens = true
 certificates = [{ cert = "server.pem", key = "server.key" }]
+
+[[listener]]
+name = "prove"
+address = "127.0.0.1:0"
+client_auth = "request"
+serve = ["challenge"]
+certificates = [{ cert = "server.pem", key = "server.key" }]
+
+[limits]
+denial_lines = 10000
+challenge_rate = 0
 
 [[principal]]
 name = "operator"
@@ -102,6 +116,13 @@ impl World {
 
     async fn ask(&self, listener: &str, identity: Option<&Identity>, path: &str, credentials: &[&str]) -> Answer {
         self.client(listener, identity, false).send(with(path, credentials)).await.expect("an HTTP answer")
+    }
+
+    /// Has a token taken back, by whoever has it; returns the status.
+    async fn take_back(&self, token: &str) -> u16 {
+        let mut call = request_with("POST", "/api/v2/revoke-creds", serde_json::json!({ "token": token }).to_string());
+        call.headers_mut().insert("content-type", "application/json".parse().expect("a header"));
+        self.client("prove", None, false).send(call).await.expect("an answer").status.as_u16()
     }
 
     /// Takes somebody off the list.
@@ -291,65 +312,6 @@ async fn the_certificate_of_the_connection_has_to_agree() {
     assert_eq!(told(&world.ask("strict", Some(&world.bob), "/a", &[&free]).await), "token_invalid");
     let refused = world.client("strict", None, false).send(with("/a", &[&free])).await;
     assert!(refused.is_err(), "a token is no certificate where one is required");
-}
-
-/// Opens an endless download by a token, and reads some of it.
-async fn download(connection: &mut Connection, token: &str) -> hyper::body::Incoming {
-    let response = within("a head", connection.send(with("/endless", &[token]))).await.expect("an answer");
-    assert_eq!(response.status(), 200);
-    let mut body = response.into_body();
-    within("some of it", body.frame()).await.expect("a frame").expect("no error");
-    body
-}
-
-async fn end(mut body: hyper::body::Incoming) {
-    within("its end", async move { while matches!(body.frame().await, Some(Ok(_))) {} }).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_taken_off_the_list_has_no_token_either_and_others_lose_nothing() {
-    let world = World::start().await;
-    let [alice, bob] = [("alice", &world.alice), ("bob", &world.bob)].map(|(name, who)| bearer(&world.token(name, who)));
-    let mut alone = world.client("edge", None, false).connect().await.expect("a connection");
-    let mut shared = world.client("edge", None, true).connect().await.expect("a connection");
-    let open = [download(&mut alone, &alice).await, download(&mut shared, &alice).await];
-    let mut others = download(&mut shared, &bob).await;
-    world.remove("alice");
-    for body in open {
-        end(body).await;
-    }
-    // The connection and what is open by another token go on.
-    for _ in 0..3 {
-        within("more of it", others.frame()).await.expect("a frame").expect("no error");
-    }
-    assert_eq!(told(&shared.exchange(with("/a", &[&alice])).await.expect("an answer")), "not_listed");
-    assert_eq!(told(&shared.exchange(with("/a", &[&bob])).await.expect("an answer")), "admitted");
-    // And back: no connection remembers that it was off.
-    let before = world.proxy.generation();
-    world.proxy.allow("alice", &world.alice);
-    world.proxy.wait_for_generation_after(before);
-    assert_eq!(told(&shared.exchange(with("/a", &[&alice])).await.expect("an answer")), "admitted");
-    drop(others);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_open_by_a_token_ends_with_it() {
-    let world = World::start().await;
-    let short = bearer(&world.issue("alice", &world.alice, |order| order.ttl = Some(3)).token);
-    let mut connection = world.client("edge", None, true).connect().await.expect("a connection");
-    let open = download(&mut connection, &short).await;
-    end(open).await;
-    assert_eq!(told(&connection.exchange(with("/a", &[&short])).await.expect("an answer")), "token_expired");
-    eventually("a line about the cut", || {
-        world.proxy.log().lines().any(|line| line.contains("\"checkpoint\":\"live\"") && line.contains("token_expired"))
-    });
-    // Where tokens count no more, neither does what was opened by one.
-    let long = bearer(&world.token("alice", &world.alice));
-    let open = download(&mut connection, &long).await;
-    let config = std::fs::read_to_string(world.proxy.path("portcullis.toml")).expect("the configuration");
-    world.proxy.replace("portcullis.toml", config.replace("tokens = true", "tokens = false"));
-    end(open).await;
-    assert_eq!(told(&connection.exchange(with("/a", &[&long])).await.expect("an answer")), "no_credential");
 }
 
 #[tokio::test(flavor = "multi_thread")]

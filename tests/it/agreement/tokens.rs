@@ -54,7 +54,7 @@ impl Bearer {
         (issued.token, issued.expires > now)
     }
 
-    async fn ask(&mut self, method: &str, token: &str) -> String {
+    pub async fn ask(&mut self, method: &str, token: &str) -> String {
         let mut live = match self.live.take() {
             Some(live) => live,
             None => self.client.connect().await.expect("the handshake completes"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -29,6 +29,7 @@ pub struct Client {
     address: SocketAddr,
     sni: String,
     http2: bool,
+    credential: Option<HeaderValue>,
 }
 
 /// How a client was turned away below HTTP.
@@ -50,6 +51,7 @@ pub struct Answer {
 /// An open connection.
 pub struct Connection {
     sender: Sender,
+    credential: Option<HeaderValue>,
     pub kind: HandshakeKind,
     pub version: ProtocolVersion,
     /// Ends when the connection does: with what hyper says of it.
@@ -98,11 +100,17 @@ impl Client {
         };
         config.resumption = Resumption::in_memory_sessions(32);
         config.alpn_protocols = if http2 { vec![b"h2".to_vec()] } else { vec![b"http/1.1".to_vec()] };
-        Self { config: Arc::new(config), address: proxy.address(listener), sni: "localhost".into(), http2 }
+        Self { config: Arc::new(config), address: proxy.address(listener), sni: "localhost".into(), http2, credential: None }
     }
 
     pub fn sni(mut self, name: &str) -> Self {
         self.sni = name.into();
+        self
+    }
+
+    /// Shows a credential with each request.
+    pub fn authorization(mut self, credential: &str) -> Self {
+        self.credential = Some(credential.parse().expect("a header"));
         self
     }
 
@@ -137,7 +145,7 @@ impl Client {
             let (sender, driver) = http1::handshake(io).await.map_err(|error| Refused::from_error(&error))?;
             (Sender::Http1(sender), tokio::spawn(driver.with_upgrades()))
         };
-        Ok(Connection { sender, kind, version, driver })
+        Ok(Connection { sender, credential: self.credential.clone(), kind, version, driver })
     }
 
     /// Opens a connection, sends a GET, reads the answer to its end.
@@ -169,6 +177,9 @@ impl Connection {
 
     /// Sends a request and returns as soon as the head of its answer is there.
     pub async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Incoming>, Refused> {
+        if let Some(credential) = &self.credential {
+            request.headers_mut().insert("authorization", credential.clone());
+        }
         let sent = match &mut self.sender {
             Sender::Http1(sender) => {
                 // Over HTTP/1.1 the target is in origin form, with a Host beside it.

@@ -247,6 +247,15 @@ impl TestProxy {
         move || log.lock().expect("no panic while held").clone()
     }
 
+    /// Returns what finds the latest line with all of these texts: without a copy of a long log.
+    pub fn log_finder(&self) -> impl Fn(&[&str]) -> Option<String> + Clone + Send + Sync + 'static {
+        let log = Arc::clone(&self.log);
+        move |texts| {
+            let log = log.lock().expect("no panic while held");
+            log.iter().rev().find(|line| texts.iter().all(|text| line.contains(text))).cloned()
+        }
+    }
+
     /// Lets no file grow beyond so many bytes, or any: to the proxy, a full disk.
     pub fn limit_files(&self, bytes: Option<u64>) {
         let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
