@@ -1,6 +1,7 @@
 //! Other rules, and what they would mean for clients that were seen: each is asked about as it was seen last, under the rules in force and
 //! under the others, by the same call as the handshake's.
 
+use http::{HeaderMap, Method, Uri};
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,7 +12,10 @@ use crate::clock::Date;
 use crate::failure::Failure;
 use crate::gate::Sighting;
 use crate::pki::Fingerprint;
-use crate::rules::Rules;
+use crate::request::asked::Asked;
+use crate::routing::Authority;
+use crate::routing::path::normalise;
+use crate::rules::{ListenerRules, Rules};
 
 /// What other rules would mean for those that were seen.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -59,6 +63,8 @@ pub struct Met {
     pub listener: String,
     /// That it asked for last.
     pub route: Option<String>,
+    /// A request by which it did: method, host and path, without the query.
+    pub request: Option<String>,
     /// Where it comes from, as conditions see it.
     pub address: Option<String>,
     pub last_seen: String,
@@ -106,7 +112,7 @@ impl Compared {
     }
 }
 
-/// Asks about a client as it was seen: on its listener, for the request that it made last, where these rules lead that by name.
+/// Asks about a client as it was seen: on its listener, for the request that it made last, where these rules lead that.
 fn judge(sighting: &Sighting, candidate: &Candidate, rules: &Rules, at: UnixTime) -> Report {
     let mut report;
     let failed = match rules.listener(&sighting.listener) {
@@ -116,18 +122,15 @@ fn judge(sighting: &Sighting, candidate: &Candidate, rules: &Rules, at: UnixTime
         }
         Some(listener) => {
             let asked = sighting.scope();
-            let name = asked.request.and_then(|request| request.route).map(|route| &*route.name);
-            let route = name.and_then(|name| rules.routes.iter().find(|route| *route.scope.name == *name)).map(|route| &route.scope);
-            let request = asked.request.map(|request| RequestScope { route, ..request });
+            let Led { request, nowhere } = Led::of(sighting, asked.request, rules, listener);
             let scope = Scope { request, control: listener.tls.serves_only_ours, ..asked };
             report = Report::of(&rules.snapshot.decide(Some(candidate), &scope, at));
-            report.route = route.map(|route| route.name.to_string());
-            match (request, name) {
-                (Some(request), _) if !listener.serves.surfaces.contains(&request.surface) => {
+            report.route = request.and_then(|request| request.route).map(|route| route.name.to_string());
+            match request {
+                Some(request) if !listener.serves.surfaces.contains(&request.surface) => {
                     Some(format!("the listener does not serve {}", request.surface.name()))
                 }
-                (_, Some(name)) if route.is_none() => Some(format!("there is no route {name}")),
-                _ => None,
+                _ => nowhere,
             }
         }
     };
@@ -136,6 +139,53 @@ fn judge(sighting: &Sighting, candidate: &Candidate, rules: &Rules, at: UnixTime
         report.fail(Failure::NoRoute, why);
     }
     report
+}
+
+/// Where rules lead a request.
+struct Led<'r> {
+    request: Option<RequestScope<'r>>,
+    /// Why it leads to no upstream.
+    nowhere: Option<String>,
+}
+
+impl<'r> Led<'r> {
+    fn of(sighting: &'r Sighting, asked: Option<RequestScope<'r>>, rules: &'r Rules, listener: &ListenerRules) -> Self {
+        let Some(request) = asked.filter(|request| request.surface.is_proxied()) else { return Self { request: asked, nowhere: None } };
+        match sighting.place().and_then(|place| Self::by_place(place, request, rules, listener)) {
+            Some(led) => led,
+            None => Self::by_name(request, rules),
+        }
+    }
+
+    /// By host and path, as the request itself would be. `None`: they cannot be read.
+    fn by_place(
+        (method, host, path): (&str, &str, &str),
+        request: RequestScope<'r>,
+        rules: &'r Rules,
+        listener: &ListenerRules,
+    ) -> Option<Self> {
+        let method: Method = method.parse().ok()?;
+        let uri = Uri::builder().scheme("https").authority(host).path_and_query(path).build().ok()?;
+        let none = HeaderMap::new();
+        let asked = Asked::of(&rules.routes, Authority::of(&uri, &none).ok()?, normalise(path).ok()?);
+        if listener.serves.control_hosts.iter().any(|ours| **ours == *asked.authority.host) {
+            let request = Some(RequestScope { route: None, ..request });
+            return Some(Self { request, nowhere: Some(format!("{host} is one of control_hosts: no upstream is behind it")) });
+        }
+        // By itself it changes nothing, and was counted as what may: it upgrades.
+        let upgrades = request.unsafe_method && matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let name = asked.route.map(|route| &route.scope.name);
+        let route = rules.routes.iter().find(|route| Some(&route.scope.name) == name).map(|route| &route.scope);
+        let nowhere = route.is_none().then(|| format!("no route leads {host}{path} anywhere"));
+        Some(Self { request: Some(RequestScope { route, access: asked.access(&method, upgrades), ..request }), nowhere })
+    }
+
+    fn by_name(request: RequestScope<'r>, rules: &'r Rules) -> Self {
+        let name = request.route.map(|route| &*route.name);
+        let route = name.and_then(|name| rules.routes.iter().find(|route| *route.scope.name == *name)).map(|route| &route.scope);
+        let nowhere = name.filter(|_| route.is_none()).map(|name| format!("there is no route {name}"));
+        Self { request: Some(RequestScope { route, ..request }), nowhere }
+    }
 }
 
 impl Met {
@@ -147,6 +197,7 @@ impl Met {
             subject: candidate.leaf().ok().map(|leaf| super::printable(&leaf.subject.rfc2253())),
             listener: sighting.listener.to_string(),
             route: scope.request.and_then(|request| request.route).map(|route| route.name.to_string()),
+            request: sighting.place().map(|(method, host, path)| super::printable(&format!("{method} {host}{path}"))),
             address: scope.address.ip().map(|ip| ip.to_string()),
             last_seen: Date::of(sighting.last).to_string(),
             live: sighting.live,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::Grant;
+use super::refusals::Inquiry;
 use crate::admission::{Access, Clearance, ClientAddress, Decision, Origin, RequestScope, RouteScope, Scope, Surface};
 
 /// While an answer holds: under one snapshot, and from the second it was given to the second time may change it.
@@ -34,8 +35,8 @@ pub(super) struct Judged {
 }
 
 impl Answer {
-    pub(super) fn new(scope: &Scope<'_>, judged: Judged) -> Self {
-        Self { question: Question::keep(scope), judged: RefCell::new(judged) }
+    pub(super) fn new(scope: &Scope<'_>, inquiry: Option<Inquiry<'_>>, judged: Judged) -> Self {
+        Self { question: Question::keep(scope, inquiry), judged: RefCell::new(judged) }
     }
 
     /// Tells whether it answers this very question.
@@ -55,6 +56,8 @@ pub(super) struct Question {
     address: ClientAddress,
     request: Option<RequestQuestion>,
     control: bool,
+    /// The request by which it was asked: `GET host /path`, one piece of memory.
+    place: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +80,7 @@ enum KeptOrigin {
 }
 
 impl Question {
-    pub(super) fn keep(scope: &Scope<'_>) -> Self {
+    pub(super) fn keep(scope: &Scope<'_>, inquiry: Option<Inquiry<'_>>) -> Self {
         let request = scope.request.as_ref().map(|request| RequestQuestion {
             surface: request.surface,
             route: request.route.cloned(),
@@ -92,7 +95,17 @@ impl Question {
             },
             unsafe_method: request.unsafe_method,
         });
-        Self { address: scope.address, request, control: scope.control }
+        let is_short = |inquiry: &Inquiry<'_>| inquiry.method.len() + inquiry.host.len() + inquiry.path.len() <= LONGEST_PLACE;
+        let place = |inquiry: Inquiry<'_>| format!("{} {} {}", inquiry.method, inquiry.host, inquiry.path).into();
+        let place = inquiry.filter(|inquiry| request.is_some() && is_short(inquiry)).map(place);
+        Self { address: scope.address, request, control: scope.control, place }
+    }
+
+    /// Returns method, host and path of the request by which it was asked, where they are known; the path as it was sent, without the query.
+    pub(super) fn place(&self) -> Option<(&str, &str, &str)> {
+        let (method, rest) = self.place.as_ref()?.split_once(' ')?;
+        let (host, path) = rest.split_once(' ')?;
+        Some((method, host, path))
     }
 
     pub(super) fn scope(&self) -> Scope<'_> {
@@ -113,3 +126,6 @@ impl Question {
         Scope { address: self.address, request, control: self.control }
     }
 }
+
+/// A longer request is not kept: what it asked for then goes by the name of its route.
+const LONGEST_PLACE: usize = 1024;

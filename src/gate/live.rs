@@ -9,6 +9,7 @@ use std::time::Instant;
 use rustls_pki_types::CertificateDer;
 
 use super::answer::Question;
+use super::refusals::About;
 use super::sightings::is_short;
 use super::{Asker, Gate, Lapse, Standing};
 use crate::admission::{Candidate, ClientAddress, Decision, Denial, Scope, Verdict};
@@ -81,7 +82,7 @@ impl Gate {
     }
 
     /// Remembers who was denied for what it is; what was denied for what it asked is no stranger.
-    pub(super) fn note_stranger(&self, denial: Denial, candidate: Option<&Candidate>, asker: &Asker, scope: Option<Scope<'_>>) {
+    pub(super) fn note_stranger(&self, denial: Denial, candidate: Option<&Candidate>, asker: &Asker, about: &About<'_>) {
         let of_a_request = [Denial::ClearanceTooLow, Denial::NotPermitted, Denial::OriginDenied, Denial::SurfaceDenied].contains(&denial);
         // Who shows a token was let in before: that its certificate is listed no more makes it no stranger.
         let Some(candidate) = candidate.filter(|candidate| !of_a_request && !candidate.is_claimed()) else { return };
@@ -102,7 +103,10 @@ impl Gate {
             latest: Instant::now(),
             count: count + 1,
             intermediates: if is_short(candidate) { candidate.intermediates().to_vec() } else { Vec::new() },
-            question: Question::keep(&scope.unwrap_or(Scope { address: ClientAddress::Unknown, request: None, control: false })),
+            question: Question::keep(
+                &about.scope.unwrap_or(Scope { address: ClientAddress::Unknown, request: None, control: false }),
+                about.inquiry,
+            ),
         });
     }
 }
@@ -177,7 +181,7 @@ mod tests {
             latest: began + Duration::from_millis(at),
             count: 1,
             intermediates: Vec::new(),
-            question: Question::keep(&Scope { address: ClientAddress::Unknown, request: None, control: false }),
+            question: Question::keep(&Scope { address: ClientAddress::Unknown, request: None, control: false }, None),
         };
         let told = [seen(b"a", "expired", 1), seen(b"b", "not_listed", 2), seen(b"c", "not_listed", 3), seen(b"a", "revoked", 4)];
         let found: Vec<_> =

@@ -184,7 +184,7 @@ impl Gate {
         match &decision.verdict {
             Verdict::Deny(denial) => {
                 self.metrics.listener(&asker.listener).denied(denial.code());
-                self.note_stranger(*denial, candidate, asker, about.scope);
+                self.note_stranger(*denial, candidate, asker, &about);
                 let refused = Refused::by(decision, *denial, candidate);
                 self.refusals.borrow_mut().log(&refused, || refusals::steps(decision), asker, &about);
             }

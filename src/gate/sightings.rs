@@ -58,6 +58,11 @@ impl Sighting {
         self.question.scope()
     }
 
+    /// Returns method, host and path of the request that asked so, where they are known: where it leads is for other rules to say anew.
+    pub fn place(&self) -> Option<(&str, &str, &str)> {
+        self.question.place()
+    }
+
     /// Returns what tells it from others.
     pub fn spot(&self) -> Spot {
         spot(self.fingerprint, &self.listener, &self.question)
@@ -136,7 +141,7 @@ impl Standing {
     fn last_question(&self) -> Question {
         match self.answers.borrow().first() {
             Some(answer) => answer.question.clone(),
-            None => Question::keep(&Scope { address: self.address, request: None, control: self.control }),
+            None => Question::keep(&Scope { address: self.address, request: None, control: self.control }, None),
         }
     }
 }
@@ -162,7 +167,8 @@ mod tests {
     use super::*;
 
     fn note(sightings: &mut Sightings, number: u64) {
-        let question = Question::keep(&Scope { address: crate::admission::ClientAddress::Unknown, request: None, control: false });
+        let nowhere = Scope { address: crate::admission::ClientAddress::Unknown, request: None, control: false };
+        let question = Question::keep(&nowhere, None);
         let fingerprint = Fingerprint::of(&number.to_be_bytes());
         let entry = Entry {
             candidate: Rc::new(Candidate::presented(&[CertificateDer::from(vec![0])]).expect("presented")),

@@ -150,7 +150,7 @@ impl Standing {
         if let Some(denial) = self.has_lapsed() {
             return Err(denial);
         }
-        let answer = self.answer(scope);
+        let answer = self.answer(scope, inquiry);
         let judged = answer.judged.borrow();
         match &judged.outcome {
             Ok(grant) => Ok(grant.clone()),
@@ -182,7 +182,7 @@ impl Standing {
     /// Stands for an open request in `scope` until dropped; to be taken right after `check` admitted it. Other rules
     /// judge it anew, as the request for `target` that it was; `None`: no route leads it anywhere, it is ours to answer.
     pub fn hold(self: &Rc<Self>, scope: &Scope<'_>, target: Option<&Target>) -> Hold {
-        let answer = self.answer(scope);
+        let answer = self.answer(scope, None);
         let (principal, lapsed) = match &answer.judged.borrow().outcome {
             Ok(grant) => (principal_of(grant).cloned(), None),
             Err(decision) => (None, Some(Lapse::Denied(refusal(decision)))),
@@ -340,14 +340,14 @@ impl Standing {
     }
 
     /// Returns an answer that holds: remembered, or judged now.
-    fn answer(&self, scope: &Scope<'_>) -> Rc<Answer> {
+    fn answer(&self, scope: &Scope<'_>, inquiry: Option<Inquiry<'_>>) -> Rc<Answer> {
         let mut answers = self.answers.borrow_mut();
         if let Some(index) = answers.iter().position(|answer| answer.answers(scope)) {
             answers.swap(0, index);
             self.refresh(&answers[0]);
             return Rc::clone(&answers[0]);
         }
-        let answer = Rc::new(Answer::new(scope, self.judge(scope)));
+        let answer = Rc::new(Answer::new(scope, inquiry, self.judge(scope)));
         if remembers(scope) {
             answers.truncate(MAX_ANSWERS - 1);
             answers.insert(0, Rc::clone(&answer));

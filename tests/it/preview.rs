@@ -84,9 +84,22 @@ async fn whom_a_configuration_would_cut_off_and_let_in_is_known_before() {
     assert_eq!(["principal", "listener", "route", "address"].map(|key| met[key].as_str()), ["bob", "edge", "all", "127.0.0.1"].map(Some));
     assert!(words.contains("cut off  bob") && words.contains("let in   mallory"), "{words}");
 
-    // Its route gone is admission gone, for who was seen there.
-    let (code, answer, _) = preview(&workspace, &config.replace("name = \"all\"", "name = \"others\""));
+    assert_eq!(met["request"], "GET localhost/live", "{met}");
+
+    // Its way gone is admission gone; another name of the route is none.
+    let (code, _, words) = preview(&workspace, &config.replace("name = \"all\"", "name = \"others\""));
+    assert_eq!(code, Some(0), "{words}");
+    let (code, answer, _) = preview(&workspace, &config.replace("path = \"/\"", "path = \"/elsewhere/\""));
     assert_eq!((code, &client(&answer, &bob).expect("told")["after"]["code"]), (Some(1), &"no_route".into()));
+    // A route that takes the path over, and asks for more.
+    let taken = config.replace(
+        "[[upstream]]",
+        "[[route]]\nname = \"live\"\npath = \"/live\"\nupstream = \"app\"\nrules = [{ path = \"/live/**\", access = \"admin\" }]\n[[upstream]]",
+    );
+    let (code, answer, words) = preview(&workspace, &taken);
+    let told = client(&answer, &bob).unwrap_or_else(|| panic!("{words}"));
+    assert_eq!((code, &told["after"]["code"], &told["after"]["route"]), (Some(1), &"not_permitted".into(), &"live".into()), "{told}");
+    assert_eq!(["cut_off", "let_in"].map(|key| answer[key].as_u64()), [1, 0].map(Some), "those at /once are where they were: {answer}");
 
     // Nothing of that came to be.
     assert_eq!(proxy.generation(), generation);

@@ -88,7 +88,7 @@ impl Standing {
         let address = self.address_now(scope.address, ways);
         let same = request.route == way.route && request.access == way.access && scope.address == address;
         let request = Some(RequestScope { route: way.route, access: way.access, ..request });
-        (!same).then(|| self.answer(&Scope { address, request, ..scope }))
+        (!same).then(|| self.answer(&Scope { address, request, ..scope }, None))
     }
 
     /// An address that a header gave is its peer's word; where that counts no more, the peer itself is where the request is from.
