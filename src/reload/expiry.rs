@@ -27,7 +27,7 @@ pub struct Expiring {
 /// Something near its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// As in the metric; `principal`: its `valid_until`.
+    /// As in the metric; `principal`: its `valid_until`; `crl`: its nextUpdate.
     pub kind: &'static str,
     /// A principal's name, or a file.
     pub name: String,
@@ -174,7 +174,7 @@ impl Found {
         let mut found = Self { ends: Soonest::new(MOST, |end| end.not_after), pins: series(), anchors: series(), crls: series() };
         let status = &view.report.status;
         for file in &status.expiries {
-            // A CRL is short-lived by nature, and its going stale is told where it counts.
+            // CRLs are gone through below: those that count.
             if file.kind == "crl" {
                 continue;
             }
@@ -189,7 +189,21 @@ impl Found {
             let expiry = |not_after| CertificateExpiry::new("crl", format!("ledger:{name}"), not_after);
             kept.crl.next_update.map(expiry).into_iter().for_each(|expiry| found.crls.push(expiry));
         }
+        if !status.expiry_notice.is_empty() {
+            found.stale(view, now);
+        }
         found
+    }
+
+    /// CRLs are short-lived by nature: notice of one is given when a quarter of its life is left, whatever that is in days.
+    fn stale(&mut self, view: &View, now: u64) {
+        for (crl, written) in view.rules.snapshot.revocation.crls() {
+            let Some(next_update) = crl.next_update else { continue };
+            let Some(notice) = reached_of_crl(crl.this_update, next_update, now) else { continue };
+            let named = view.state.crls().find(|(_, kept)| written.is_ledger() && Arc::ptr_eq(&kept.crl, crl));
+            let name = named.map_or_else(|| written.file.to_string(), |(name, _)| format!("ledger:{name}"));
+            self.ends.push(Ending { kind: "crl", name, fingerprint: None, not_after: next_update, notice });
+        }
     }
 
     fn managed(&mut self, kept: &Managed, names: bool, general: &[u32], now: u64) {
@@ -220,6 +234,15 @@ fn reached(not_after: u64, notice: &[u32], now: u64) -> Option<u32> {
     match not_after.checked_sub(now) {
         None => (!notice.is_empty()).then_some(0),
         Some(left) => notice.iter().copied().filter(|days| left <= u64::from(*days) * DAY).min(),
+    }
+}
+
+/// The same of a CRL, by its life; in days, rounded up.
+fn reached_of_crl(this_update: u64, next_update: u64, now: u64) -> Option<u32> {
+    let quarter = next_update.saturating_sub(this_update) / 4;
+    match next_update.checked_sub(now) {
+        None => Some(0),
+        Some(left) => (left <= quarter).then(|| u32::try_from(quarter.div_ceil(DAY)).unwrap_or(u32::MAX).max(1)),
     }
 }
 
@@ -324,6 +347,18 @@ mod tests {
             let mut restarted = Notices::since_yesterday(notices.0.clone(), NOW + later);
             assert_eq!(restarted.due(&ends, NOW + later).len(), again, "{later}");
         }
+    }
+
+    #[test]
+    fn of_a_crl_the_last_quarter_of_its_life_tells() {
+        let (this, next) = (NOW, NOW + 8 * DAY);
+        for (now, notice) in
+            [(NOW, None), (NOW + 6 * DAY - 1, None), (NOW + 6 * DAY, Some(2)), (next, Some(2)), (next + 1, Some(0)), (NOW - DAY, None)]
+        {
+            assert_eq!(reached_of_crl(this, next, now), notice, "{now}");
+        }
+        assert_eq!(reached_of_crl(NOW, NOW + 3600, NOW + 3000), Some(1), "an hour's");
+        assert_eq!(reached_of_crl(NOW, NOW, NOW), Some(1));
     }
 
     #[test]

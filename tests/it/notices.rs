@@ -115,3 +115,30 @@ fn ends_of_managed_certificates_and_crls_are_among_the_metrics() {
     assert!(workspace.run(&["allow", "rm", "dave", "--yes"]).status.success());
     eventually("its series goes", || left("pin", "dave").is_none());
 }
+
+#[test]
+fn a_crl_that_nears_its_next_update_is_told_of_as_any_other_end() {
+    let (workspace, config) = world();
+    let ca = TestCa::new("Notices CA");
+    workspace.write("ca.pem", ca.pem());
+    let life = |number: u64, hours: i64| ca.crl(number, &[b"\x01\x02"], hours);
+    workspace.write("our.crl", life(1, 24));
+    let proxy = workspace.start(&format!(
+        "{config}\n[[principal]]\nname = \"ci\"\nrole = \"Reader\"\n[principal.authority]\ncertificates = [\"ca.pem\"]\n\
+         common_names = [\"ci-*\"]\n[revocation]\ncrls = [\"our.crl\"]\n"
+    ));
+    let near = |name: &str| expiring(&workspace).into_iter().find(|end| end.0 == "crl" && end.1.ends_with(name)).map(|end| end.2);
+    eventually("less than a quarter of its life is left", || near("our.crl") == Some(0));
+    eventually("it is told", || proxy.log().lines().any(|line| line.contains("this ends soon") && line.contains("our.crl")));
+    // The next one has time.
+    proxy.replace("our.crl", life(2, 240));
+    eventually("it ends soon no more", || near("our.crl").is_none());
+    // One of the ledger is newer, counts, and is past its time.
+    workspace.write("stale.crl", life(3, -1));
+    assert!(workspace.run(&["crl", "put", "corp", "stale.crl"]).status.success());
+    eventually("it has ended", || near("ledger:corp").is_some_and(|left| left <= 0));
+    let ended = |line: &str| line.contains("this has ended") && line.contains("ledger:corp");
+    eventually("it is told", || proxy.log().lines().any(ended));
+    let words = String::from_utf8_lossy(&workspace.run(&["status"]).stdout).into_owned();
+    assert!(words.contains("expiring crl ledger:corp"), "{words}");
+}
