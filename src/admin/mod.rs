@@ -45,7 +45,7 @@ use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::pki::Fingerprint;
 use crate::reload::Control;
-use crate::request::service::{Answer, Call, Caller, Needs, Refused, Service};
+use crate::request::service::{Answer, Call, Caller, Needs, Refused, Service, Via};
 pub(crate) use akeyless::Kind;
 use dialect::{Asked, Asking, Dialect};
 pub use error::{Detail, Error, ErrorBody, Input, Refusals, Wanted};
@@ -145,7 +145,9 @@ impl Admin {
 
     /// Answers; a call with an idempotency key once only, however often it is made.
     async fn once(self, request: Request<Bytes>, caller: Caller) -> Response<Bytes> {
-        let Some(given) = request.headers().get("idempotency-key").filter(|_| !request.method().is_safe()) else {
+        // Where nobody is asked who it is, one's answer would be another's, and a challenge be answered twice.
+        let keeps = caller.via == Via::Socket || caller.arrival.as_ref().is_some_and(|arrival| arrival.clearance.is_some());
+        let Some(given) = request.headers().get("idempotency-key").filter(|_| keeps && !request.method().is_safe()) else {
             return self.route(request, caller).await;
         };
         let Some(given) = given.to_str().ok().filter(|given| (1..=MOST_KEY).contains(&given.len())) else {

@@ -173,6 +173,23 @@ async fn whoever_signs_a_challenge_gets_a_token() {
     assert!(!world.proxy.log().contains(token), "no token in the log");
 }
 
+/// Who answers for nobody in particular keeps no answers: by the key of another's call its token could be had again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_brings_no_answer_back_to_whoever_says_it() {
+    let world = World::start("").await;
+    let challenge = world.challenge(&world.client, CLIENT).await;
+    let body = answer_of(CLIENT, &cert_data(&world.client), &challenge, &sign(&world.client, &challenge));
+    let client = world.client(None);
+    let host = format!("localhost:{}", client.address().port());
+    for status in [200, 401, 401] {
+        let mut request = asking("auth", &host, &body);
+        request.headers_mut().insert("idempotency-key", HeaderValue::from_static("k-1"));
+        let answer = client.send(request).await.expect("an answer");
+        assert_eq!(answer.status, status, "a challenge is answered once: {}", String::from_utf8_lossy(&answer.body));
+        assert!(!answer.headers.contains_key("idempotency-replayed"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_prove_a_key_that_stays_where_it_is() {
     let world = World::start("").await;
