@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use portcullis::admission::Denial;
 use portcullis::failure::Failure;
@@ -67,7 +68,56 @@ fn every_promise_of_the_readme_names_tests_that_exist() {
     assert!(missing.is_empty(), "\n{}", missing.join("\n"));
 }
 
-/// Returns how many rows the tables of a text have, and what is wrong with their last columns.
+/// The acts of `docs/managing.md`: what can be done by file and what by command, held to the commands that there are.
+#[test]
+fn every_act_is_shown_in_both_ways_and_every_command_that_manages_is_shown() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let made = Command::new(env!("CARGO_BIN_EXE_portcullis")).arg("man").arg(directory.path()).output().expect("the binary runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let page = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.expect("readable").path();
+        let name = path.file_stem()?.to_str()?.strip_prefix("portcullis-")?.to_owned();
+        Some((name, std::fs::read_to_string(&path).expect("text").replace('\\', "")))
+    };
+    let pages: BTreeMap<String, String> = std::fs::read_dir(directory.path()).expect("readable").filter_map(page).collect();
+    let text = read("docs/managing.md");
+    let acts = text.split("## Each act, in both ways").nth(1).and_then(|rest| rest.split("\n\n`revoke` says").next()).expect("the table");
+    let rows: Vec<Vec<&str>> = acts.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| act |")).map(cells).collect();
+    assert!(rows.len() > 35, "{} acts", rows.len());
+    let mut shown: BTreeSet<&str> = BTreeSet::new();
+    for row in &rows {
+        let [act, by_file, by_command] = row[..] else { panic!("not three cells: {row:?}") };
+        assert!(!by_file.is_empty() && !by_command.is_empty(), "{act}: how? If there is no way, say why not");
+        // A name that is no command's stands for an option, a file or an argument.
+        for code in [by_file, by_command].into_iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
+            let is_one = code.starts_with("portcullis ");
+            let words: Vec<&str> = code.trim_start_matches("portcullis ").split(' ').collect();
+            let named = |count: usize| pages.get_key_value(&words[..count.min(words.len())].join("-"));
+            let Some((name, page)) = named(2).or_else(|| named(1)) else {
+                assert!(!is_one, "{act}: there is no command `{code}`");
+                continue;
+            };
+            shown.insert(name);
+            for option in words.iter().filter_map(|word| word.split('=').next().filter(|option| option.starts_with("--"))) {
+                let below = pages.iter().filter(|(other, _)| other.starts_with(&format!("{name}-"))).map(|(_, page)| page);
+                assert!(std::iter::once(page).chain(below).any(|page| page.contains(option)), "{act}: `{name}` has no {option}");
+            }
+        }
+    }
+    // What runs the proxy, tries it, or proves a key to another one, manages nobody.
+    let others = ["auth", "completions", "echo", "get-cert-challenge", "man", "quickstart", "run", "sign-challenge"];
+    let is_group =
+        |name: &str| pages.keys().any(|other| other.starts_with(&format!("{name}-")) && name != "auth" && name != "ledger-verify");
+    let manages = pages.keys().map(String::as_str).filter(|name| !others.contains(name) && !is_group(name) && *name != "help");
+    let missing: Vec<&str> = manages.filter(|name| !shown.contains(name)).collect();
+    assert!(missing.is_empty(), "commands that docs/managing.md does not show: {missing:?}");
+}
+
+/// The cells of a row; a `|` in code is written `\|`.
+fn cells(row: &str) -> Vec<&str> {
+    row.trim().trim_start_matches('|').trim_end_matches('|').split(" | ").map(str::trim).collect()
+}
+
 #[test]
 fn rules_and_dashboard_ask_for_metrics_that_there_are() {
     let families = read("src/metrics/families.rs");
@@ -86,6 +136,7 @@ fn rules_and_dashboard_ask_for_metrics_that_there_are() {
     serde_json::from_str::<serde_json::Value>(&read("deploy/grafana.json")).expect("the dashboard is JSON");
 }
 
+/// Returns how many rows the tables of a text have, and what is wrong with their last columns.
 fn check_rows(text: &str) -> (usize, Vec<String>) {
     let sources = sources();
     let (mut rows, mut missing) = (0, Vec::new());
