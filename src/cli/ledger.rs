@@ -14,6 +14,7 @@ use super::output::print_line;
 use super::remote::Elsewhere;
 use super::{Exit, Failure, Output, input, load};
 use crate::clock::Date;
+use crate::explain::paints;
 use crate::store::ledger::{AccessError, Actor, Entry, Extent, OpenError, Reader, Report, Verifier, verify_directory, verify_receipt};
 
 #[derive(Debug, clap::Subcommand)]
@@ -193,7 +194,7 @@ impl fmt::Display for Listed {
 
 /// What others wrote, without what a terminal would obey.
 fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars().flat_map(|c| if paints(c) { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[derive(Serialize)]

@@ -202,10 +202,12 @@ pub fn written(provenance: &Provenance) -> String {
 
 /// Findings quote certificates, whose makers chose the text: it must not paint the operator's terminal.
 pub fn printable(text: &str) -> String {
-    // Beside controls: what turns the direction of the text round, and what cannot be seen.
-    let paints =
-        |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     text.chars().map(|c| if paints(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Tells what no terminal is to be sent: controls, what turns the direction of the text round, and what cannot be seen.
+pub fn paints(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Later than any date we print (the year 10000): no end in time.

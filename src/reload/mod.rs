@@ -29,6 +29,7 @@ use control::Pending;
 pub use control::{ChangeError, Control, Mutation, Recorded, View};
 pub use expiry::{Ending, Expiring};
 use journal::Journal;
+pub use plan::is_recordable;
 use watch::{Change, Interests, Watch};
 
 /// The thread that reloads. It ends when this is dropped.

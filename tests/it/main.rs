@@ -2,9 +2,11 @@
 
 #![expect(unreachable_pub, reason = "one binary: everything is reachable")]
 
+mod adapter_lists;
 mod adapters;
 mod addresses;
 mod admin;
+mod admin_attacks;
 mod agreement;
 mod api;
 mod attacks;

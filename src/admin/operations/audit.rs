@@ -7,7 +7,7 @@ use super::How;
 use super::acting::Acting;
 use crate::admin::{Error, Shared};
 use crate::log::Entry;
-use crate::reload::{ChangeError, Recorded};
+use crate::reload::{ChangeError, Recorded, is_recordable};
 use crate::request::service::Caller;
 use crate::store::ledger::Actor;
 
@@ -24,7 +24,9 @@ pub(crate) struct Trail {
 
 impl Trail {
     pub(super) fn new(shared: &Arc<Shared>, caller: &Caller, acting: &Acting, how: &How) -> Self {
-        Self { reason: how.reason.clone(), dry_run: how.dry_run, ..Self::of(shared, caller, acting.actor()) }
+        // What the ledger refuses to keep is in no other log either: a private key where the reason belongs, a book.
+        let reason = how.reason.clone().filter(|reason| is_recordable(reason));
+        Self { reason, dry_run: how.dry_run, ..Self::of(shared, caller, acting.actor()) }
     }
 
     /// Of a change for which nobody gives a reason.
