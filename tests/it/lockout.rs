@@ -203,6 +203,42 @@ async fn of_many_calls_at_once_none_is_refused_for_another() {
     }
 }
 
+/// A call that was admitted when it came is nothing that is made by somebody who is not when it is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_taken_off_while_its_calls_are_on_the_way_changes_nothing_after() {
+    let world = Arc::new(World::start());
+    let (ca, root) = (TestCa::new("Staff CA"), world.root());
+    let me = Arc::new(ca.issue(Leaf::new("me")));
+    let staff = |name: &str| json!([{ "certificates": [ca.pem()], "common_names": [name] }]);
+    let made = root.call("POST", "/v1/principals", &json!({ "name": "staff", "clearance": "admin", "authority": staff("me") })).await;
+    assert_eq!(made.status, 201, "{:?}", made.body);
+    let own = format!("/v1/principals/{}", made.json()["principal"]["id"].as_str().expect("an id"));
+    let mut calls = Vec::new();
+    for number in 0..60 {
+        let (world, me) = (Arc::clone(&world), Arc::clone(&me));
+        calls.push(tokio::spawn(async move {
+            let put = json!({ "name": format!("ci/{number}"), "role": "Reader", "fingerprints": [format!("{number:064x}")] });
+            // Its connection may be cut before the answer.
+            let client = world.as_caller(&me).0;
+            let _ = client.send(crate::support::calls::json_request("POST", "/v1/principals", &put, &[])).await;
+        }));
+        if number == 30 {
+            // The principal stays, and has an authority still: it is its bound that the certificate is outside of.
+            let off = root.call("PATCH", &own, &json!({ "authority": staff("you") })).await;
+            assert_eq!(off.status, 200, "{:?}", off.body);
+        }
+    }
+    for call in calls {
+        call.await.expect("no panic");
+    }
+    let ledger = root.call("GET", "/v1/ledger", &Value::Null).await.json();
+    let entries = ledger["entries"].as_array().expect("a list");
+    let by = |entry: &Value| entry["actor"]["name"].as_str().unwrap_or_default().to_owned();
+    let off = entries.iter().rposition(|entry| by(entry) == "root").expect("the entry that took it off");
+    let after: Vec<&Value> = entries[off..].iter().filter(|entry| by(entry) == "staff").collect();
+    assert!(after.is_empty(), "{after:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_puts_a_crl_that_touches_nobody_above_it() {
     let (workspace, ca, elsewhere) = (Workspace::new(), TestCa::new("Our CA"), TestCa::new("Another CA"));

@@ -1,5 +1,6 @@
-//! The certificate that somebody asks with: nobody locks itself out by its own call. Judged by the one `decide` on the rules that would come
-//! of the change, as the call itself was judged: whatever the reason is for which it would be denied.
+//! The certificate that somebody asks with: it is admitted still where the change is made, and afterwards; nobody locks itself out by its own
+//! call. Judged by the one `decide`, as the call itself was judged, on the rules in force and on those that would come of the change:
+//! whatever the reason is for which it would be denied.
 
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ struct Own {
     arrival: Arc<Arrival>,
 }
 
-/// Keeps whoever calls from what would deny it the same call afterwards; `None`: it has no certificate to lose by it. That of the server
-/// begins, and is done with.
+/// Keeps whoever calls from what would deny it the same call afterwards, or is denied it by now; `None`: it has no certificate to lose by
+/// it. That of the server begins, and is done with.
 pub(super) fn guard(caller: &Caller) -> Option<Guard> {
     let (leaf, arrival) = match caller.via {
         Via::Bootstrap | Via::Socket => return None,
@@ -33,7 +34,12 @@ pub(super) fn guard(caller: &Caller) -> Option<Guard> {
 
 impl Own {
     fn check(&self, before: &Rules, after: &Rules, now: UnixTime) -> Result<(), Refusal> {
-        if !self.is_admitted(after, now) && self.is_admitted(before, now) { Err(Refusal::OwnCertificate) } else { Ok(()) }
+        match (self.is_admitted(before, now), self.is_admitted(after, now)) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Refusal::OwnCertificate),
+            // It was taken off while its call was on the way.
+            (false, _) => Err(Refusal::ClearanceTooLow),
+        }
     }
 
     fn is_admitted(&self, rules: &Rules, now: UnixTime) -> bool {
