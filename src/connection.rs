@@ -21,9 +21,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::address::proxy::{self, Proxied};
 use crate::admission::ClientAddress;
-use crate::drain::Drain;
 use crate::failure::{self, Failure};
-use crate::gate::{Asker, Cuts, Gate, Lapse, Lifeline, Review, Standing};
+use crate::gate::{Asker, Cuts, Gate, Lifeline, Review, Standing};
 use crate::http1::{self, Ending, EndingKind};
 use crate::identity;
 use crate::limits::{Handshakes, Limits, Place};
@@ -46,7 +45,6 @@ pub struct Worker {
     pub handshakes: Rc<Handshakes>,
     pub ticker: Rc<Ticker>,
     pub metrics: Arc<Metrics>,
-    pub drain: Drain,
 }
 
 /// A socket that was accepted, on its way to a worker.
@@ -69,30 +67,24 @@ impl Worker {
 }
 
 /// Serves one connection to its end.
-pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
-    // On the heap, so that what a handshake needs does not lie in the task of every idle connection.
-    let Some(established) = Box::pin(establish(&worker, accepted)).await else { return };
-    let Established { stream, context, limits, leaving } = *established;
-    if context.http2 {
-        Box::pin(http2::serve(stream, context, &limits, leaving)).await;
-    } else {
-        serve_http1(stream, worker, context, &limits, leaving).await;
+pub fn run(worker: Rc<Worker>, accepted: Accepted) -> impl Future<Output = ()> {
+    // On the heap, each as large as it is, so that what a handshake needs does not lie in the task of every idle connection.
+    let establishing = Box::pin(establish(worker, accepted));
+    async move {
+        if let Some(serving) = establishing.await {
+            serving.await;
+        }
     }
 }
 
-/// A connection whose client was judged. It holds no `Rules`: those of its beginning must not live as long as it does.
-struct Established {
-    stream: Stream,
-    context: Rc<request::Context>,
-    limits: Limits,
-    leaving: Leaving,
-}
+/// The rest of a connection whose client was judged. It holds no `Rules`: those of its beginning must not live as long as it does.
+type Serving = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Boxed: it is moved about.
 type Stream = Box<TlsStream<Transport>>;
 
 /// Takes a socket to an open standing; in every other end it is closed.
-async fn establish(worker: &Rc<Worker>, accepted: Accepted) -> Option<Box<Established>> {
+async fn establish(worker: Rc<Worker>, accepted: Accepted) -> Option<Serving> {
     let rules = Arc::clone(&worker.rules.borrow());
     // A listener that a reload took out of the rules still has its socket until the restart: nobody is let in there.
     let listener = rules.listener(&accepted.listener)?;
@@ -100,7 +92,7 @@ async fn establish(worker: &Rc<Worker>, accepted: Accepted) -> Option<Box<Establ
     let peer = accepted.socket.peer();
     let asker = Asker { listener: accepted.listener, peer, connection: accepted.number };
     let transport = Transport::new(accepted.socket, (accepted.place, metrics.connections.hold())).ok()?;
-    let arriving = Arriving { worker, rules: &rules, listener, metrics: &metrics };
+    let arriving = Arriving { worker: &worker, rules: &rules, listener, metrics: &metrics };
     let (session, asker, address) = arriving.shake_hands(transport, asker).await?;
     let (session, standing) = arriving.admit(session, asker, address).await?;
     let context = Rc::new(request::Context {
@@ -119,10 +111,13 @@ async fn establish(worker: &Rc<Worker>, accepted: Accepted) -> Option<Box<Establ
         serves: RefCell::new((rules.generation, Arc::clone(&listener.serves))),
     });
     let limits = worker.rules.borrow().limits.clone();
-    let leaving = Leaving::new(&standing, worker.drain.clone(), limits.max_connection_age);
+    let leaving = Leaving::new(standing, limits.max_connection_age);
     let mut stream = Box::new(session.stream);
     stream.get_mut().1.set_buffer_limit(Some(RECORDS));
-    Some(Box::new(Established { stream, context, limits, leaving }))
+    Some(match context.http2 {
+        true => Box::pin(async move { http2::serve(stream, context, &limits, leaving).await }),
+        false => Box::pin(serve_http1(stream, &worker, context, &limits, leaving)),
+    })
 }
 
 /// A connection that nobody vouched for yet.
@@ -231,7 +226,13 @@ impl Arriving<'_> {
     }
 }
 
-async fn serve_http1(stream: Stream, worker: Rc<Worker>, context: Rc<request::Context>, limits: &Limits, leaving: Leaving) {
+fn serve_http1(
+    stream: Stream,
+    worker: &Worker,
+    context: Rc<request::Context>,
+    limits: &Limits,
+    leaving: Leaving,
+) -> impl Future<Output = ()> + 'static {
     let metrics = worker.metrics.listener(&context.listener);
     let settings = http1::Settings {
         head: limits.head,
@@ -252,46 +253,37 @@ async fn serve_http1(stream: Stream, worker: Rc<Worker>, context: Rc<request::Co
     let connection = context.standing.asker().connection;
     let lifeline = Rc::clone(&leaving.lifeline);
     let service = move |request: Request<_>| request::serve(Rc::clone(&context), Rc::clone(&lifeline), request.map(Incoming::Http1));
-    let end = http1::serve(stream, service, settings, leaving).await;
-    tracing::debug!(connection, ?end, "connection ended");
+    let serving = http1::serve(stream, service, settings, leaving);
+    async move {
+        let end = serving.await;
+        tracing::debug!(connection, ?end, "connection ended");
+    }
 }
 
 /// The reasons for a connection to end before its client ends it.
 struct Leaving {
-    lapsed: Pin<Box<dyn Future<Output = Lapse>>>,
     standing: Rc<Standing>,
     left: bool,
     /// Of the one request under way over HTTP/1.1.
     lifeline: Rc<Lifeline>,
-    drain: Option<Pin<Box<dyn Future<Output = ()>>>>,
     age: Option<Pin<Box<Sleep>>>,
 }
 
 impl Leaving {
-    fn new(standing: &Rc<Standing>, mut drain: Drain, age: Option<Duration>) -> Self {
+    fn new(standing: Rc<Standing>, age: Option<Duration>) -> Self {
         // Spread over a tenth, so that what came together does not leave, and come back, together.
         let spread = |age: Duration| age - age.mul_f64(f64::from(standing.asker().connection as u8) / 2560.0);
-        Self {
-            lapsed: Box::pin(standing.lapsed()),
-            standing: Rc::clone(standing),
-            left: false,
-            lifeline: Rc::default(),
-            drain: Some(Box::pin(async move { drain.started().await })),
-            age: age.map(|age| Box::pin(tokio::time::sleep_until(Instant::now() + spread(age)))),
-        }
+        let age = age.map(|age| Box::pin(tokio::time::sleep_until(Instant::now() + spread(age))));
+        Self { standing, left: false, lifeline: Rc::default(), age }
     }
 }
 
 impl Ending for Leaving {
     fn poll_ending(&mut self, context: &mut Context<'_>) -> Poll<EndingKind> {
-        if self.lapsed.as_mut().poll(context).is_ready() {
+        if self.standing.poll_lapsed(context).is_ready() {
             return Poll::Ready(EndingKind::Cut);
         }
         if self.standing.is_leaving() && !std::mem::replace(&mut self.left, true) {
-            return Poll::Ready(EndingKind::Drain);
-        }
-        if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(context).is_ready()) {
-            self.drain = None;
             return Poll::Ready(EndingKind::Drain);
         }
         if self.age.as_mut().is_some_and(|age| age.as_mut().poll(context).is_ready()) {

@@ -16,7 +16,7 @@ pub struct Hold {
     slot: usize,
 }
 
-/// Every open hold of a standing, at a slot of its own.
+/// Every open hold of a standing, at a slot of its own. Where nothing is open it has no room for any: the worker lends it.
 #[derive(Default)]
 pub(super) struct Holds {
     slots: Vec<Option<Held>>,
@@ -40,7 +40,12 @@ pub(super) struct Held {
 
 impl Hold {
     pub(super) fn new(standing: &Rc<Standing>, held: Held) -> Self {
-        let slot = standing.holds().borrow_mut().enter(held);
+        let mut holds = standing.holds().borrow_mut();
+        if holds.slots.capacity() == 0 {
+            *holds = standing.gate.spare_holds.borrow_mut().pop().unwrap_or_default();
+        }
+        let slot = holds.enter(held);
+        drop(holds);
         Self { standing: Rc::clone(standing), slot }
     }
 
@@ -87,7 +92,16 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         // Dropped outside of the borrow: the last one cut ends a measurement, and a waker may end a task.
-        let held = self.standing.holds().borrow_mut().leave(self.slot);
+        let mut holds = self.standing.holds().borrow_mut();
+        let held = holds.leave(self.slot);
+        let emptied = holds.empty();
+        drop(holds);
+        if let Some(emptied) = emptied {
+            let mut spare = self.standing.gate.spare_holds.borrow_mut();
+            if spare.len() < MOST_SPARE {
+                spare.push(emptied);
+            }
+        }
         if let Some(Held { lapsed: Some(_), lifeline: Some(lifeline), .. }) = &held {
             lifeline.one_gone();
         }
@@ -136,4 +150,21 @@ impl Holds {
         self.free.push(slot);
         self.slots[slot].take()
     }
+
+    /// Returns its room where nothing is open any more, for the next connection that needs some; what a crowd of streams
+    /// had made of it, nobody needs.
+    fn empty(&mut self) -> Option<Self> {
+        if self.len() > 0 {
+            return None;
+        }
+        let mut room = std::mem::take(self);
+        room.slots.clear();
+        room.free.clear();
+        (room.slots.capacity() <= FEW).then_some(room)
+    }
 }
+
+/// As many as a connection of HTTP/1.1 has.
+const FEW: usize = 4;
+/// On one worker: more are open at once only where there is memory for it.
+const MOST_SPARE: usize = 64;

@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::log::RefusalLog;
 use crate::metrics::Metrics;
 use answer::Window;
+use hold::Holds;
 use refusals::{Refusals, Refused};
 use remembered::Remembered;
 use renewed::Renewals;
@@ -62,6 +63,10 @@ pub struct Gate {
     installs: Cell<u64>,
     candidates: RefCell<Remembered>,
     standings: RefCell<Standings>,
+    /// The proxy stops: every connection is to leave.
+    draining: Cell<bool>,
+    /// Room for what is open on a connection, of those where nothing is.
+    spare_holds: RefCell<Vec<Holds>>,
     /// The earliest second at which time alone may change a live answer, and the last second that was looked at.
     due: Cell<u64>,
     looked: Cell<u64>,
@@ -103,6 +108,8 @@ impl Gate {
             installs: Cell::new(0),
             candidates: RefCell::default(),
             standings: RefCell::default(),
+            draining: Cell::new(false),
+            spare_holds: RefCell::default(),
             due: Cell::new(u64::MAX),
             looked: Cell::new(now),
             refusals: RefCell::default(),
@@ -156,6 +163,13 @@ impl Gate {
         // A clock that was set back makes answers stale too: a certificate may not be valid yet.
         let due = now >= self.due.get() || now < self.looked.replace(now);
         if due { Review::of_all(self, None) } else { Review::of_none(self) }
+    }
+
+    /// Has every connection of this worker leave, those too that are still to come.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        let slots = self.standings.borrow().slots.len();
+        (0..slots).filter_map(|slot| self.standing_at(slot)).for_each(|standing| standing.wake());
     }
 
     /// Returns how many standings live on this worker.

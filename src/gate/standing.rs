@@ -5,10 +5,10 @@ mod again;
 mod shown;
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use ipnet::IpNet;
 
@@ -191,20 +191,23 @@ impl Standing {
         Hold::new(self, held)
     }
 
-    /// Waits until the connection itself is denied, or an operator ends it. Await it in one place only.
-    pub fn lapsed(self: &Rc<Self>) -> impl Future<Output = Lapse> + 'static {
-        let standing = Rc::clone(self);
-        poll_fn(move |context| {
-            standing.catch_up();
-            if let Some(lapse) = standing.lapse_of_all() {
-                return Poll::Ready(lapse);
-            }
-            match &mut *standing.waker.borrow_mut() {
-                Some(waker) => waker.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
-            }
-            Poll::Pending
-        })
+    /// Waits until the connection itself is denied, or an operator ends it. To be polled from one task only, which is woken
+    /// too when it [is to leave](Self::is_leaving).
+    pub fn poll_lapsed(&self, context: &mut Context<'_>) -> Poll<Lapse> {
+        self.catch_up();
+        if let Some(lapse) = self.lapse_of_all() {
+            return Poll::Ready(lapse);
+        }
+        match &mut *self.waker.borrow_mut() {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Waits for the same.
+    pub async fn lapsed(&self) -> Lapse {
+        poll_fn(|context| self.poll_lapsed(context)).await
     }
 
     /// Returns why the leaf is denied: where denials are HTTP answers, or while the connection is being cut. A
@@ -251,7 +254,13 @@ impl Standing {
 
     /// It is to end once what is under way is answered.
     pub fn is_leaving(&self) -> bool {
-        self.leaving.get()
+        self.leaving.get() || self.gate.draining.get()
+    }
+
+    /// Wakes whoever serves the connection.
+    pub(super) fn wake(&self) {
+        let waker = self.waker.take();
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Returns why everything on the connection has to end, if it has to.

@@ -24,7 +24,7 @@ use crate::ticker::Timer;
 
 /// Serves one connection of a client: one request after another, until it ends, `ending` says so, or a tunnel has
 /// taken it over.
-pub async fn serve<IO, S, F, B>(io: IO, service: S, settings: Settings, mut ending: impl Ending) -> End
+pub fn serve<IO, S, F, B>(io: IO, service: S, settings: Settings, mut ending: impl Ending) -> impl Future<Output = End>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Fn(Request<Incoming>) -> F,
@@ -36,26 +36,29 @@ where
     timer.arm(settings.head);
     let wire = Wire::new(io);
     let mut connection = Connection { wire, service, settings, timer, state: State::Head, leaving: false, served: false };
-    let close = poll_fn(|context| connection.poll_ended(&mut ending, context)).await;
-    let Connection { wire, settings, timer, state, .. } = connection;
-    // Whatever is under way goes first: it may hold the connection, too.
-    drop(state);
-    let unread = wire.is_unread();
-    let Some(io) = wire.take() else { return End::Upgraded };
-    // On the heap, so that what closing needs does not lie in the task of every idle connection.
-    match close {
-        Close::Abort => End::Closed,
-        Close::Clean => {
-            Box::pin(self::close(io, None, unread, &timer)).await;
-            End::Closed
-        }
-        Close::Cut => {
-            Box::pin(close_now(io)).await;
-            End::Cut
-        }
-        Close::Refuse(refusal) => {
-            Box::pin(self::close(io, Some((settings.refusal)(refusal)), unread, &timer)).await;
-            End::Refused(refusal)
+    // Made here, and served where it lies: an `async fn` keeps room for its arguments beside what it makes of them.
+    async move {
+        let close = poll_fn(|context| connection.poll_ended(&mut ending, context)).await;
+        // Whatever is under way goes first: it may hold the connection, too.
+        connection.state = State::Head;
+        let unread = connection.wire.is_unread();
+        let Some(io) = connection.wire.take() else { return End::Upgraded };
+        let timer = &connection.timer;
+        // On the heap, so that what closing needs does not lie in the task of every idle connection.
+        match close {
+            Close::Abort => End::Closed,
+            Close::Clean => {
+                Box::pin(self::close(io, None, unread, timer)).await;
+                End::Closed
+            }
+            Close::Cut => {
+                Box::pin(close_now(io)).await;
+                End::Cut
+            }
+            Close::Refuse(refusal) => {
+                Box::pin(self::close(io, Some((connection.settings.refusal)(refusal)), unread, timer)).await;
+                End::Refused(refusal)
+            }
         }
     }
 }

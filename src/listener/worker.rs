@@ -114,7 +114,6 @@ async fn work(mut accepted: UnboundedReceiver<Accepted>, mut orders: UnboundedRe
         handshakes: Rc::default(),
         ticker,
         metrics,
-        drain: drain.clone(),
     });
     let mut connections = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
@@ -138,6 +137,7 @@ async fn work(mut accepted: UnboundedReceiver<Accepted>, mut orders: UnboundedRe
             }
             () = drain.started(), if deadline.is_none() => {
                 deadline = Some(Instant::now() + worker.rules.borrow().limits.drain);
+                gate.drain();
             }
             () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => break,
             _ = tick.tick() => {
