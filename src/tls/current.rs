@@ -17,8 +17,8 @@ use super::credentials::Names;
 use super::sessions::Proven;
 use crate::admission::{Candidate, ClientAddress, Decision, Denial, Scope, Verdict};
 use crate::gate::{About, Asker, Checkpoint, Gate};
+use crate::pki::Certificate;
 use crate::pki::certificate::KeyKind;
-use crate::pki::{Certificate, Fingerprint};
 
 /// One handshake, as far as what is shared has to know it.
 pub(super) struct Current {
@@ -151,18 +151,15 @@ impl Current {
     }
 
     /// Returns whose session may be kept, and since when its key is proven; `None` for the denied.
-    pub(super) fn session_to_keep(&self) -> Option<(Option<Fingerprint>, Proven)> {
+    pub(super) fn session_to_keep(&self) -> Option<(Option<Rc<Candidate>>, Proven)> {
         let state = self.state.borrow();
         // On `request` listeners strangers get as far as a session: it would only push out the sessions of clients.
         if state.denial.is_some() {
             return None;
         }
-        let leaf = match &state.proven {
-            Some((candidate, _)) => Some(candidate.leaf().ok()?.fingerprint),
-            None => None,
-        };
+        let candidate = state.proven.as_ref().map(|(candidate, _)| Rc::clone(candidate));
         let proven = state.proven.as_ref().map(|(_, proven)| *proven).or(state.resumed);
-        Some((leaf, proven.unwrap_or_else(|| self.proven_now())))
+        Some((candidate, proven.unwrap_or_else(|| self.proven_now())))
     }
 
     /// Takes down which certificate we show.

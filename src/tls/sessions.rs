@@ -4,13 +4,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use rustls::server::StoresServerSessions;
 use rustls_pki_types::UnixTime;
 
 use super::current::Current;
+use crate::admission::Candidate;
 use crate::pki::Fingerprint;
 
 /// How long a session may be resumed, from its first full handshake on: resuming does not extend it.
@@ -35,17 +37,29 @@ pub(super) struct Proven {
 
 #[derive(Default)]
 struct Shard {
-    entries: HashMap<Key, Entry>,
+    /// Boxed: a table has more places than entries.
+    entries: HashMap<Key, Box<Entry>>,
     /// Oldest first; holds keys of entries that are gone until it is swept.
     order: VecDeque<Key>,
+    /// The chains that sessions of one leaf share, each as it came last.
+    chains: HashMap<Fingerprint, Weak<[u8]>>,
 }
 
 struct Entry {
     /// What rustls needs to resume: secret.
-    value: Vec<u8>,
+    value: Value,
     /// `None`: no certificate was presented.
     leaf: Option<Fingerprint>,
     proven: Proven,
+}
+
+/// A value, cut where its client's chain stands: the most of it, and the same in every session of that client.
+struct Value {
+    /// All but the chain.
+    own: Box<[u8]>,
+    /// Where in `own` the chain belongs.
+    at: usize,
+    chain: Arc<[u8]>,
 }
 
 /// rustls draws 32 random bytes for session ids and tickets alike.
@@ -83,7 +97,11 @@ impl Sessions {
                 return None;
             }
             current.session_found(entry.proven);
-            if single_use { shard.entries.remove(&key).map(|entry| entry.value) } else { Some(entry.value.clone()) }
+            let value = entry.value.whole();
+            if single_use {
+                shard.entries.remove(&key);
+            }
+            Some(value)
         })?
     }
 
@@ -97,11 +115,17 @@ impl StoresServerSessions for Sessions {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
         let Ok(key) = Key::try_from(key) else { return false };
         // Outside a handshake of ours nobody knows whose session it is.
-        let Some(Some((leaf, proven))) = Current::with(Current::session_to_keep) else { return false };
+        let Some(Some((candidate, proven))) = Current::with(Current::session_to_keep) else { return false };
         if value.len() > MAX_VALUE {
             return false;
         }
-        self.shard(&key).put(key, Entry { value, leaf, proven });
+        let Some(leaf) = candidate.as_ref().map(|candidate| candidate.leaf()).transpose().ok() else { return false };
+        let mut shard = self.shard(&key);
+        let value = match &candidate {
+            Some(candidate) => shard.cut(value, candidate),
+            None => Value::of_its_own(value),
+        };
+        shard.put(key, Entry { value, leaf: leaf.map(|leaf| leaf.fingerprint), proven });
         true
     }
 
@@ -136,7 +160,36 @@ impl StoresServerSessions for NewOnly {
     }
 }
 
+impl Value {
+    fn of_its_own(value: Vec<u8>) -> Self {
+        Self { own: value.into(), at: 0, chain: Arc::default() }
+    }
+
+    fn whole(&self) -> Vec<u8> {
+        [&self.own[..self.at], &self.chain, &self.own[self.at..]].concat()
+    }
+}
+
 impl Shard {
+    /// Cuts a client's chain out of a value, to share it with its other sessions. Whatever stands there is kept to the
+    /// byte: nothing hangs on how rustls writes a chain.
+    fn cut(&mut self, value: Vec<u8>, candidate: &Candidate) -> Value {
+        let Ok(leaf) = candidate.leaf() else { return Value::of_its_own(value) };
+        let Some(at) = memmem::find(&value, &leaf.der) else { return Value::of_its_own(value) };
+        let behind = candidate.intermediates().iter().map(|der| BETWEEN + der.len()).sum::<usize>();
+        let to = (at + leaf.der.len() + behind).min(value.len());
+        let known = self.chains.get(&leaf.fingerprint).and_then(Weak::upgrade).filter(|chain| chain[..] == value[at..to]);
+        let chain = known.unwrap_or_else(|| {
+            let chain: Arc<[u8]> = value[at..to].into();
+            if self.chains.len() >= SHARD_CAPACITY {
+                self.chains.retain(|_, chain| chain.strong_count() > 0);
+            }
+            self.chains.insert(leaf.fingerprint, Arc::downgrade(&chain));
+            chain
+        });
+        Value { own: [&value[..at], &value[to..]].concat().into(), at, chain }
+    }
+
     fn put(&mut self, key: Key, entry: Entry) {
         while self.entries.len() >= SHARD_CAPACITY {
             let Some(oldest) = self.order.pop_front() else { break };
@@ -146,7 +199,7 @@ impl Shard {
         if self.order.len() >= 2 * SHARD_CAPACITY {
             self.order.retain(|key| self.entries.contains_key(key));
         }
-        if self.entries.insert(key, entry).is_none() {
+        if self.entries.insert(key, Box::new(entry)).is_none() {
             self.order.push_back(key);
         }
     }
@@ -168,8 +221,11 @@ fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 /// Workers rarely meet on one lock.
 const SHARDS: usize = 16;
 
-/// 16,384 sessions in all, of about 1 KiB each.
+/// 16,384 sessions in all, of about 1 KiB each where none has its chain in common with another.
 const SHARD_CAPACITY: usize = 1024;
+
+/// What rustls writes between two certificates of a chain.
+const BETWEEN: usize = 3;
 
 /// A session holds its client's chain; who presents more than this does without resumption, lest a few fill the memory.
 const MAX_VALUE: usize = 8 * 1024;
@@ -186,7 +242,7 @@ mod tests {
 
     fn entry() -> Entry {
         let wall = UnixTime::since_unix_epoch(Duration::from_secs(1));
-        Entry { value: vec![1], leaf: None, proven: Proven { wall, monotonic: Instant::now() } }
+        Entry { value: Value::of_its_own(vec![1]), leaf: None, proven: Proven { wall, monotonic: Instant::now() } }
     }
 
     #[test]
@@ -207,6 +263,27 @@ mod tests {
             shard.entries.remove(&key(number));
         }
         assert!(shard.order.len() <= 2 * SHARD_CAPACITY, "{}", shard.order.len());
+    }
+
+    #[test]
+    fn sessions_of_one_client_share_its_chain_and_each_is_given_back_to_the_byte() {
+        let ders = [b"leaf".as_slice(), b"intermediate"].map(|name| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::new(vec![String::from_utf8_lossy(name).into_owned()]).unwrap();
+            params.self_signed(&key).unwrap().der().clone()
+        });
+        let candidate = Candidate::presented(&ders).unwrap();
+        let encoded = |head: &[u8], between: &[u8]| [head, &ders[0], between, &ders[1], b"tail"].concat();
+        let mut shard = Shard::default();
+        let values = [encoded(b"one", b"..."), encoded(b"another", b"..."), encoded(b"one", b":::"), ders[0].to_vec(), b"none".to_vec()];
+        let cut = values.clone().map(|value| shard.cut(value, &candidate));
+        for (value, cut) in values.iter().zip(&cut) {
+            assert_eq!(*value, cut.whole());
+        }
+        assert!(Arc::ptr_eq(&cut[0].chain, &cut[1].chain) && !Arc::ptr_eq(&cut[0].chain, &cut[2].chain));
+        assert_eq!(&*cut[0].own, b"onetail");
+        drop(cut);
+        assert!(shard.chains.values().all(|chain| chain.strong_count() == 0), "a chain without a session is not kept");
     }
 
     #[test]
@@ -238,7 +315,7 @@ mod tests {
     #[test]
     fn a_store_shows_no_secrets() {
         let sessions = Sessions::new(LIFETIME);
-        sessions.shard(&key(1)).put(key(1), Entry { value: b"secret".to_vec(), ..entry() });
+        sessions.shard(&key(1)).put(key(1), Entry { value: Value::of_its_own(b"secret".to_vec()), ..entry() });
         assert_eq!(format!("{sessions:?}"), "Sessions { len: 1, lifetime: 3600s }");
     }
 }
