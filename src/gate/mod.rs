@@ -18,6 +18,7 @@ pub mod standing;
 pub mod ways;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Gate {
     standings: RefCell<Standings>,
     /// The proxy stops: every connection is to leave.
     draining: Cell<bool>,
+    /// What each client was told last; the candidate lives while somebody holds that.
+    admitted: RefCell<HashMap<*const Candidate, Weak<Admitted>>>,
     /// Room for what is open on a connection, of those where nothing is.
     spare_holds: RefCell<Vec<Holds>>,
     /// The earliest second at which time alone may change a live answer, and the last second that was looked at.
@@ -109,6 +112,7 @@ impl Gate {
             candidates: RefCell::default(),
             standings: RefCell::default(),
             draining: Cell::new(false),
+            admitted: RefCell::default(),
             spare_holds: RefCell::default(),
             due: Cell::new(u64::MAX),
             looked: Cell::new(now),

@@ -4,7 +4,7 @@
 mod again;
 mod shown;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -375,10 +375,11 @@ impl Standing {
         let (decision, window) = self.gate.ask(self.candidate(), scope);
         self.gate.note_renewal(&decision, self.possession.as_ref());
         let kind = match (&decision.verdict, &self.possession) {
-            (Verdict::Admit(admission), Some(possession)) => Some(Kind::Certificate(Rc::new(Admitted {
+            (Verdict::Admit(admission), Some(possession)) => Some(Kind::Certificate(self.gate.in_common(Admitted {
                 candidate: Rc::clone(possession.candidate()),
                 admission: admission.clone(),
                 generation: decision.generation,
+                told: OnceCell::new(),
             }))),
             (Verdict::Open, _) if is_open(scope) => Some(Kind::Open),
             _ => None,

@@ -279,10 +279,12 @@ fn an_answer_is_remembered_for_its_very_question_only() {
     let standing = world.open(&alice).unwrap();
     let route = route(RouteAuth::Required);
     let question = asks(&route, Access::Read);
-    let same = |scope: &Scope<'_>| {
-        let (one, two) = (standing.check(&question).unwrap(), standing.check(scope).unwrap());
-        Rc::ptr_eq(one.admitted().unwrap(), two.admitted().unwrap())
+    // The latest answer stands first; what it says is the same value for all that are told the same.
+    let answer = |scope: &Scope<'_>| {
+        standing.check(scope).unwrap();
+        Rc::clone(&standing.answers.borrow()[0])
     };
+    let same = |scope: &Scope<'_>| Rc::ptr_eq(&answer(&question), &answer(scope));
     assert!(same(&question));
     assert_eq!(standing.check(&asks(&route, Access::Write)).unwrap_err(), Denial::NotPermitted);
     let elsewhere = Scope { address: ClientAddress::Settled("198.51.100.1".parse().unwrap()), ..question };
@@ -307,6 +309,25 @@ fn an_answer_is_remembered_for_its_very_question_only() {
     world.install(&[("alice", &alice, may(Access::Read))]);
     let after = standing.check(&question).unwrap();
     assert_eq!((before.admitted().unwrap().generation, after.admitted().unwrap().generation), (1, 2));
+}
+
+#[test]
+fn connections_of_one_client_are_told_the_same_by_one_value_and_others_by_their_own() {
+    let (alice, bob) = (client("alice"), client("bob"));
+    let both = may(Access::Write);
+    let mut world = World::with(&[("alice", &alice, both.clone()), ("bob", &bob, both)]);
+    let told = |standing: &Standing, name: &str| {
+        let route = RouteScope { name: name.into(), ..route(RouteAuth::Required) };
+        Rc::clone(standing.check(&asks(&route, Access::Read)).unwrap().admitted().unwrap())
+    };
+    let (first, second, of_bob) = (world.open(&alice).unwrap(), world.open(&alice).unwrap(), world.open(&bob).unwrap());
+    let before = told(&first, "app");
+    assert!(Rc::ptr_eq(&before, &told(&second, "app")));
+    assert_eq!(&*told(&of_bob, "app").admission.principal.name.to_string(), "bob");
+    world.install(&[("alice", &alice, may(Access::Read))]);
+    let after = told(&first, "app");
+    assert!(!Rc::ptr_eq(&before, &after) && Rc::ptr_eq(&after, &told(&second, "app")));
+    assert_eq!((before.admission.access, after.admission.access), (Some(Access::Write), Some(Access::Read)));
 }
 
 #[test]

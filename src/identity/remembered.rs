@@ -1,4 +1,5 @@
-//! What was rendered for one connection: by admission (which is of one route and generation) and settings.
+//! What was rendered for one connection: by admission (which is of one route and generation) and settings. Connections
+//! of one client that are told the same share it.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -40,7 +41,7 @@ impl Remembered {
         if let Some(block) = known {
             return Some(Rc::clone(&block.rendered));
         }
-        let rendered = Rc::new(Rendered::new(settings, &admitted.admission, grant.leaf(), by));
+        let rendered = in_common(admitted, grant, settings, by);
         for (dialect, _) in rendered.left_out() {
             self.metrics.identity_left_out(dialect.name());
         }
@@ -50,4 +51,24 @@ impl Remembered {
         blocks.push_front(Block { admitted: Rc::clone(admitted), settings: Arc::clone(settings), rendered: Rc::clone(&rendered) });
         Some(rendered)
     }
+}
+
+/// Returns what was rendered for another connection of the client, if it was told the same; else renders.
+fn in_common(admitted: &Admitted, grant: &Grant, settings: &Arc<Settings>, by: &[Box<str>]) -> Rc<Rendered> {
+    let told = admitted.told.get().and_then(|told| told.downcast_ref::<Told>());
+    if let Some(told) = told.filter(|told| Arc::ptr_eq(&told.settings, settings) && *told.by == *by) {
+        return Rc::clone(&told.rendered);
+    }
+    let rendered = Rc::new(Rendered::new(settings, &admitted.admission, grant.leaf(), by));
+    // The first stays: connections that are shown another of our certificates are few.
+    let told = Told { settings: Arc::clone(settings), by: by.into(), rendered: Rc::clone(&rendered) };
+    let _ = admitted.told.set(Rc::new(told));
+    rendered
+}
+
+/// What was rendered first of an admission, and what from.
+struct Told {
+    settings: Arc<Settings>,
+    by: Box<[Box<str>]>,
+    rendered: Rc<Rendered>,
 }

@@ -45,6 +45,8 @@ impl Rendered {
             }
         }
         rendered.say_what_was_left_out();
+        // It is kept for as long as a connection lives.
+        rendered.fields.shrink_to_fit();
         rendered
     }
 
