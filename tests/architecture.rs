@@ -48,6 +48,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("memchr", &["pki", "tls", "http1", "store/ledger"]),
     ("notify", &["reload"]),
     ("p12_keystore", &["pki"]),
+    ("bcrypt_pbkdf", &["pki"]),
     ("pkcs5", &["pki"]),
     ("prometheus", &["metrics"]),
     ("rcgen", &["cli/quickstart", "pki/generate"]),

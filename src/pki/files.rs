@@ -115,7 +115,7 @@ pub fn crls(bytes: &[u8]) -> Result<Vec<Located<Crl>>, FileError> {
     at_least_one(found, "no CRL in the file")
 }
 
-/// Reads a private key: SEC1 (behind an `EC PARAMETERS` block too), PKCS#1, PKCS#8, encrypted PKCS#8 with a password, OpenSSH, a PFX.
+/// Reads a private key: SEC1 (behind an `EC PARAMETERS` block too), PKCS#1, PKCS#8, OpenSSH, either of the last two encrypted, with a password; a PFX.
 /// Certificates in the same file are passed over; a second key is an error.
 pub fn private_key(bytes: &[u8], password: Option<&str>) -> Result<PrivateKey, FileError> {
     let text = match Content::of(bytes)? {

@@ -275,14 +275,23 @@ fn keys_are_read_as_openssl_and_ssh_keygen_write_them() {
             "openssl req -x509 -newkey rsa:2048 -passout pass:x -subj /CN=x -keyout a -out b 2>/dev/null; openssl pkcs12 -export -in b -inkey a -passin pass:x -passout pass:y -out key",
             "y",
         ),
+        ("rm -f key; ssh-keygen -q -t ed25519 -N 'p@$$ w' -f key", "p@$$ w"),
+        ("rm -f key; ssh-keygen -q -t ed25519 -N secret -m PEM -f key", "secret"),
+        ("rm -f key; ssh-keygen -q -t rsa -b 2048 -N secret -Z aes256-cbc -f key", "secret"),
+        ("rm -f key; ssh-keygen -q -t ecdsa -b 521 -N secret -Z aes128-ctr -a 1 -f key", "secret"),
+        ("rm -f key; ssh-keygen -q -t ecdsa -b 256 -N secret -Z aes128-cbc -a 2 -f key", "secret"),
     ] {
         let file = make(command);
+        for none in [None, Some("")] {
+            assert!(private_key(&file, none).is_err(), "{command}: opened by nothing");
+        }
         assert!(private_key(&file, Some(password)).is_ok_and(|key| signs(&key).is_ok()), "{command}");
         assert!(private_key(&file, Some("wrong")).unwrap_err().why.contains("wrong password"), "{command}");
     }
     for (command, words) in [
-        ("rm -f key; ssh-keygen -q -t ed25519 -N secret -f key", "ssh-keygen -p -N ''"),
-        ("rm -f key; ssh-keygen -q -t ed25519 -N secret -m PEM -f key", "ssh-keygen -p -N ''"),
+        ("rm -f key; ssh-keygen -q -t ed25519 -N secret -Z aes256-gcm@openssh.com -f key", "ssh-keygen -p -Z aes256-ctr"),
+        ("rm -f key; ssh-keygen -q -t ed25519 -N secret -Z chacha20-poly1305@openssh.com -f key", "ssh-keygen -p -Z aes256-ctr"),
+        ("rm -f key; ssh-keygen -q -t ed25519 -N secret -Z aes192-ctr -f key", "ssh-keygen -p -Z aes256-ctr"),
         (
             "openssl ecparam -name prime256v1 -genkey -out a; openssl ec -in a -aes128 -passout pass:secret -out key 2>/dev/null",
             "openssl pkcs8 -topk8",

@@ -1,4 +1,4 @@
-//! Private keys: PKCS#8, PKCS#1, SEC1, in PEM or DER, OpenSSH; encrypted PKCS#8 with a password. Nothing of a key is ever shown.
+//! Private keys: PKCS#8, PKCS#1, SEC1, in PEM or DER, OpenSSH; encrypted PKCS#8 and OpenSSH with a password. Nothing of a key is ever shown.
 
 use std::fmt;
 
@@ -56,7 +56,7 @@ pub(super) fn from_block(block: &Block<'_>, password: Option<&str>) -> Result<Pr
     match block.label {
         "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => plain(&der).ok_or_else(|| fail("the private key is malformed")),
         "ENCRYPTED PRIVATE KEY" => decrypt(&der, password).map_err(|why| fail(&why)),
-        "OPENSSH PRIVATE KEY" => openssh::read(&der).map_err(fail),
+        "OPENSSH PRIVATE KEY" => openssh::read(&der, password).map_err(fail),
         label => Err(fail(&format!("{} blocks are not supported; convert it with `openssl pkcs8 -topk8`", pem::shown(label)))),
     }
 }
@@ -90,7 +90,7 @@ fn encrypted(der: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn decrypt(der: &[u8], password: Option<&str>) -> Result<PrivateKey, String> {
-    let password = password.ok_or("the private key is encrypted; give its password")?;
+    let password = password.ok_or(NO_PASSWORD)?;
     let (algorithm, data) = encrypted(der).ok_or("the encrypted private key is malformed")?;
     let scheme = EncryptionScheme::try_from(algorithm).map_err(|_| UNSUPPORTED)?;
     let affordable = scheme.pbes2().is_some_and(|parameters| match &parameters.kdf {
@@ -112,7 +112,8 @@ fn decrypt(der: &[u8], password: Option<&str>) -> Result<PrivateKey, String> {
     }
 }
 
-const WRONG_PASSWORD: &str = "the private key does not open: wrong password?";
+pub(super) const NO_PASSWORD: &str = "the private key is encrypted; give its password";
+pub(super) const WRONG_PASSWORD: &str = "the private key does not open: wrong password?";
 const UNSUPPORTED: &str = "the private key is encrypted by a method that is not supported, or at too high a cost; convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc`";
 /// A second of work or less; OpenSSL writes 2048, careful people a million.
 const MAX_ITERATIONS: u32 = 2_000_000;

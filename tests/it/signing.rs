@@ -37,6 +37,7 @@ fn a_key_signs_in_whatever_form_it_is_kept() {
     let challenge = challenge(ORIGIN);
     std::fs::write(here.join("challenge"), &challenge).expect("written");
     std::fs::write(here.join("password"), "s3cret word\n").expect("written");
+    std::fs::write(here.join("wrong"), "another word\n").expect("written");
     let check = |key: &str, public: &str, more: &[&str]| {
         let output = sign(here, key, &challenge, more);
         assert!(output.status.success(), "{key}: {}", text(&output));
@@ -83,6 +84,16 @@ fn a_key_signs_in_whatever_form_it_is_kept() {
         run(here, &format!("ssh-keygen -q -t {kind} -N '' -f {name}; ssh-keygen -e -m PKCS8 -f {name}.pub > {name}.pkcs8"));
         assert!(std::fs::read_to_string(here.join(name)).expect("readable").contains("OPENSSH PRIVATE KEY"));
         check(name, &format!("{name}.pkcs8"), &[]);
+        // The same behind a passphrase: as today, and as seven years ago.
+        for cipher in ["aes256-ctr", "aes256-cbc"] {
+            let locked = format!("{name}.{cipher}");
+            run(here, &format!("cp -p {name} {locked}; ssh-keygen -q -p -P '' -N 's3cret word' -Z {cipher} -a 4 -f {locked}"));
+            check(&locked, &format!("{name}.pkcs8"), &password);
+            for (more, words) in [(&[][..], "give its password"), (&["--password-file", "wrong"], "wrong password")] {
+                let output = sign(here, &locked, &challenge, more);
+                assert!(output.status.code() == Some(3) && text(&output).contains(words), "{locked}: {}", text(&output));
+            }
+        }
     }
 }
 
