@@ -93,7 +93,12 @@ impl Foreign {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         // RFC 9110, 15.5.2: a 401 carries a challenge.
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"ClientCertificate realm="portcullis""#));
+            // RFC 6750, 3.1, where it was a token that was shown.
+            let challenge = match error.code {
+                "token_expired" | "token_invalid" => r#"Bearer realm="portcullis", error="invalid_token""#,
+                _ => r#"ClientCertificate realm="portcullis""#,
+            };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(allow) = &error.allow {
             headers.insert(header::ALLOW, allow.clone());

@@ -148,6 +148,11 @@ impl<'a> Call<'a> {
         self.surface == Surface::Challenge && origin.is_some_and(|origin| snapshot.preflight_allows_on(self.surface, origin))
     }
 
+    /// Nobody is asked for a credential, and none counts.
+    pub fn asks_nobody(&self) -> bool {
+        self.endpoint.auth == RouteAuth::None
+    }
+
     /// Tells whether the call may have its bearer token in its body.
     pub fn takes_token_in_body(&self) -> bool {
         self.needs.is_some_and(|needs| needs.has_method && needs.token_in_body)

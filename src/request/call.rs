@@ -57,7 +57,12 @@ impl OurCall<'_> {
         let text = early.as_ref().and_then(|(body, _)| service?.token(body));
         let in_body = text.and_then(|text| context.asking_with(&self.current.rules, &head.headers, &text));
         let token_in_body = in_body.is_some();
-        let standing = in_body.unwrap_or_else(|| context.asking(&self.current.rules, &head.headers));
+        // A call that asks nobody who it is goes on whatever becomes of a token beside it: it may be the one that takes that back.
+        let standing = match in_body {
+            Some(standing) => standing,
+            None if call.asks_nobody() => Rc::clone(&context.standing),
+            None => context.asking(&self.current.rules, &head.headers),
+        };
         record.asks(&standing);
         let origin = self.current.rules.trust.request(context.address, &standing.gateway_ips(), &head.headers);
         record.client = origin.address.ip();
