@@ -16,11 +16,13 @@ CONFIG = """
 name = "control"
 address = "127.0.0.1:0"
 client_auth = "request"
-serve = ["admin"]
+serve = ["admin", "challenge"]
+tokens = true
 certificates = [{ cert = "server.pem", key = "server.key" }]
 
 [[principal]]
 name = "operator"
+id = "p-operatorxxxx"
 clearance = "operator"
 certificates = ["operator.pem"]
 """
@@ -102,6 +104,22 @@ def manage(api, ca, client, unclear):
     refused(404, "not_found", api.auth_method_delete, akeyless.AuthMethodDelete(name="/build/pipelines"))
 
 
+def by_token(api, token):
+    """No certificate: the token stands in the body, where the client has an argument for it."""
+    assert api.validate_token(akeyless.ValidateToken(token=token)).is_valid
+    claims = api.describe_sub_claims(akeyless.DescribeSubClaims(token=token)).sub_claims
+    assert claims["access_id"] == ["p-operatorxxxx"], claims
+    assert len(api.auth_method_list(akeyless.AuthMethodList(token=token)).auth_methods) == 1
+    refused(401, "no_credential", api.auth_method_list, akeyless.AuthMethodList())
+    refused(401, "token_invalid", api.auth_method_list, akeyless.AuthMethodList(token=token[:-4] + "AAAA"))
+    # It has none for the token that is taken back.
+    api.api_client.set_default_header("Authorization", f"Bearer {token}")
+    api.revoke_creds()
+    api.api_client.default_headers.pop("Authorization")
+    assert not api.validate_token(akeyless.ValidateToken(token=token)).is_valid
+    refused(401, "token_invalid", api.auth_method_list, akeyless.AuthMethodList(token=token))
+
+
 def main():
     binary = sys.argv[1]
     with tempfile.TemporaryDirectory() as directory:
@@ -114,10 +132,17 @@ def main():
         (work / "portcullis.toml").write_text(CONFIG)
         proxy = subprocess.Popen([binary, "run", "-c", "portcullis.toml"], cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
-            configuration = akeyless.Configuration(host=f"https://localhost:{port(proxy)}/api/v2")
+            url = f"https://localhost:{port(proxy)}"
+            configuration = akeyless.Configuration(host=f"{url}/api/v2")
             configuration.ssl_ca_cert = str(work / "server.pem")
             configuration.cert_file, configuration.key_file = str(work / "operator.pem"), str(work / "operator.key")
             manage(akeyless.V2Api(akeyless.ApiClient(configuration)), ca, client, unclear)
+            auth = [binary, "auth", "--gateway-url", url, "--cacert", "server.pem", "--access-id", "p-operatorxxxx"]
+            auth += ["--cert-file-name", "operator.pem", "--key-file-name", "operator.key"]
+            token = subprocess.run(auth, cwd=work, check=True, capture_output=True, text=True).stdout.strip()
+            bare = akeyless.Configuration(host=f"{url}/api/v2")
+            bare.ssl_ca_cert = str(work / "server.pem")
+            by_token(akeyless.V2Api(akeyless.ApiClient(bare)), token)
         finally:
             proxy.kill()
             print(proxy.stderr.read() if sys.exc_info()[0] else "", end="", file=sys.stderr)
