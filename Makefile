@@ -73,7 +73,7 @@ compiler:
 	scripts/packages cc:gcc cc:libc6-dev
 
 packages: compiler
-	scripts/packages openssl:openssl curl:curl unzip:unzip setsid:util-linux prlimit:util-linux setpriv:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:default-jre-headless pk12util:libnss3-tools python3/ensurepip:python3-venv node:nodejs
+	scripts/packages openssl:openssl curl:curl unzip:unzip setsid:util-linux prlimit:util-linux nginx:nginx haproxy:haproxy setpriv:util-linux mkfifo:coreutils kill:procps ssh-keygen:openssh-client keytool:default-jre-headless pk12util:libnss3-tools python3/ensurepip:python3-venv node:nodejs
 
 clean:
 	$(CARGO) clean

@@ -124,6 +124,10 @@ pub(super) fn read_request(head: &Bytes) -> Result<Asking, Fault> {
 
 /// Reads an answer's head, from its first byte to its empty line.
 pub(super) fn read_answer(head: &Bytes, asked: Asked) -> Result<Answer, Fault> {
+    // RFC 9112, 2.2: an empty line is passed over before a request only.
+    if head.starts_with(b"\r") {
+        return Err(Fault::Malformed("an empty line stands before the status line"));
+    }
     let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();

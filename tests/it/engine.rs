@@ -1,9 +1,11 @@
 //! Our HTTP/1.1 engine beside hyper's: the same bytes, cut at every place, and what reaches a service of them. Where they
 //! differ, the table says why, and ours lets less through.
 
+mod corpus;
 mod harness;
 mod invariants;
 mod model;
+mod peers;
 mod reference;
 
 use std::cell::RefCell;
