@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use portcullis::address::Trust;
+use portcullis::address::{Peer, Trust};
 use portcullis::admission::{Access, Admission, Basis, Principal, PrincipalName, Provenance, RouteAuth, RouteScope, Terms};
 use portcullis::admission::{ClientAddress, PrincipalId};
 use portcullis::identity::{self, Dialect, Rendered, Settings};
+use portcullis::message::Fields;
 use portcullis::pki::Certificate;
 use portcullis::routing::{Authority, HostPattern, Route, Routes, path};
 
@@ -85,7 +86,7 @@ fn routes(criterion: &mut Criterion) {
 
 fn headers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("headers");
-    let (asked, target) = (asked(), Uri::from_static("/orders/17"));
+    let (asked, target) = (Fields::from(asked()), Uri::from_static("/orders/17"));
     group.bench_function("authority", |bencher| bencher.iter(|| Authority::of(black_box(&target), &asked).map(|found| found.port)));
     let (admission, leaf) = client();
     let render = |dialects: &[Dialect]| {
@@ -93,22 +94,23 @@ fn headers(criterion: &mut Criterion) {
         Rendered::new(&settings, &admission, Some(&leaf), &[])
     };
     let all = [Dialect::Xfcc, Dialect::Rfc9440, Dialect::Portcullis];
-    let client = "192.0.2.7".parse().expect("an address");
+    let peer = Peer::new(ClientAddress::Settled([192, 0, 2, 7].into()));
+    let client = peer.text_of([192, 0, 2, 7].into());
     group.bench_function("nothing claimed, nothing told", |bencher| {
         bencher.iter_batched_ref(|| asked.clone(), |headers| identity::replace(headers, None, Access::Read, None), BatchSize::SmallInput);
     });
     for (name, dialects) in [("xfcc", &all[..1]), ("all three dialects", &all[..])] {
         let rendered = render(dialects);
         group.bench_function(format!("told by {name}"), |bencher| {
-            let tell = |headers: &mut HeaderMap| identity::replace(headers, Some(&rendered), Access::Read, Some(client));
+            let tell = |headers: &mut Fields| identity::replace(headers, Some(&rendered), Access::Read, Some(&client));
             bencher.iter_batched_ref(|| asked.clone(), tell, BatchSize::SmallInput);
         });
     }
     let (trust, host) = (Trust::default(), HeaderValue::from_static("api.example.com"));
     group.bench_function("forwarding headers", |bencher| {
-        let write = |headers: &mut HeaderMap| {
-            let origin = trust.request(ClientAddress::Settled(client), &[], headers);
-            trust.write(headers, origin, ClientAddress::Settled(client), "https", &host);
+        let write = |headers: &mut Fields| {
+            let origin = trust.request(peer.address, &[], headers);
+            trust.write(headers, origin, &peer, "https", &host);
         };
         bencher.iter_batched_ref(|| asked.clone(), write, BatchSize::SmallInput);
     });

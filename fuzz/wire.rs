@@ -13,6 +13,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use portcullis::http1::{self, Answered, Asks, Sender};
+use portcullis::message;
 use tokio::time::{sleep, timeout};
 
 use super::harness::{AfterAll, Gate, Pieces, Script, Then, settings};
@@ -42,14 +43,14 @@ pub fn serve(stream: &[u8], cuts: &[u8]) -> Served {
     run(async {
         let seen = Rc::new(RefCell::new(Vec::new()));
         let told = Rc::clone(&seen);
-        let service = move |request: Request<_>| {
+        let service = move |request: message::Request<_>| {
             let told = Rc::clone(&told);
             Box::pin(async move {
-                let (head, body) = request.into_parts();
+                let (head, body) = Request::from(request).into_parts();
                 let (body, trailers) = whole(body).await;
                 let target = format!("{} {:?}", head.uri, head.version);
                 told.borrow_mut().push(Seen { method: head.method.to_string(), target, fields: sorted(&head.headers), body, trailers });
-                Response::new(Full::<Bytes>::default())
+                message::Response::new(http::StatusCode::OK, Full::<Bytes>::default())
             })
         };
         let end = http1::serve(stream, service, settings(), AfterAll(Box::pin(sleep(Duration::from_secs(60))))).await;
@@ -71,16 +72,16 @@ pub fn ask(stream: &[u8], cuts: &[u8], kind: u8) -> Option<Seen> {
             }
             _ => {}
         }
-        let (head, body, trailers) = match timeout(PATIENCE, sender.send(request)).await.ok()?.ok()? {
-            Answered::Switched(head, _) => (head, Some(Vec::new()), Vec::new()),
+        let (head, body, trailers) = match timeout(PATIENCE, sender.send(request.into())).await.ok()?.ok()? {
+            Answered::Switched(head, _) => (Response::from(head), Some(Vec::new()), Vec::new()),
             Answered::Response(answer) => {
-                let (head, body) = answer.into_parts();
+                let (head, body) = Response::from(answer).into_parts();
                 let (body, trailers) = whole(body).await;
                 // Whether its head was let through depends on whether the fault came with it: a client is told of neither as whole.
                 (Response::from_parts(head, ()), Some(body?), trailers)
             }
         };
-        let target = format!("{:?}", head.version());
+        let target = String::new();
         Some(Seen { method: head.status().as_str().to_owned(), target, fields: sorted(head.headers()), body, trailers })
     })
 }

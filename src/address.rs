@@ -4,12 +4,14 @@
 mod forwarded;
 pub mod proxy;
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
-use http::HeaderMap;
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::admission::ClientAddress;
+use crate::message::Fields;
 pub use proxy::{Proxied, ProxyError};
 
 /// Whose word on the client's address counts: `[trust]`, compiled.
@@ -39,6 +41,34 @@ pub struct Origin {
     pub trusted: bool,
 }
 
+/// Where a connection comes from. Its text is made once: nearly every request needs it.
+#[derive(Debug)]
+pub struct Peer {
+    pub address: ClientAddress,
+    text: OnceCell<HeaderValue>,
+}
+
+impl Peer {
+    /// Takes what is known of a connection.
+    pub fn new(address: ClientAddress) -> Self {
+        Self { address, text: OnceCell::new() }
+    }
+
+    /// Returns an address as headers have it; the peer's own is not written anew.
+    pub fn text_of(&self, ip: IpAddr) -> HeaderValue {
+        if self.ip() == Some(ip) { self.text.get_or_init(|| text_of(ip)).clone() } else { text_of(ip) }
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.address.ip().map(|ip| ip.to_canonical())
+    }
+}
+
+fn text_of(ip: IpAddr) -> HeaderValue {
+    // INVARIANT: an address is printable ASCII.
+    HeaderValue::try_from(ip.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
 impl Trust {
     /// Tells whether a peer may speak PROXY. A unix socket has no address: whoever may open it may.
     pub fn takes_proxy_from(&self, peer: Option<IpAddr>) -> bool {
@@ -57,7 +87,7 @@ impl Trust {
 
     /// Settles the address of one request: the header is walked from the right, past trusted addresses; a
     /// malformed element stops the walk. `gateways`: those of the principal.
-    pub fn request(&self, connection: ClientAddress, gateways: &[IpNet], headers: &HeaderMap) -> Origin {
+    pub fn request(&self, connection: ClientAddress, gateways: &[IpNet], headers: &Fields) -> Origin {
         let Some(peer) = connection.ip().map(|ip| ip.to_canonical()) else {
             return Origin { address: ClientAddress::Unknown, trusted: false };
         };
@@ -77,13 +107,9 @@ impl Trust {
     }
 
     /// Keeps of headers what may say where a client is.
-    pub fn heard(&self, headers: &HeaderMap) -> HeaderMap {
+    pub fn heard(&self, headers: &Fields) -> Fields {
         let name = forwarded::name(self.header);
-        let mut heard = HeaderMap::new();
-        for value in headers.get_all(&name) {
-            heard.append(name.clone(), value.clone());
-        }
-        heard
+        headers.get_all(&name).map(|value| (name.clone(), value.clone())).collect()
     }
 
     /// Tells whether the header counts on a connection, whoever its client is.
@@ -93,15 +119,8 @@ impl Trust {
 
     /// Writes the forwarding headers for the upstream: added to where the peer was trusted, else replaced.
     /// `connection`: where the request came from; `host`: what it asked for.
-    pub fn write(
-        &self,
-        headers: &mut HeaderMap,
-        origin: Origin,
-        connection: ClientAddress,
-        scheme: &'static str,
-        host: &http::HeaderValue,
-    ) {
-        forwarded::write(self.header, headers, origin.trusted, connection.ip().map(|ip| ip.to_canonical()), scheme, host);
+    pub fn write(&self, headers: &mut Fields, origin: Origin, connection: &Peer, scheme: &'static str, host: &HeaderValue) {
+        forwarded::write(self.header, headers, origin.trusted, connection, scheme, host);
     }
 }
 

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
+use crate::address::Peer;
 use crate::address::proxy::{self, Proxied};
 use crate::admission::ClientAddress;
 use crate::failure::{self, Failure};
@@ -26,6 +26,7 @@ use crate::gate::{Asker, Cuts, Gate, Lifeline, Review, Standing};
 use crate::http1::{self, Ending, EndingKind};
 use crate::identity;
 use crate::limits::{Handshakes, Limits, Place};
+use crate::message::Request;
 use crate::metrics::{HandshakeKind, HandshakeResult, ListenerMetrics, Metrics};
 use crate::request;
 use crate::rules::{ListenerRules, Rules};
@@ -98,7 +99,7 @@ async fn establish(worker: Rc<Worker>, accepted: Accepted) -> Option<Serving> {
     let context = Rc::new(request::Context {
         worker: Rc::clone(&worker.requests),
         standing: Rc::clone(&standing),
-        address,
+        peer: Peer::new(address),
         sni: session.sni,
         listener: Arc::clone(&listener.name),
         names: session.names,

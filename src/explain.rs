@@ -8,12 +8,13 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderValue, Method, Uri, header};
 use rustls_pki_types::UnixTime;
 use zeroize::Zeroizing;
 
 use crate::admission::{Candidate, ClientAddress, Decision, Denial, RequestScope, Scope, Surface};
 use crate::failure::Failure;
+use crate::message::Fields;
 use crate::request::asked::{self, Asked};
 use crate::request::{label, service};
 use crate::routing::Authority;
@@ -187,8 +188,8 @@ impl Request {
     }
 
     /// What the decision depends on. An OPTIONS of a page is a preflight: no page sends another one by itself.
-    fn headers(&self) -> HeaderMap {
-        let mut headers: HeaderMap = self.origin.iter().map(|origin| (header::ORIGIN, origin.clone())).collect();
+    fn headers(&self) -> Fields {
+        let mut headers: Fields = self.origin.iter().map(|origin| (header::ORIGIN, origin.clone())).collect();
         if self.origin.is_some() && self.method == Method::OPTIONS {
             headers.insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("GET"));
         }

@@ -12,6 +12,8 @@ pub mod date;
 pub mod clock;
 /// One signal to stop taking on, finish, close.
 pub mod drain;
+/// Heads of messages, with their fields as they came.
+pub mod message;
 /// Every metric: name, help and labels side by side.
 pub mod metrics;
 /// DER and PEM read once, into types: leaf, chain, trust anchor, fingerprint, pin; and new keys with their certificates.
@@ -47,7 +49,7 @@ pub mod challenge;
 pub mod identity;
 /// Rates and concurrency by listener, source and principal.
 pub mod limits;
-/// (host, path) -> Route; pure. Names `admission` only.
+/// (host, path) -> Route; pure. Names `admission` and `message` only.
 pub mod routing;
 /// The handshake: full or resumed, possession, our own certificates.
 pub mod tls;

@@ -21,17 +21,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
+use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, StatusCode};
 
-use crate::admission::{ClientAddress, Origin, PrincipalId, Scope};
+use crate::address::Peer;
+use crate::admission::{Origin, PrincipalId, Scope};
 use crate::failure::{Failure, prefers_html};
 use crate::gate::{Gate, Grant, Hold, Inquiry, Lifeline, Standing, Target};
 use crate::identity;
 use crate::limits::{Excess, Principals};
 use crate::log::AccessLog;
+use crate::message::{Fields, Request, RequestHead, Response};
 use crate::metrics::{Counter, Metrics};
 use crate::routing::cross_site::{self, Preflight};
 use crate::routing::path::normalise;
@@ -73,7 +74,7 @@ pub struct Context {
     pub worker: Rc<Worker>,
     pub standing: Rc<Standing>,
     /// The socket's peer, or what PROXY said.
-    pub address: ClientAddress,
+    pub peer: Peer,
     /// As sent: lower case.
     pub sni: Option<Box<str>>,
     pub listener: Arc<str>,
@@ -139,19 +140,17 @@ pub fn serve(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request<Inco
 
 async fn answered(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request<Incoming>) -> Response<Body> {
     let current = Rc::clone(&context.worker.current.borrow());
-    let mut record = Box::new(Record::begin(Rc::clone(&context), &current, &request));
-    let html = request.headers().contains_key(header::ACCEPT) && prefers_html(request.headers());
-    let (head, incoming) = request.into_parts();
-    record.unread = Some(incoming);
+    let mut record = Box::new(Record::begin(Rc::clone(&context), &current, &request.head));
+    let html = prefers_html(&request.head.headers);
+    let Request { head, body } = request;
+    record.unread = Some(body);
     let answer = answer(&context, &current, &lifeline, head, &mut record).await;
     if let Some(unread) = record.unread.take().filter(|_| context.http2) {
         context.worker.unread.discard(unread, &context.worker.ticker);
     }
     match answer {
-        Ok(mut response) => {
-            record.answered(response.status());
-            // A connection may end with this answer, but its version is its own (RFC 9112, 2.5).
-            *response.version_mut() = http::Version::HTTP_11;
+        Ok(response) => {
+            record.answered(response.status);
             response.map(|body| body.watched(record))
         }
         Err(failure) => refused(&context, failure, html, record),
@@ -170,14 +169,14 @@ fn refused(context: &Context, failure: Failure, html: bool, mut record: Box<Reco
     record.failed(failure);
     let refused = record.refused(failure).filter(|_| !html);
     let in_its_form = refused.zip(context.worker.service.as_deref()).and_then(|(refused, service)| service.refuse(&refused));
-    let mut response = in_its_form.unwrap_or_else(|| failure.response(record.id(), html));
-    record.answered(response.status());
+    let mut response = in_its_form.map_or_else(|| failure.response(record.id(), html), Response::from);
+    record.answered(response.status);
     // Behind a CONNECT comes what was meant for its tunnel.
     let ends = failure.closes() || record.is_connect() || context.standing.denied().is_some();
     if ends && !context.http2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.headers_mut().insert(X_REQUEST_ID, record.id_value());
+    response.headers.insert(X_REQUEST_ID, record.id_value());
     response.map(|body| Body::full(body).watched(record))
 }
 
@@ -186,7 +185,7 @@ async fn answer(
     context: &Rc<Context>,
     current: &Rc<Current>,
     lifeline: &Rc<Lifeline>,
-    mut head: Parts,
+    head: RequestHead,
     record: &mut Record,
 ) -> Result<Response<Body>, Failure> {
     if context.http2 {
@@ -211,7 +210,7 @@ async fn answer(
     // Before routing speaks: a 404 would tell a stranger which routes exist.
     let standing = context.asking(&current.rules, &head.headers);
     record.asks(&standing);
-    let origin = current.rules.trust.request(context.address, &standing.gateway_ips(), &head.headers);
+    let origin = current.rules.trust.request(context.peer.address, &standing.gateway_ips(), &head.headers);
     record.client = origin.address.ip();
     let upgrades = offer.as_ref().is_some_and(|offer| !offer.is_idle());
     let request = asked.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" }, upgrades);
@@ -238,21 +237,18 @@ async fn answer(
     let cross_origin = permitted(&head.headers, &scope, &grant);
     let target = head.uri.path_and_query().map(|original| asked.path.target(original));
     let onward = onward::Onward { context, current, lifeline, handles, grant: &grant, host, needed, origin, target };
-    let request = onward.prepare(&mut head, chosen.as_ref(), record.id_value())?;
+    let request = onward.prepare(head, chosen.as_ref(), record.id_value())?;
     let mut response = within(&hold, onward.send(request, other, chosen, record)).await?;
     if let Some(origin) = cross_origin {
-        cross_site::permit(response.headers_mut(), &origin);
+        cross_site::permit(&mut response.headers, &origin);
     }
-    identity::guard_vary(response.headers_mut());
+    identity::guard_vary(&mut response.headers);
     record.hold = Some(hold);
     Ok(response)
 }
 
 fn preflight_answer(preflight: &Preflight<'_>) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    *response.headers_mut() = preflight.answer();
-    response
+    Response { status: StatusCode::NO_CONTENT, headers: preflight.answer(), body: Body::empty() }
 }
 
 fn enter(context: &Context, current: &Current, grant: &Grant) -> Result<Option<crate::limits::Entered>, Failure> {
@@ -270,25 +266,24 @@ fn enter(context: &Context, current: &Current, grant: &Grant) -> Result<Option<c
 }
 
 /// An admitted client may know that there is no such route. `OPTIONS *` asks about us.
-fn no_route(head: &Parts) -> Result<Response<Body>, Failure> {
+fn no_route(head: &RequestHead) -> Result<Response<Body>, Failure> {
     if head.method != Method::OPTIONS || head.uri.path() != "*" {
         return Err(Failure::NoRoute);
     }
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    let mut response = Response::new(StatusCode::NO_CONTENT, Body::empty());
+    response.headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     Ok(response)
 }
 
 /// Takes an offer to upgrade up, if the route lists it.
-fn taken_up(offer: Option<&mut Offer>, route: &Route, headers: &HeaderMap) -> Result<Option<carried::Chosen>, Failure> {
+fn taken_up(offer: Option<&mut Offer>, route: &Route, headers: &Fields) -> Result<Option<carried::Chosen>, Failure> {
     let Some(offer) = offer.filter(|offer| !offer.is_idle()) else { return Ok(None) };
     let protocol = asked::upgrade_to(offer.protocols(), route)?.to_vec();
     offer.chosen(protocol, headers).map(Some)
 }
 
 /// Returns the foreign origin whose page may read the answer.
-fn permitted(headers: &HeaderMap, scope: &Scope<'_>, grant: &Grant) -> Option<HeaderValue> {
+fn permitted(headers: &Fields, scope: &Scope<'_>, grant: &Grant) -> Option<HeaderValue> {
     let Some(Origin::Other(origin)) = scope.request.map(|request| request.origin) else { return None };
     let admitted = grant.admitted()?;
     let listed = admitted.admission.principal.terms.cors_origins.iter().any(|pattern| pattern.matches(origin));

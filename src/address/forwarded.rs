@@ -4,18 +4,19 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
-use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HeaderName, HeaderValue};
 
-use super::ForwardingHeader;
+use super::{ForwardingHeader, Peer};
+use crate::message::Fields;
 
 /// Yields the addresses of the one header, nearest first; `None` for an element that names none.
-pub(super) fn from_the_right(header: ForwardingHeader, headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+pub(super) fn from_the_right(header: ForwardingHeader, headers: &Fields) -> impl Iterator<Item = Option<IpAddr>> {
     let read: fn(&str) -> Option<IpAddr> = match header {
         ForwardingHeader::Forwarded => forwarded_for,
         ForwardingHeader::XForwardedFor => address,
     };
     // Several lines are one list, in order (RFC 9110, 5.3).
-    let lines: Vec<&HeaderValue> = headers.get_all(name(header)).iter().collect();
+    let lines: Vec<&HeaderValue> = headers.get_all(&name(header)).collect();
     lines.into_iter().rev().flat_map(move |line| match std::str::from_utf8(line.as_bytes()) {
         Ok(line) => Elements { rest: Some(line) }.map(|element| read(element.trim())).collect::<Vec<_>>(),
         Err(_) => vec![None],
@@ -31,14 +32,7 @@ pub(super) fn name(header: ForwardingHeader) -> HeaderName {
 }
 
 /// Replaces or adds to the forwarding headers; the other kind goes.
-pub(super) fn write(
-    header: ForwardingHeader,
-    headers: &mut HeaderMap,
-    trusted: bool,
-    peer: Option<IpAddr>,
-    scheme: &'static str,
-    host: &HeaderValue,
-) {
+pub(super) fn write(header: ForwardingHeader, headers: &mut Fields, trusted: bool, peer: &Peer, scheme: &'static str, host: &HeaderValue) {
     if !trusted {
         for name in OF_AN_UNTRUSTED_PEER {
             headers.remove(name);
@@ -49,11 +43,13 @@ pub(super) fn write(
             for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST] {
                 headers.remove(name);
             }
-            add(headers, FORWARDED, trusted, Some(element(peer, scheme, host)));
+            let element = HeaderValue::try_from(element(peer.ip(), scheme, host));
+            // INVARIANT: made of a header value and of our own printable ASCII.
+            add(headers, FORWARDED, trusted, element.ok());
         }
         ForwardingHeader::XForwardedFor => {
             headers.remove(FORWARDED);
-            add(headers, X_FORWARDED_FOR, trusted, peer.map(|peer| peer.to_string()));
+            add(headers, X_FORWARDED_FOR, trusted, peer.ip().map(|ip| peer.text_of(ip)));
             for (name, value) in [(X_FORWARDED_PROTO, HeaderValue::from_static(scheme)), (X_FORWARDED_HOST, host.clone())] {
                 if !(trusted && headers.contains_key(&name)) {
                     headers.insert(name, value);
@@ -64,22 +60,23 @@ pub(super) fn write(
 }
 
 /// Adds an element to a list, or replaces it. A line of its own would do too, but some upstreams read one only.
-fn add(headers: &mut HeaderMap, name: HeaderName, trusted: bool, element: Option<String>) {
+fn add(headers: &mut Fields, name: HeaderName, trusted: bool, element: Option<HeaderValue>) {
     let Some(element) = element else {
         if !trusted {
             headers.remove(name);
         }
         return;
     };
+    if !trusted || !headers.contains_key(&name) {
+        return headers.insert(name, element);
+    }
     let mut list = Vec::new();
-    if trusted {
-        for line in headers.get_all(&name) {
-            list.extend_from_slice(line.as_bytes());
-            list.extend_from_slice(b", ");
-        }
+    for line in headers.get_all(&name) {
+        list.extend_from_slice(line.as_bytes());
+        list.extend_from_slice(b", ");
     }
     list.extend_from_slice(element.as_bytes());
-    // INVARIANT: made of header values and of our own printable ASCII.
+    // INVARIANT: made of header values.
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
         headers.insert(name, value);
     }

@@ -1,6 +1,6 @@
 //! Whose word on the address counts, in tables.
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
 use super::*;
 
@@ -12,8 +12,8 @@ fn trust(header: ForwardingHeader) -> Trust {
     }
 }
 
-fn headers(fields: &[(&'static str, &[u8])]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn headers(fields: &[(&'static str, &[u8])]) -> Fields {
+    let mut headers = Fields::default();
     for (name, value) in fields {
         headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
     }
@@ -116,8 +116,9 @@ fn the_upstream_is_told_by_one_header_only() {
         let mut headers = headers(asked);
         let connection = trust.connection(peer.map(ip));
         let origin = trust.request(connection, &[], &headers);
-        trust.write(&mut headers, origin, connection, "https", &host);
-        let mut fields: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        trust.write(&mut headers, origin, &Peer::new(connection), "https", &host);
+        let mut fields: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{}: {}", str::from_utf8(name).unwrap(), value.to_str().unwrap())).collect();
         fields.sort();
         fields
     };

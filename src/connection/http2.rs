@@ -30,8 +30,8 @@ pub(super) async fn serve(stream: Stream, context: Rc<request::Context>, limits:
         let (asked, streams) = (Rc::clone(&asked), streams.clone());
         move |request: Request<_>| {
             asked.set(Instant::now());
-            let answer = request::serve(Rc::clone(&context), streams.begin(), request.map(Incoming::Http2));
-            async move { Ok::<_, Infallible>(answer.await) }
+            let answer = request::serve(Rc::clone(&context), streams.begin(), request.map(Incoming::Http2).into());
+            async move { Ok::<http::Response<_>, Infallible>(answer.await.into()) }
         }
     });
     let mut connection = pin!(engine(streams, limits).serve_connection(TokioIo::new(stream), service));

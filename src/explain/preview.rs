@@ -1,7 +1,7 @@
 //! Other rules, and what they would mean for clients that were seen: each is asked about as it was seen last, under the rules in force and
 //! under the others, by the same call as the handshake's.
 
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,6 +11,7 @@ use crate::admission::{Candidate, RequestScope, Scope};
 use crate::clock::Date;
 use crate::failure::Failure;
 use crate::gate::Sighting;
+use crate::message::Fields;
 use crate::pki::Fingerprint;
 use crate::request::asked::Asked;
 use crate::routing::Authority;
@@ -166,7 +167,7 @@ impl<'r> Led<'r> {
     ) -> Option<Self> {
         let method: Method = method.parse().ok()?;
         let uri = Uri::builder().scheme("https").authority(host).path_and_query(path).build().ok()?;
-        let none = HeaderMap::new();
+        let none = Fields::default();
         let asked = Asked::of(&rules.routes, Authority::of(&uri, &none).ok()?, normalise(path).ok()?);
         if listener.serves.control_hosts.iter().any(|ours| **ours == *asked.authority.host) {
             let request = Some(RequestScope { route: None, ..request });

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
+use http::StatusCode;
+use http::header::{self, HeaderValue};
 
 use super::Failure;
 use crate::admission::Denial;
 use crate::http1::Refusal;
+use crate::message::{Fields, Response};
 
 impl Failure {
     /// Answers, for a request known by `request_id` (it may be the client's own text: it is escaped).
@@ -17,10 +18,8 @@ impl Failure {
             true => (self.page(request_id), "text/html; charset=utf-8"),
             false => (self.json(request_id), "application/json"),
         };
-        let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = self.status();
-        let headers = response.headers_mut();
-        headers.reserve(8);
+        let mut response = Response::new(self.status(), Bytes::from(body));
+        let headers = &mut response.headers;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         // The answer hangs on who asked: no cache may keep it for another.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -33,7 +32,7 @@ impl Failure {
         response
     }
 
-    fn add_what_the_status_demands(self, headers: &mut HeaderMap) {
+    fn add_what_the_status_demands(self, headers: &mut Fields) {
         match self.status() {
             // RFC 6750, 3: also what tells a client to fetch another.
             StatusCode::UNAUTHORIZED if matches!(self, Self::Denied(Denial::TokenExpired | Denial::TokenInvalid)) => {
@@ -95,9 +94,13 @@ pub fn refusal(refusal: Refusal) -> Bytes {
 
 /// Tells whether a client would rather read a page than JSON (RFC 9110, 12.5.1). Only a strict preference
 /// counts: `*/*` and no `Accept` at all mean JSON.
-pub fn prefers_html(request: &HeaderMap) -> bool {
+pub fn prefers_html(request: &Fields) -> bool {
+    // What most programs send; it prefers nothing.
+    if request.get_all(&header::ACCEPT).all(|value| value == "*/*") {
+        return false;
+    }
     let (mut html, mut json) = (Quality::default(), Quality::default());
-    for range in request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
+    for range in request.get_all(&header::ACCEPT).filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
         let mut parts = range.split(';');
         let media = parts.next().unwrap_or_default().trim();
         let quality = parts.filter_map(quality).next().unwrap_or(1000);
@@ -175,25 +178,25 @@ mod tests {
     fn a_failure_is_json_with_code_message_and_request_id() {
         for failure in Failure::all() {
             let response = failure.response("r-1\"\\\n<script>\u{e9}", false);
-            assert_eq!(response.status(), failure.status());
-            let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!(response.status, failure.status());
+            let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
             assert_eq!(body["error"]["code"], failure.code());
             assert_eq!(body["error"]["message"], failure.message());
             assert_eq!(body["error"]["request_id"], "r-1\"\\\n<script>\u{e9}");
-            assert_eq!(response.headers()["cache-control"], "no-store");
-            let asks = response.headers().contains_key("www-authenticate");
-            assert_eq!(asks, response.status() == 401, "{failure:?}");
+            assert_eq!(response.headers.get("cache-control").unwrap(), "no-store");
+            let asks = response.headers.contains_key("www-authenticate");
+            assert_eq!(asks, response.status == 401, "{failure:?}");
         }
     }
 
     #[test]
     fn a_page_escapes_what_the_client_chose() {
         let response = Failure::Denied(Denial::NotListed).response("<script>alert('x')</script>\"&", true);
-        let page = std::str::from_utf8(response.body()).unwrap();
+        let page = std::str::from_utf8(&response.body).unwrap();
         assert!(page.contains("<code>not_listed</code>"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;"), "{page}");
         assert!(!page.contains("<script"), "{page}");
-        assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+        assert_eq!(response.headers.get("content-type").unwrap(), "text/html; charset=utf-8");
     }
 
     #[test]
@@ -234,7 +237,7 @@ mod tests {
             (Some(",,;;=,text"), false),
         ];
         for (accept, expected) in table {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::default();
             if let Some(accept) = accept {
                 headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
             }

@@ -9,17 +9,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, StatusCode, header};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
 use super::body::{BodyFault, Incoming, Source, Upgrade, Upgraded};
-use super::buffers::{self, Size};
+use super::buffers::Size;
 use super::encode;
 use super::head::{Answer, Asked, Fault, Framing, read_answer};
 use super::inbound::Inbound;
 use super::outbound::{Broken, Encoder, Out};
+use crate::message::{Request, Response};
 
 /// Sends requests on one connection to an upstream, one at a time. Dropped, it leaves the connection to the answer under
 /// way.
@@ -185,7 +186,7 @@ where
             let Some(request) = self.request.as_mut().filter(|_| !matches!(self.sending, Sending::Whole | Sending::Stuck)) else {
                 return Poll::Ready(Ok(()));
             };
-            let waits = match self.encoder.gather(request.body_mut(), &mut self.out, context) {
+            let waits = match self.encoder.gather(&mut request.body, &mut self.out, context) {
                 Ok(waits) => waits,
                 // The upstream must not take what it has for the whole: it sees the connection end.
                 Err(Broken::Body(error)) => return Poll::Ready(Err(io::Error::other(error.to_string()))),
@@ -212,9 +213,6 @@ where
     fn answered(&mut self, persists: bool) {
         (self.asked, self.interim) = (None, 0);
         self.persists = persists && self.sending != Sending::Stuck;
-        if let Some(request) = &mut self.request {
-            buffers::give_back_headers(std::mem::take(request.headers_mut()));
-        }
         if matches!(self.sending, Sending::Stuck | Sending::Whole) {
             self.request = None;
         }
@@ -252,8 +250,8 @@ where
                         return Poll::Ready(Err(self.malformed(Fault::Malformed("too many interim answers"))));
                     }
                     // RFC 9110, 15.2: all are passed on but a 100, which is said between us and the client.
-                    if let Some(request) = self.request.as_ref().filter(|_| head.status() != StatusCode::CONTINUE) {
-                        request.body().interim(head);
+                    if let Some(request) = self.request.as_ref().filter(|_| head.status != StatusCode::CONTINUE) {
+                        request.body.interim(head);
                     }
                 }
                 Ok(Some(Answer::Final(response, framing, persists))) => {
@@ -291,11 +289,11 @@ where
         if !inner.is_idle() {
             return Err(Box::new(request));
         }
-        let (size, is_empty) = (request.body().size_hint(), request.body().is_end_stream());
+        let (size, is_empty) = (request.body.size_hint(), request.body.is_end_stream());
         let framing = encode::request(inner.out.gather(), &request, &size, is_empty);
-        inner.asked = Some(if *request.method() == Method::HEAD {
+        inner.asked = Some(if request.head.method == Method::HEAD {
             Asked::Head
-        } else if request.headers().contains_key(header::UPGRADE) {
+        } else if request.head.headers.contains_key(header::UPGRADE) {
             Asked::Upgrade
         } else {
             Asked::Plain

@@ -5,7 +5,6 @@
 use std::cell::RefCell;
 
 use bytes::BytesMut;
-use http::HeaderMap;
 
 /// Who reads: heads of clients are small, and parts of them may live as long as a tunnel; answers and bodies are large and
 /// gone soon.
@@ -58,24 +57,6 @@ pub(super) fn give_back_out(mut out: Vec<u8>) {
     });
 }
 
-/// Returns an empty header map, with room for what is usual.
-pub(super) fn take_headers() -> HeaderMap {
-    SHELF.with_borrow_mut(|shelf| shelf.headers.pop()).unwrap_or_else(|| HeaderMap::with_capacity(HEADERS))
-}
-
-/// Takes back the headers of a message that was written.
-pub(super) fn give_back_headers(mut headers: HeaderMap) {
-    if headers.capacity() == 0 || headers.capacity() > 4 * HEADERS {
-        return;
-    }
-    headers.clear();
-    SHELF.with_borrow_mut(|shelf| {
-        if shelf.headers.len() < MOST {
-            shelf.headers.push(headers);
-        }
-    });
-}
-
 impl Size {
     /// How much room a reader needs at least: a usual answer of 64 KiB comes with its head in one read.
     pub(super) fn least(self) -> usize {
@@ -98,7 +79,6 @@ struct Shelf {
     heads: Vec<BytesMut>,
     large: Vec<BytesMut>,
     out: Vec<Vec<u8>>,
-    headers: Vec<HeaderMap>,
 }
 
 impl Shelf {
@@ -118,7 +98,6 @@ thread_local! {
 pub(super) const LARGE: usize = 128 * 1024;
 /// What is written from one buffer: a head, and a small body with it.
 const OUT: usize = 8 * 1024;
-const HEADERS: usize = 24;
 /// Of each kind, on one worker: more are under way at once only where there is memory for it.
 const MOST: usize = 16;
 
@@ -140,13 +119,5 @@ mod tests {
             buffer = take(Size::Head);
             assert!(buffer.capacity() >= Size::Head.least());
         }
-    }
-
-    #[test]
-    fn headers_are_given_back_empty() {
-        let mut headers = take_headers();
-        headers.insert("x", http::HeaderValue::from_static("y"));
-        give_back_headers(headers);
-        assert!(take_headers().is_empty());
     }
 }

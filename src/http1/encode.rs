@@ -4,13 +4,14 @@
 use std::cell::RefCell;
 use std::io::Write as _;
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header;
+use http::{Method, StatusCode, Version};
 use http_body::SizeHint;
 
 use super::head::Framing;
 use crate::clock;
 use crate::date::Date;
+use crate::message::{Fields, Request, Response};
 
 /// What an answer's head depends on besides itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub(super) struct Asked {
 
 /// Writes an answer's head; returns how its body is framed, and whether the connection goes on behind it.
 pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHint, asked: Asked) -> (Framing, bool) {
-    let status = response.status();
-    let headers = response.headers();
+    let status = response.status;
+    let headers = &response.headers;
     // A 101 says itself what the connection becomes.
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     // RFC 9110, 9.3.2, 15.3.5 and 15.4.5: no body, whatever is said about the one that there would be.
@@ -41,29 +42,39 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
         None => Framing::Chunked,
     };
     let persists = asked.persists && framing != Framing::Close && !says_close(headers);
+    // What is told of the body's length, in the place where the caller says something of it.
+    let mut length = match framing {
+        Framing::Length(length) => Some(length),
+        // RFC 9110, 8.6: and none in a 1xx or 204.
+        Framing::Empty if !is_bare && !is_described => Some(0),
+        // The answer to a HEAD says how long it would be, where we know.
+        Framing::Empty if asked.head && !is_bare => size.exact().filter(|length| *length > 0),
+        Framing::Chunked | Framing::Close | Framing::Empty => None,
+    };
 
     status_line(out, status);
     let mut dated = false;
-    for (name, value) in headers {
-        match *name {
-            header::CONNECTION if !switches => continue,
-            header::CONTENT_LENGTH if !is_described => continue,
-            header::TRANSFER_ENCODING => continue,
-            header::DATE => dated = true,
-            _ => {}
+    for (name, value) in headers.iter() {
+        match Framed::of(name) {
+            Some(Framed::Connection) if !switches => continue,
+            Some(Framed::Length) if is_described => length = None,
+            Some(Framed::Length) => {
+                if let Some(length) = length.take() {
+                    number(out, name, length);
+                }
+                continue;
+            }
+            Some(Framed::Coding) => continue,
+            Some(Framed::Date) => dated = true,
+            Some(Framed::Connection) | None => {}
         }
-        field(out, name.as_str(), value.as_bytes());
+        field(out, name, value.as_bytes());
     }
-    match framing {
-        Framing::Chunked => out.extend_from_slice(CHUNKED),
-        Framing::Length(length) => number(out, length),
-        // The answer to a HEAD says how long it would be, where we know.
-        Framing::Empty if asked.head && !is_bare && !headers.contains_key(header::CONTENT_LENGTH) => {
-            size.exact().filter(|length| *length > 0).into_iter().for_each(|length| number(out, length));
-        }
-        // RFC 9110, 8.6: and none in a 1xx or 204.
-        Framing::Empty if !is_bare && !is_described => number(out, 0),
-        Framing::Close | Framing::Empty => {}
+    if framing == Framing::Chunked {
+        out.extend_from_slice(CHUNKED);
+    }
+    if let Some(length) = length {
+        number(out, CONTENT_LENGTH, length);
     }
     if !dated && !switches {
         date(out);
@@ -80,10 +91,10 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
 
 /// Writes an interim answer (RFC 9110, 15.2), which has no body and says nothing about the connection.
 pub(super) fn interim(out: &mut Vec<u8>, head: &Response<()>) {
-    status_line(out, head.status());
-    for (name, value) in head.headers() {
-        if ![header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name) {
-            field(out, name.as_str(), value.as_bytes());
+    status_line(out, head.status);
+    for (name, value) in head.headers.iter() {
+        if matches!(Framed::of(name), None | Some(Framed::Date)) {
+            field(out, name, value.as_bytes());
         }
     }
     out.extend_from_slice(b"\r\n");
@@ -97,28 +108,36 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
         Some(length) => Framing::Length(length),
         None => Framing::Chunked,
     };
-    out.extend_from_slice(request.method().as_str().as_bytes());
+    let head = &request.head;
+    out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str).as_bytes());
+    out.extend_from_slice(head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut says_length = false;
-    for (name, value) in request.headers() {
-        match *name {
-            header::CONTENT_LENGTH => {
-                says_length = true;
-                continue;
-            }
-            header::TRANSFER_ENCODING => continue,
-            _ => {}
-        }
-        field(out, name.as_str(), value.as_bytes());
-    }
-    match framing {
-        Framing::Chunked => out.extend_from_slice(CHUNKED),
-        Framing::Length(length) => number(out, length),
+    let mut length = match framing {
+        Framing::Length(length) => Some(length),
         // RFC 9110, 8.6: where content has a meaning, it is said that there is none.
-        Framing::Close | Framing::Empty if says_length || !is_bodiless(request.method()) => number(out, 0),
-        Framing::Close | Framing::Empty => {}
+        Framing::Empty if !is_bodiless(&head.method) => Some(0),
+        Framing::Chunked | Framing::Close | Framing::Empty => None,
+    };
+    let mut told = false;
+    for (name, value) in head.headers.iter() {
+        match Framed::of(name) {
+            Some(Framed::Length) => {
+                // Whoever says that there is none says it on; once.
+                if let Some(said) = length.take().or((framing == Framing::Empty && !told).then_some(0)) {
+                    number(out, name, said);
+                    told = true;
+                }
+            }
+            Some(Framed::Coding) => {}
+            Some(Framed::Connection | Framed::Date) | None => field(out, name, value.as_bytes()),
+        }
+    }
+    if framing == Framing::Chunked {
+        out.extend_from_slice(CHUNKED);
+    }
+    if let Some(length) = length {
+        number(out, CONTENT_LENGTH, length);
     }
     out.extend_from_slice(b"\r\n");
     framing
@@ -132,23 +151,49 @@ fn status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Fields that are not handed on as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framed {
+    Coding,
+    Connection,
+    Date,
+    Length,
+}
+
+impl Framed {
+    fn of(name: &[u8]) -> Option<Self> {
+        let (known, framed) = match name.len() {
+            4 => (&b"date"[..], Self::Date),
+            10 => (&b"connection"[..], Self::Connection),
+            14 => (CONTENT_LENGTH, Self::Length),
+            17 => (&b"transfer-encoding"[..], Self::Coding),
+            _ => return None,
+        };
+        name.eq_ignore_ascii_case(known).then_some(framed)
+    }
+}
+
 /// Writes one field.
-pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
+pub(super) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
-fn number(out: &mut Vec<u8>, length: u64) {
-    // Writing to a vector does not fail.
-    let _ = write!(out, "content-length: {length}\r\n");
+fn number(out: &mut Vec<u8>, name: &[u8], mut number: u64) {
+    let (mut digits, mut at) = ([b'0'; 20], 20);
+    while at == 20 || number > 0 {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    field(out, name, &digits[at..]);
 }
 
-fn says_close(headers: &HeaderMap) -> bool {
-    let closes =
-        |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"));
-    headers.contains_key(header::CONNECTION) && headers.get_all(header::CONNECTION).iter().any(closes)
+fn says_close(headers: &Fields) -> bool {
+    let closes = |token: &[u8]| token.trim_ascii().eq_ignore_ascii_case(b"close");
+    headers.get_all(&header::CONNECTION).any(|value| value.as_bytes().split(|byte| *byte == b',').any(closes))
 }
 
 fn is_bodiless(method: &Method) -> bool {
@@ -182,6 +227,7 @@ thread_local! {
     static DATE: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
 }
 
+const CONTENT_LENGTH: &[u8] = b"content-length";
 const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -189,6 +235,7 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::Response as Built;
 
     fn said(request_version: Version, head: bool, response: Response<()>, size: SizeHint) -> (String, Framing, bool) {
         let mut out = Vec::new();
@@ -198,7 +245,7 @@ mod tests {
     }
 
     fn status(status: u16) -> Response<()> {
-        Response::builder().status(status).header("date", "d").body(()).unwrap()
+        Built::builder().status(status).header("date", "d").body(()).unwrap().into()
     }
 
     #[test]
@@ -228,21 +275,22 @@ mod tests {
 
     #[test]
     fn nobody_else_frames_an_answer() {
-        let response = Response::builder()
+        let response = Built::builder()
             .header("content-length", "7")
             .header("content-length", "9")
             .header("transfer-encoding", "gzip")
             .header("connection", "x, Close")
             .body(())
-            .unwrap();
+            .unwrap()
+            .into();
         let (text, _, persists) = said(Version::HTTP_11, false, response, SizeHint::with_exact(5));
         assert_eq!(text.matches("content-length").count(), 1, "{text}");
         assert!(text.contains("content-length: 5\r\n") && text.contains("connection: close\r\n") && !persists, "{text}");
         assert!(!text.contains("gzip"), "{text}");
         // Of a body that is not sent its length may be told.
-        let mut head = Response::builder().header("content-length", "7").body(()).unwrap();
+        let mut head = Built::builder().header("content-length", "7").body(()).unwrap().into();
         assert!(said(Version::HTTP_11, true, head, SizeHint::with_exact(0)).0.contains("content-length: 7\r\n"));
-        head = Response::builder().status(304).header("content-length", "7").body(()).unwrap();
+        head = Built::builder().status(304).header("content-length", "7").body(()).unwrap().into();
         assert!(said(Version::HTTP_11, false, head, SizeHint::with_exact(0)).0.contains("content-length: 7\r\n"));
     }
 
@@ -264,12 +312,12 @@ mod tests {
             (Method::POST, None, SizeHint::default(), false, "transfer-encoding: chunked\r\n"),
         ];
         for (method, length, size, is_empty, fields) in table {
-            let mut built = Request::builder().method(method.clone()).uri("/x?y").header("host", "a");
+            let mut built = http::Request::builder().method(method.clone()).uri("/x?y").header("host", "a");
             if let Some(length) = length {
                 built = built.header("content-length", length);
             }
             let mut out = Vec::new();
-            request(&mut out, &built.body(()).unwrap(), &size, is_empty);
+            request(&mut out, &built.body(()).unwrap().into(), &size, is_empty);
             assert_eq!(String::from_utf8(out).unwrap(), format!("{method} /x?y HTTP/1.1\r\nhost: a\r\n{fields}\r\n"));
         }
     }

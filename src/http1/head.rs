@@ -4,11 +4,11 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use httparse::Header;
 use memchr::memchr;
 
-use super::buffers;
+use crate::message::{Fields, RequestHead, Response};
 
 /// How the bytes after a head belong to its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) enum Asked {
 /// A request's head, judged.
 #[derive(Debug)]
 pub(super) struct Asking {
-    pub(super) request: Request<()>,
+    pub(super) head: RequestHead,
     pub(super) framing: Framing,
     /// The client wants to send another one behind it.
     pub(super) persists: bool,
@@ -97,28 +97,30 @@ pub(super) fn read_request(head: &Bytes) -> Result<Asking, Fault> {
         return Err(Fault::Malformed("the request line is incomplete"));
     };
     judge_target(method, target)?;
-    let (fields, headers) = Fields::read(parsed.headers, head)?;
+    let (said, headers) = Said::read(parsed.headers, head)?;
     // RFC 9112, 3.2: a missing Host is 400, and so is a second one.
-    if fields.hosts != 1 {
+    if said.hosts != 1 {
         return Err(Fault::Malformed("there has to be one Host field"));
     }
-    let framing = fields.framing(version)?.unwrap_or(Framing::Empty);
+    let framing = said.framing(version)?.unwrap_or(Framing::Empty);
     // RFC 9110, 9.3.6: content has no meaning in CONNECT, and engines differ about it.
     if method == "CONNECT" && framing != Framing::Empty {
         return Err(Fault::Malformed("CONNECT has no body"));
     }
-    let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| Fault::Malformed("the method is none"))?;
-    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| no_target(target))?;
-    *request.version_mut() = version_of(version);
-    *request.headers_mut() = headers;
+    let head = RequestHead {
+        method: Method::from_bytes(method.as_bytes()).map_err(|_| Fault::Malformed("the method is none"))?,
+        uri: Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| no_target(target))?,
+        version: version_of(version),
+        headers,
+        extensions: Extensions::new(),
+    };
     Ok(Asking {
-        request,
+        head,
         framing,
-        persists: fields.persists(version),
+        persists: said.persists(version),
         // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is ignored, and so is one without a body to wait.
-        expects: fields.expects && version == 1 && framing != Framing::Empty,
-        takes_trailers: fields.takes_trailers && version == 1,
+        expects: said.expects && version == 1 && framing != Framing::Empty,
+        takes_trailers: said.takes_trailers && version == 1,
     })
 }
 
@@ -138,17 +140,14 @@ pub(super) fn read_answer(head: &Bytes, asked: Asked) -> Result<Answer, Fault> {
     let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
         return Err(Fault::Malformed("the status line is incomplete"));
     };
-    let (fields, headers) = Fields::read(parsed.headers, head)?;
-    let framing = fields.framing(version)?;
+    let (said, headers) = Said::read(parsed.headers, head)?;
+    let framing = said.framing(version)?;
     let response = || {
-        let mut response = Response::new(());
-        *response.status_mut() = StatusCode::from_u16(code).map_err(|_| Fault::Malformed("the status is none"))?;
-        *response.version_mut() = version_of(version);
-        *response.headers_mut() = headers;
-        Ok(response)
+        let status = StatusCode::from_u16(code).map_err(|_| Fault::Malformed("the status is none"))?;
+        Ok(Response { status, headers, body: () })
     };
     // RFC 9112, 6.3: a body until the end leaves nothing for another answer.
-    let last = |response, framing| Answer::Final(response, framing, fields.persists(version) && framing != Framing::Close);
+    let last = |response, framing| Answer::Final(response, framing, said.persists(version) && framing != Framing::Close);
     match code {
         // RFC 9112, 6.1 and 6.3: neither field may stand in a 1xx.
         100..=199 if framing.is_some() => Err(Fault::Malformed("an interim answer has no body")),
@@ -183,7 +182,7 @@ pub(super) fn read_trailers(bytes: &[u8]) -> Result<HeaderMap, Fault> {
 
 /// What the fields say about the message as a whole, and about the connection.
 #[derive(Default)]
-struct Fields {
+struct Said {
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
@@ -193,31 +192,36 @@ struct Fields {
     takes_trailers: bool,
 }
 
-impl Fields {
-    /// Reads them all, into a map whose values refer to the head.
-    fn read(parsed: &[Header<'_>], head: &Bytes) -> Result<(Self, HeaderMap), Fault> {
-        let (mut fields, mut headers) = (Self::default(), buffers::take_headers());
+impl Said {
+    /// Reads them all, into fields that refer to the head.
+    fn read(parsed: &[Header<'_>], head: &Bytes) -> Result<(Self, Fields), Fault> {
+        let (mut said, mut headers) = (Self::default(), Fields::of(head.clone()));
         for field in parsed {
-            let name = name_of(field.name)?;
-            match name {
-                header::CONNECTION => fields.connection(field.value),
-                header::CONTENT_LENGTH => fields.add_length(length(field.value)?)?,
-                header::EXPECT => fields.expects |= field.value.eq_ignore_ascii_case(b"100-continue"),
-                header::HOST => fields.hosts += 1,
-                header::TE => fields.takes_trailers |= tokens(field.value).any(|token| token.eq_ignore_ascii_case(b"trailers")),
-                // RFC 9112, 6.1 and 6.3: of the codings only chunked is known here, and it may stand once, and last.
-                header::TRANSFER_ENCODING => {
-                    if fields.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
-                        return Err(Fault::Malformed("Transfer-Encoding is something else than chunked, once"));
-                    }
-                    fields.chunked = true;
-                }
-                _ => {}
-            }
+            said.note(field.name, field.value)?;
             let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| Fault::Malformed(NO_VALUE))?;
-            headers.append(name, value);
+            headers.append_sent(field.name, value);
         }
-        Ok((fields, headers))
+        Ok((said, headers))
+    }
+
+    fn note(&mut self, name: &str, value: &[u8]) -> Result<(), Fault> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            2 if is("te") => self.takes_trailers |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers")),
+            4 if is("host") => self.hosts += 1,
+            6 if is("expect") => self.expects |= value.eq_ignore_ascii_case(b"100-continue"),
+            10 if is("connection") => self.connection(value),
+            14 if is("content-length") => self.add_length(length(value)?)?,
+            // RFC 9112, 6.1 and 6.3: of the codings only chunked is known here, and it may stand once, and last.
+            17 if is("transfer-encoding") => {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Fault::Malformed("Transfer-Encoding is something else than chunked, once"));
+                }
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn connection(&mut self, value: &[u8]) {

@@ -185,7 +185,7 @@ impl Encoder {
                 gathered.extend_from_slice(b"0\r\n");
                 if let Some(trailers) = trailers.filter(|_| self.trailers) {
                     for (name, value) in trailers {
-                        super::encode::field(gathered, name.as_str(), value.as_bytes());
+                        super::encode::field(gathered, name.as_str().as_bytes(), value.as_bytes());
                     }
                 }
                 gathered.extend_from_slice(b"\r\n");

@@ -9,17 +9,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::body::Incoming;
-use super::buffers;
 use super::encode::{self, Asked};
 use super::head::{Asking, Fault, read_request};
 use super::outbound::Encoder;
 use super::wire::Wire;
 use super::{End, Ending, EndingKind, Refusal, Settings};
+use crate::message::{Request, Response};
 use crate::ticker::Timer;
 
 /// Serves one connection of a client: one request after another, until it ends, `ending` says so, or a tunnel has
@@ -192,22 +192,21 @@ where
     }
 
     fn begin(&mut self, asking: Asking) {
-        let Asking { request, framing, persists, expects, takes_trailers } = asking;
-        let asked = Asked { version: request.version(), head: *request.method() == Method::HEAD, persists, takes_trailers };
+        let Asking { head, framing, persists, expects, takes_trailers } = asking;
+        let asked = Asked { version: head.version, head: head.method == Method::HEAD, persists, takes_trailers };
         let number = self.wire.begin(framing, expects, asked.version);
         let body = Incoming::new(Rc::clone(&self.wire) as _, number);
-        self.state = State::Answering((self.service)(request.map(|()| body)), asked);
+        self.state = State::Answering((self.service)(Request { head, body }), asked);
     }
 
     /// Writes the head of an answer, and all of its body that there is.
     fn answer(&mut self, response: Response<B>, mut asked: Asked) {
         // RFC 9112, 9.6: whoever still sends what nobody reads is told that the connection ends with this.
         asked.persists &= !self.leaving && !self.wire.is_abandoned() && !self.wire.is_ended();
-        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let size = response.body().size_hint();
+        let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        let size = response.body.size_hint();
         let (framing, persists) = self.wire.put_head(|out| encode::answer(out, &response, &size, asked));
-        let (head, body) = response.into_parts();
-        buffers::give_back_headers(head.headers);
+        let body = response.body;
         let encoder = Encoder::new(framing, asked.takes_trailers);
         self.served = true;
         self.state = State::Writing(Writing { body, encoder, persists, switches, stalled: false });

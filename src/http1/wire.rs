@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Response, Version};
+use http::Version;
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -17,6 +17,7 @@ use super::encode;
 use super::head::{Fault, Framing};
 use super::inbound::Inbound;
 use super::outbound::Out;
+use crate::message::Response;
 
 /// One connection. Borrowed for no longer than a call: bodies reach for it from inside the answer.
 pub(super) struct Wire<IO>(RefCell<Inner<IO>>);

@@ -1,20 +1,13 @@
-//! What a client may claim of itself: every name of every dialect, whether or not one is enabled. `http`
-//! keeps names in lower case; `_` and `.` are folded here as an upstream behind CGI may fold them.
-
-use http::HeaderMap;
-use http::header::HeaderName;
+//! What a client may claim of itself: every name of every dialect, whether or not one is enabled. Case, `_` and `.`
+//! are folded here as an upstream behind CGI may fold them.
 
 use crate::admission::Access;
+use crate::message::Fields;
 
 /// Removes every claimed identity, in one pass over the names; for headers and trailers alike (for trailers,
 /// `needed` is `Access::Read`: a method override has no business there).
-pub fn remove_claimed(headers: &mut HeaderMap, needed: Access) {
-    let is_claim = |name: &&HeaderName| is_claimed(name.as_str().as_bytes(), needed);
-    // Collected first, as the map cannot be changed while it is read; most requests claim nothing, and cost nothing.
-    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
-    for name in claims {
-        headers.remove(name);
-    }
+pub fn remove_claimed(headers: &mut Fields, needed: Access) {
+    headers.retain(|name, _| !is_claimed(name, needed));
 }
 
 /// Tells whether a name, in any case and spelling, is one of the identity headers: `Connection` may not name it.
@@ -84,6 +77,8 @@ const X_FORWARDING: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     const CLAIMS: &[&str] = &[
@@ -161,7 +156,7 @@ mod tests {
     fn a_claim_is_removed_in_every_spelling_however_often_it_stands() {
         let mut random = Random(7);
         for _ in 0..20_000 {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::default();
             for innocent in INNOCENT {
                 headers.append(HeaderName::from_static(innocent), "kept".parse().unwrap());
             }
@@ -171,7 +166,7 @@ mod tests {
                 assert!(is_ours(&claim), "{:?}", String::from_utf8_lossy(&claim));
                 let name = HeaderName::from_bytes(&claim).unwrap();
                 for _ in 0..=random.below(3) {
-                    headers.append(&name, "forged".parse().unwrap());
+                    headers.append(name.clone(), "forged".parse().unwrap());
                 }
             }
             remove_claimed(&mut headers, Access::Read);
@@ -200,7 +195,7 @@ mod tests {
     fn a_method_override_needs_what_it_may_turn_into() {
         for (needed, kept) in [(Access::Read, false), (Access::Write, true), (Access::Admin, true)] {
             for name in ["x-http-method", "x-http-method-override", "x-method-override", "x_http_method_override"] {
-                let mut headers = HeaderMap::new();
+                let mut headers = Fields::default();
                 headers.insert(HeaderName::from_static(name), "DELETE".parse().unwrap());
                 remove_claimed(&mut headers, needed);
                 assert_eq!(headers.contains_key(name), kept, "{name} {needed:?}");

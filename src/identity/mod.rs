@@ -9,9 +9,6 @@ mod rfc9440;
 mod text;
 mod xfcc;
 
-use std::net::IpAddr;
-
-use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
 pub use claimed::{is_ours, remove_claimed};
@@ -19,6 +16,7 @@ pub use remembered::Remembered;
 pub use rendered::Rendered;
 
 use crate::admission::Access;
+use crate::message::Fields;
 
 /// `[identity]`, compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,8 +48,8 @@ impl Dialect {
 }
 
 /// Puts what was proven in the place of what was claimed. `rendered` is `None` on open routes: then nothing is
-/// told. `needed`: what the request was admitted for; `client`: its effective address.
-pub fn replace(headers: &mut HeaderMap, rendered: Option<&Rendered>, needed: Access, client: Option<IpAddr>) {
+/// told. `needed`: what the request was admitted for; `client`: its effective address, as it is written.
+pub fn replace(headers: &mut Fields, rendered: Option<&Rendered>, needed: Access, client: Option<&HeaderValue>) {
     let forwarded = rendered.and_then(|rendered| rendered.keeps_xfcc_of(headers));
     remove_claimed(headers, needed);
     if let Some(rendered) = rendered {
@@ -61,13 +59,13 @@ pub fn replace(headers: &mut HeaderMap, rendered: Option<&Rendered>, needed: Acc
 
 /// Keeps caches from answering one client with what another was told (RFC 9440, 3.1): a `Vary` that names
 /// either field becomes `*`.
-pub fn guard_vary(response: &mut HeaderMap) {
+pub fn guard_vary(response: &mut Fields) {
     let names_identity = |value: &HeaderValue| {
         value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|name| {
             name.eq_ignore_ascii_case(CLIENT_CERT.as_str().as_bytes()) || name.eq_ignore_ascii_case(CLIENT_CERT_CHAIN.as_str().as_bytes())
         })
     };
-    if response.get_all(header::VARY).iter().any(names_identity) {
+    if response.get_all(&header::VARY).any(names_identity) {
         response.insert(header::VARY, HeaderValue::from_static("*"));
     }
 }

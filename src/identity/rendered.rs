@@ -1,13 +1,12 @@
 //! The block that comes from the leaf and its admission: rendered once, written to each request by handing
 //! over counted bytes. What depends on the request (address, a node's XFCC) is added then.
 
-use std::net::IpAddr;
-
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 
 use super::xfcc::{self, Element, Long};
 use super::{CLIENT_CERT, CLIENT_CERT_CHAIN, Dialect, Settings, XFCC, rfc9440, text};
 use crate::admission::{Admission, Basis, Clearance};
+use crate::message::Fields;
 use crate::pki::Certificate;
 
 /// The longest field that we write: half of what upstreams take as a whole head.
@@ -56,21 +55,20 @@ impl Rendered {
     }
 
     /// Returns what a node forwards, before `remove_claimed` takes it.
-    pub(super) fn keeps_xfcc_of(&self, headers: &HeaderMap) -> Option<Vec<u8>> {
-        if self.appends { xfcc::joined(headers.get_all(XFCC).iter()) } else { None }
+    pub(super) fn keeps_xfcc_of(&self, headers: &Fields) -> Option<Vec<u8>> {
+        if self.appends { xfcc::joined(headers.get_all(&XFCC)) } else { None }
     }
 
-    /// Writes into headers that claim nothing any more.
-    pub(super) fn write(&self, headers: &mut HeaderMap, forwarded: Option<Vec<u8>>, client: Option<IpAddr>) {
-        headers.reserve(self.fields.len() + 2);
+    /// Writes into headers that claim nothing any more. `client`: the effective address, as it is written.
+    pub(super) fn write(&self, headers: &mut Fields, forwarded: Option<Vec<u8>>, client: Option<&HeaderValue>) {
         for (name, value) in &self.fields {
-            headers.insert(name.clone(), value.clone());
+            headers.append(name.clone(), value.clone());
         }
         if let Some(xfcc) = self.xfcc_behind(forwarded) {
-            headers.insert(XFCC, xfcc);
+            headers.append(XFCC, xfcc);
         }
-        if let Some(value) = client.filter(|_| self.tells_address).and_then(|client| HeaderValue::try_from(client.to_string()).ok()) {
-            headers.insert(CLIENT_IP, value);
+        if let Some(client) = client.filter(|_| self.tells_address) {
+            headers.append(CLIENT_IP, client.clone());
         }
     }
 

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::Method;
 
 use super::service::Needs;
 use crate::admission::{Access, Denial, RequestScope, RouteAuth, RouteScope, Snapshot, Surface};
 use crate::failure::Failure;
+use crate::message::Fields;
 use crate::routing::cross_site::{self, Preflight};
 use crate::routing::{self, Authority, NormalPath, Route, Routes};
 use crate::rules::Serves;
@@ -29,7 +30,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Says what the decision is about. `upgrade`: one is offered that is not ignored.
-    pub fn scope<'s>(&'s self, method: &Method, headers: &'s HeaderMap, scheme: &str, upgrade: bool) -> RequestScope<'s> {
+    pub fn scope<'s>(&'s self, method: &Method, headers: &'s Fields, scheme: &str, upgrade: bool) -> RequestScope<'s> {
         RequestScope {
             surface: Surface::Proxy,
             route: self.route.map(|route| &route.scope),
@@ -51,7 +52,7 @@ impl<'a> Asked<'a> {
     }
 
     /// A preflight to a route that asks for no certificate is the upstream's own affair.
-    pub fn preflight<'h>(&self, method: &Method, headers: &'h HeaderMap) -> Option<Preflight<'h>> {
+    pub fn preflight<'h>(&self, method: &Method, headers: &'h Fields) -> Option<Preflight<'h>> {
         if self.route.is_some_and(|route| route.scope.auth == RouteAuth::None) {
             return None;
         }
@@ -123,7 +124,7 @@ impl<'a> Call<'a> {
     }
 
     /// Says what the decision is about.
-    pub fn scope<'s>(&'s self, method: &Method, headers: &'s HeaderMap, scheme: &str) -> RequestScope<'s> {
+    pub fn scope<'s>(&'s self, method: &Method, headers: &'s Fields, scheme: &str) -> RequestScope<'s> {
         let is_safe = is_safe(method, false);
         RequestScope {
             surface: self.surface,
@@ -138,7 +139,7 @@ impl<'a> Call<'a> {
     }
 
     /// Who proves a key here may do it from a page; where somebody else is asked for a certificate, no page of another origin calls.
-    pub fn preflight<'h>(&self, method: &Method, headers: &'h HeaderMap) -> Option<Preflight<'h>> {
+    pub fn preflight<'h>(&self, method: &Method, headers: &'h Fields) -> Option<Preflight<'h>> {
         Preflight::of(method, headers).filter(|_| self.surface == Surface::Challenge)
     }
 

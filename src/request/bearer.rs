@@ -1,14 +1,14 @@
 //! Bearer tokens of ours: who shows one is judged by it, and no upstream ever reads it. Those of others pass untouched, and are no
 //! credential.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue};
 
 use super::Context;
 use crate::challenge::{Bearer, Tokens};
 use crate::gate::Standing;
+use crate::message::Fields;
 use crate::pki::Fingerprint;
 use crate::rules::Rules;
 
@@ -45,7 +45,7 @@ impl Context {
     }
 
     /// Returns by whose standing a request is judged: that of the token that it shows, where tokens count, or the connection's.
-    pub(super) fn asking(&self, rules: &Rules, headers: &HeaderMap) -> Rc<Standing> {
+    pub(super) fn asking(&self, rules: &Rules, headers: &Fields) -> Rc<Standing> {
         if !self.takes_tokens() || !headers.contains_key(AUTHORIZATION) {
             return Rc::clone(&self.standing);
         }
@@ -53,16 +53,16 @@ impl Context {
     }
 
     /// The same for a call that may have its token in its body: there, or in its head, and not in both.
-    pub(super) fn asking_with(&self, rules: &Rules, headers: &HeaderMap, text: &str) -> Option<Rc<Standing>> {
-        let is_twofold = headers.get_all(AUTHORIZATION).iter().any(|value| Tokens::mentions(value.as_bytes()));
+    pub(super) fn asking_with(&self, rules: &Rules, headers: &Fields, text: &str) -> Option<Rc<Standing>> {
+        let is_twofold = headers.get_all(&AUTHORIZATION).any(|value| Tokens::mentions(value.as_bytes()));
         if is_twofold { Some(self.worthless(NOT_ALONE)) } else { self.read(rules, text) }
     }
 
-    fn token(&self, rules: &Rules, headers: &HeaderMap) -> Option<Rc<Standing>> {
-        let mut ours = headers.get_all(AUTHORIZATION).iter().filter(|value| Tokens::mentions(value.as_bytes()));
+    fn token(&self, rules: &Rules, headers: &Fields) -> Option<Rc<Standing>> {
+        let mut ours = headers.get_all(&AUTHORIZATION).filter(|value| Tokens::mentions(value.as_bytes()));
         let value = ours.next()?;
         // Two credentials, or one wrapped in something: whoever reads it behind us may see another one than we do.
-        let alone = headers.get_all(AUTHORIZATION).iter().count() == 1;
+        let alone = headers.get_all(&AUTHORIZATION).count() == 1;
         match bearer_token(value).filter(|_| alone) {
             Some(text) => self.read(rules, text).or_else(|| Some(self.worthless(NOT_ONE))),
             None => Some(self.worthless(NOT_ALONE)),
@@ -118,21 +118,9 @@ impl Context {
 }
 
 /// Takes every token of ours out of a request: wherever it stands, whoever has it could use it. `Authorization` may have others beside.
-pub(super) fn strip(headers: &mut HeaderMap) {
-    // Most requests have no value of that length.
-    let is_long = |value: &HeaderValue| value.len() >= SHORTEST;
-    if !headers.values().any(is_long) {
-        return;
-    }
-    let mentions = |value: &HeaderValue| is_long(value) && Tokens::mentions(value.as_bytes());
-    let names = headers.iter().filter(|(_, value)| mentions(value)).map(|(name, _)| name.clone());
-    for name in names.collect::<HashSet<_>>() {
-        let kept: Vec<HeaderValue> = headers.get_all(&name).iter().filter(|value| !mentions(value)).cloned().collect();
-        headers.remove(&name);
-        for value in kept {
-            headers.append(&name, value);
-        }
-    }
+pub(super) fn strip(headers: &mut Fields) {
+    // Most values are shorter.
+    headers.retain(|_, value| value.len() < SHORTEST || !Tokens::mentions(value.as_bytes()));
 }
 
 /// Returns the token of a `Bearer` credential (RFC 6750, 2.1; RFC 9110, 11.4: the scheme in any case, then spaces).

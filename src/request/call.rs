@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
-use http::{Method, Request, Response, Uri};
+use http::header::{self, HeaderValue};
+use http::{Method, Uri};
 use http_body::Body as _;
 
 use super::asked::{self, Asked};
@@ -22,6 +21,7 @@ use crate::admission::{Access, Denial, Origin, RequestScope, RouteAuth, RouteSco
 use crate::failure::Failure;
 use crate::gate::{Hold, Inquiry, Lifeline};
 use crate::identity;
+use crate::message::{Fields, RequestHead, Response};
 use crate::routing::{self, cross_site};
 use crate::rules::Serves;
 use crate::upstream::hop_by_hop::{self, HopError};
@@ -37,7 +37,7 @@ pub(super) struct OurCall<'a> {
 
 impl OurCall<'_> {
     /// The steps. Their order is the policy, as for every request.
-    pub(super) async fn answer(&self, head: &Parts, lifeline: &Rc<Lifeline>, record: &mut Record) -> Result<Response<Body>, Failure> {
+    pub(super) async fn answer(&self, head: &RequestHead, lifeline: &Rc<Lifeline>, record: &mut Record) -> Result<Response<Body>, Failure> {
         let (context, service) = (self.context, self.context.worker.service.as_deref());
         let needs = |surface, method: &Method, path: &str| service.and_then(|service| service.needs(surface, method, path));
         let call = asked::Call::of(self.asked, self.serves, &head.method, needs);
@@ -64,7 +64,7 @@ impl OurCall<'_> {
             None => context.asking(&self.current.rules, &head.headers),
         };
         record.asks(&standing);
-        let origin = self.current.rules.trust.request(context.address, &standing.gateway_ips(), &head.headers);
+        let origin = self.current.rules.trust.request(context.peer.address, &standing.gateway_ips(), &head.headers);
         record.client = origin.address.ip();
 
         let request = call.scope(&head.method, &head.headers, self.scheme());
@@ -108,7 +108,7 @@ impl OurCall<'_> {
         let arrival = Arrival {
             dialled: self.dialled(),
             page: Page::of(request.origin),
-            address: context.address,
+            address: context.peer.address,
             asker: context.standing.asker().clone(),
             control: context.standing.is_control(),
             surface: request.surface,
@@ -125,16 +125,17 @@ impl OurCall<'_> {
                 record.refuse(failure, &self.asked.authority.host, &self.asked.path.text);
             }
         }
+        // Whose answer it is hangs on who asked: no cache may keep it for another.
+        answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        answer.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        let mut answer = Response::from(answer);
         if let Origin::Other(origin) = request.origin
             && lists(Some(origin))
             && let Some(origin) = head.headers.get(header::ORIGIN)
         {
-            cross_site::permit(answer.headers_mut(), origin);
+            cross_site::permit(&mut answer.headers, origin);
         }
-        // Whose answer it is hangs on who asked: no cache may keep it for another.
-        answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        answer.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-        answer.headers_mut().insert(super::X_REQUEST_ID, record.id_value());
+        answer.headers.insert(super::X_REQUEST_ID, record.id_value());
         record.hold = Some(hold);
         Ok(answer.map(Body::full))
     }
@@ -145,14 +146,14 @@ impl OurCall<'_> {
     }
 
     /// Reads the body before anybody is known: as little as of any stranger's.
-    async fn read_early(&self, head: &Parts, call: &asked::Call<'_>, record: &mut Record) -> Result<(Bytes, Room<'_>), Failure> {
+    async fn read_early(&self, head: &RequestHead, call: &asked::Call<'_>, record: &mut Record) -> Result<(Bytes, Room<'_>), Failure> {
         let (mut room, most) = (self.context.worker.bodies.of_others(), self.most(SMALL_BODY));
         check_body(&mut head.headers.clone(), Some(most))?;
         // Held as what anybody may send: it ends with its connection.
         let open = RouteScope { name: "".into(), auth: RouteAuth::None, csrf: true };
         let request = RequestScope { route: Some(&open), ..call.scope(&head.method, &head.headers, self.scheme()) };
         let standing = &self.context.standing;
-        let scope = Scope { address: self.context.address, request: Some(request), control: standing.is_control() };
+        let scope = Scope { address: self.context.peer.address, request: Some(request), control: standing.is_control() };
         let (hold, other) = (standing.hold(&scope, None), record.has_body().then(|| standing.hold(&scope, None)));
         let body = within(&hold, self.read(other, most, &mut room, record)).await?;
         Ok((body, room))
@@ -194,12 +195,12 @@ impl OurCall<'_> {
         text.into()
     }
 
-    fn request(&self, head: &Parts, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
-        let mut request = Request::new(body);
+    fn request(&self, head: &RequestHead, headers: Fields, body: Bytes) -> http::Request<Bytes> {
+        let mut request = http::Request::new(body);
         let target = head.uri.path_and_query().map(|original| self.asked.path.target(original));
         *request.uri_mut() = target.map_or_else(|| Uri::from_static("/"), Uri::from);
         *request.method_mut() = head.method.clone();
-        *request.headers_mut() = headers;
+        *request.headers_mut() = headers.to_map();
         request
     }
 }

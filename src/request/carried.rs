@@ -2,22 +2,22 @@
 //! request offers to turn into, in either version.
 
 use http::Method;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
+use http::header::{self, HeaderName, HeaderValue};
 use hyper::ext::Protocol;
 
 use crate::failure::Failure;
+use crate::message::{Fields, RequestHead};
 use crate::upstream::hop_by_hop::has_token;
 use crate::upstream::{Incoming, Offered, tunnel};
 
 /// Refuses a request of HTTP/2 that would be another one, or several, in HTTP/1.1.
-pub(super) fn check(head: &Parts) -> Result<(), Failure> {
+pub(super) fn check(head: &RequestHead) -> Result<(), Failure> {
     let (headers, uri) = (&head.headers, &head.uri);
     // RFC 9113, 8.2.2: these belong to a connection, and HTTP/2 has its own.
     if CONNECTION_SPECIFIC.iter().any(|name| headers.contains_key(name)) {
         return Err(Failure::Malformed("a header that belongs to HTTP/1.1"));
     }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = headers.get_all(&header::CONTENT_LENGTH);
     if lengths.next().is_some_and(|length| length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit))
         || lengths.next().is_some()
     {
@@ -25,10 +25,10 @@ pub(super) fn check(head: &Parts) -> Result<(), Failure> {
     }
     // RFC 9113, 8.2.1: HTTP/1.1 would strip the space, and may find something else behind it.
     let is_padded = |value: &HeaderValue| value.as_bytes().first().is_some_and(is_blank) || value.as_bytes().last().is_some_and(is_blank);
-    if headers.values().any(is_padded) {
+    if headers.iter().any(|(_, value)| is_padded(value)) {
         return Err(Failure::Malformed("a field value begins or ends with white space"));
     }
-    if headers.get_all(header::TE).iter().any(|te| !te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
+    if headers.get_all(&header::TE).any(|te| !te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
         return Err(Failure::Malformed("TE is something else than trailers"));
     }
     if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
@@ -42,12 +42,11 @@ pub(super) fn check(head: &Parts) -> Result<(), Failure> {
 }
 
 /// RFC 9113, 8.2.3: HTTP/2 splits cookies into fields; HTTP/1.1 has one.
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(header::COOKIE).iter();
-    if cookies.next().is_none() || cookies.next().is_none() {
+pub(super) fn join_cookies(headers: &mut Fields) {
+    if headers.get_all(&header::COOKIE).nth(1).is_none() {
         return;
     }
-    let joined = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    let joined = headers.get_all(&header::COOKIE).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
     // INVARIANT: made of header values, a semicolon and a space.
     if let Ok(joined) = HeaderValue::from_bytes(&joined) {
         headers.insert(header::COOKIE, joined);
@@ -72,12 +71,12 @@ pub(super) struct Chosen {
 }
 
 impl Offer {
-    pub(super) fn of(head: &Parts, body: Option<&Incoming>) -> Option<Self> {
+    pub(super) fn of(head: &RequestHead, body: Option<&Incoming>) -> Option<Self> {
         if let Some(protocol) = head.extensions.get::<Protocol>() {
             let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
             return Some(Self { protocols, connect: head.method == Method::CONNECT, client: Offered::of(head, body) });
         }
-        let mut upgrades = head.headers.get_all(header::UPGRADE).iter();
+        let mut upgrades = head.headers.get_all(&header::UPGRADE);
         let protocols = upgrades.next()?.clone();
         // RFC 9110, 7.8: Upgrade counts only where Connection names it, and not in HTTP/1.0.
         if head.version != http::Version::HTTP_11 || !has_token(&head.headers, &header::CONNECTION, "upgrade") {
@@ -100,7 +99,7 @@ impl Offer {
     }
 
     /// Takes the offer up, if the request is fit for it.
-    pub(super) fn chosen(&mut self, protocol: Vec<u8>, headers: &HeaderMap) -> Result<Chosen, Failure> {
+    pub(super) fn chosen(&mut self, protocol: Vec<u8>, headers: &Fields) -> Result<Chosen, Failure> {
         let has_body =
             headers.contains_key(header::TRANSFER_ENCODING) || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
         if has_body {
@@ -134,13 +133,13 @@ mod tests {
 
     use super::*;
 
-    fn request(uri: &str, fields: &[(&str, &[u8])]) -> Parts {
+    fn request(uri: &str, fields: &[(&str, &[u8])]) -> RequestHead {
         let mut request = Request::new(());
         *request.uri_mut() = uri.parse().unwrap();
         for (name, value) in fields {
             request.headers_mut().append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value).unwrap());
         }
-        request.into_parts().0
+        crate::message::Request::from(request).head
     }
 
     #[test]
@@ -174,7 +173,7 @@ mod tests {
     fn cookies_become_one_field() {
         let mut request = request("/", &[("cookie", b"a=1"), ("cookie", b"b=2"), ("cookie", b"c=3; d=4")]);
         join_cookies(&mut request.headers);
-        let cookies: Vec<_> = request.headers.get_all("cookie").iter().collect();
+        let cookies: Vec<_> = request.headers.get_all("cookie").collect();
         assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
     }
 }

@@ -1,7 +1,6 @@
 //! Ids of requests: ours, and which of a client's are carried on.
 
 use std::cell::{Cell, RefCell};
-use std::fmt::Write as _;
 
 use bytes::BytesMut;
 use http::HeaderValue;
@@ -31,11 +30,17 @@ impl Ids {
         if slab.capacity() < LENGTH {
             slab.reserve(SLAB);
         }
-        // Writing to it does not fail.
-        let _ = write!(slab, "{:016x}{number:016x}", self.start);
+        for number in [self.start, number] {
+            slab.extend_from_slice(&hexadecimal(number));
+        }
         // INVARIANT: hexadecimal digits.
         HeaderValue::from_maybe_shared(slab.split().freeze()).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
+}
+
+fn hexadecimal(number: u64) -> [u8; LENGTH / 2] {
+    // The first digit is of the highest four bits.
+    std::array::from_fn(|at| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xf])
 }
 
 /// A client's id is carried on if it can neither break a log line nor fill it.
@@ -57,6 +62,7 @@ mod tests {
         assert_ne!(ids.next(), ids.next());
         assert_ne!(ids.next(), Ids::new().next());
         assert!(is_request_id(&ids.next()));
+        assert_eq!(hexadecimal(0x0123_4567_89ab_cdef), *b"0123456789abcdef");
         for bad in ["", "a b", "a\"b", "{}", &"x".repeat(129)] {
             assert!(!is_request_id(&HeaderValue::from_str(bad).unwrap()), "{bad}");
         }

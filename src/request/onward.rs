@@ -5,9 +5,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Extensions, Method, StatusCode, Version};
 
 use super::bearer;
 use super::carried::{Chosen, join_cookies};
@@ -20,6 +19,7 @@ use crate::failure::Failure;
 use crate::gate::{Grant, Hold, Lifeline};
 use crate::http1::Upgraded;
 use crate::identity;
+use crate::message::{Fields, Request, RequestHead, Response};
 use crate::upstream::hop_by_hop::{self, HopError};
 use crate::upstream::{self, Body, BodyError, Upload, UploadLimits, tunnel};
 
@@ -39,7 +39,7 @@ pub(super) struct Onward<'a> {
 
 impl Onward<'_> {
     /// Makes the request that the upstream reads.
-    pub(super) fn prepare(&self, head: &mut Parts, chosen: Option<&Chosen>, id: HeaderValue) -> Result<Request<()>, Failure> {
+    pub(super) fn prepare(&self, mut head: RequestHead, chosen: Option<&Chosen>, id: HeaderValue) -> Result<RequestHead, Failure> {
         let headers = &mut head.headers;
         let asked = hop_by_hop::strip_request(headers, identity::is_ours).map_err(|error| match error {
             HopError::Named => Failure::Malformed("Connection names a header that every hop needs"),
@@ -48,16 +48,17 @@ impl Onward<'_> {
         bearer::strip(headers);
         check_body(headers, self.current.rules.limits.body_bytes)?;
         join_cookies(headers);
-        if headers.get_all(header::TRAILER).iter().any(names_ours) {
+        if headers.get_all(&header::TRAILER).any(names_ours) {
             headers.remove(header::TRAILER);
         }
 
         // Ours is written behind the strip, lest `Connection: client-cert` take it away.
         let settings = &self.current.rules.identity;
         let rendered = self.context.identity.rendered(self.grant, settings, &self.context.uris);
-        identity::replace(headers, rendered.as_deref(), self.needed, self.origin.address.ip());
+        let client = self.origin.address.ip().map(|ip| self.context.peer.text_of(ip));
+        identity::replace(headers, rendered.as_deref(), self.needed, client.as_ref());
         let scheme = if self.context.secure { "https" } else { "http" };
-        self.current.rules.trust.write(headers, self.origin, self.context.address, scheme, &self.host);
+        self.current.rules.trust.write(headers, self.origin, &self.context.peer, scheme, &self.host);
         headers.insert(header::HOST, self.host.clone());
         headers.insert(X_REQUEST_ID, id);
         if asked.trailers {
@@ -68,18 +69,19 @@ impl Onward<'_> {
             chosen.write(headers);
         }
 
-        let mut request = Request::new(());
-        *request.method_mut() = if chosen.is_some_and(|chosen| chosen.connect) { Method::GET } else { head.method.clone() };
-        *request.uri_mut() = Uri::from(self.target.clone().unwrap_or_else(|| PathAndQuery::from_static("/")));
-        *request.headers_mut() = std::mem::take(headers);
-        *request.version_mut() = Version::HTTP_11;
-        Ok(request)
+        if chosen.is_some_and(|chosen| chosen.connect) {
+            head.method = Method::GET;
+        }
+        head.uri = Uri::from(self.target.clone().unwrap_or_else(|| PathAndQuery::from_static("/")));
+        head.version = Version::HTTP_11;
+        head.extensions = Extensions::new();
+        Ok(head)
     }
 
     /// Sends it, and returns the answer: its body still flows, held for as long.
     pub(super) async fn send(
         &self,
-        request: Request<()>,
+        head: RequestHead,
         hold: Option<Hold>,
         chosen: Option<Chosen>,
         record: &mut Record,
@@ -92,7 +94,7 @@ impl Onward<'_> {
         let (upload, sent) = Upload::new(record.unread.take(), upload_hold, || self.context.worker.ticker.timer(), limits);
         record.sent.clone_from(&sent);
         let started = Instant::now();
-        let answered = reached.pool.forward(request.map(|()| upload), sent, clean_trailers, self.grant).await;
+        let answered = reached.pool.forward(Request { head, body: upload }, sent, clean_trailers, self.grant).await;
         let took = started.elapsed();
         record.upstream_took = Some(took);
         let answer = answered.map_err(failure_of).inspect_err(|failure| reached.metrics.failed(failure.code()))?;
@@ -107,7 +109,7 @@ impl Onward<'_> {
 
 impl Chosen {
     /// Writes the one offer that goes on.
-    fn write(&self, headers: &mut HeaderMap) {
+    fn write(&self, headers: &mut Fields) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         // INVARIANT: a token of a header value.
         if let Ok(protocol) = HeaderValue::from_bytes(&self.protocol) {
@@ -128,16 +130,16 @@ fn switch(
     lifeline: &Rc<Lifeline>,
     record: &mut Record,
 ) -> Result<Response<Body>, Failure> {
-    if !tunnel::is_switch_to(response.headers(), &chosen.protocol, chosen.key.as_ref()) {
+    if !tunnel::is_switch_to(&response.headers, &chosen.protocol, chosen.key.as_ref()) {
         return Err(Failure::UpstreamFailed);
     }
-    let headers = response.headers_mut();
+    let headers = &mut response.headers;
     hop_by_hop::strip_answer(headers);
     headers.remove(header::CONTENT_LENGTH);
     if chosen.connect {
         // RFC 8441, 5: a 200 opens the tunnel, and the handshake's proof is between us and the upstream.
         headers.remove(header::SEC_WEBSOCKET_ACCEPT);
-        *response.status_mut() = StatusCode::OK;
+        response.status = StatusCode::OK;
     } else {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         if let Ok(protocol) = HeaderValue::from_bytes(&chosen.protocol) {
@@ -158,9 +160,9 @@ fn switch(
 }
 
 /// Refuses an expectation that we do not meet, and a body that says itself that it is too large.
-pub(super) fn check_body(headers: &mut HeaderMap, limit: Option<u64>) -> Result<(), Failure> {
+pub(super) fn check_body(headers: &mut Fields, limit: Option<u64>) -> Result<(), Failure> {
     // We say 100 ourselves, once somebody wants the body.
-    if headers.get_all(header::EXPECT).iter().any(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if headers.get_all(&header::EXPECT).any(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Failure::ExpectationFailed);
     }
     headers.remove(header::EXPECT);
@@ -194,12 +196,14 @@ fn failure_of(error: upstream::Error) -> Failure {
 
 /// Trailers are headers that come late: none may claim an identity, or say what only headers may.
 fn clean_trailers(trailers: &mut HeaderMap) {
-    identity::remove_claimed(trailers, Access::Read);
-    upstream::remove_forbidden_trailers(trailers);
-    bearer::strip(trailers);
+    let mut fields = Fields::from(std::mem::take(trailers));
+    identity::remove_claimed(&mut fields, Access::Read);
+    upstream::remove_forbidden_trailers(&mut fields);
+    bearer::strip(&mut fields);
     for name in [X_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
-        trailers.remove(name);
+        fields.remove(name);
     }
+    *trailers = fields.to_map();
 }
 
 fn names_ours(trailer: &HeaderValue) -> bool {

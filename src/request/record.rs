@@ -8,7 +8,7 @@ use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, Request, StatusCode, Uri, Version};
+use http::{Method, StatusCode, Uri, Version};
 use http_body::Body as _;
 
 use super::Context;
@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::gate::{Grant, Hold, Inquiry, Lapse, Standing};
 use crate::limits::Entered;
 use crate::log::Entry;
+use crate::message::RequestHead;
 use crate::metrics::RouteMetrics;
 use crate::upstream::{BodyError, Incoming, Sent, Watch};
 
@@ -64,14 +65,14 @@ pub(super) struct Record {
 pub(super) struct Tunnelled(Record);
 
 impl Record {
-    pub(super) fn begin<B>(context: Rc<Context>, current: &Current, request: &Request<B>) -> Self {
-        let field = |name: HeaderName| request.headers().get(name).cloned();
+    pub(super) fn begin(context: Rc<Context>, current: &Current, head: &RequestHead) -> Self {
+        let field = |name: HeaderName| head.headers.get(name).cloned();
         let is_logged = context.worker.log.is_on();
         Self {
             id: field(X_REQUEST_ID).filter(is_request_id).unwrap_or_else(|| context.worker.ids.next()),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
             host: if is_logged { field(header::HOST) } else { None },
             agent: if is_logged { field(header::USER_AGENT) } else { None },
             referer: if is_logged { field(header::REFERER) } else { None },
@@ -84,7 +85,7 @@ impl Record {
             denied: false,
             bytes_out: 0,
             told: false,
-            client: context.address.ip(),
+            client: context.peer.address.ip(),
             route: None,
             surface: None,
             entered: None,
@@ -298,7 +299,7 @@ pub(super) fn log_unread(context: &Context, failure: Failure) {
         listener: &context.listener,
         connection: asker.connection,
         peer: asker.peer,
-        client: context.address.ip(),
+        client: context.peer.address.ip(),
         protocol: Some(protocol(Version::HTTP_11)),
         code: Some(failure.code()),
         reason: reason(failure),

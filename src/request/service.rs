@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use crate::admission::{Basis, Candidate, Clearance, ClientAddress, Origin, PrincipalId, PrincipalName, RouteAuth, Surface, Token};
 use crate::failure::Failure;
 use crate::gate::{Admitted, Asker, Grant};
+use crate::message::Fields;
 use crate::pki::{Certificate, Fingerprint};
 
 /// Answers the calls of every worker.
@@ -115,7 +116,7 @@ pub struct Arrival {
     /// The rank that the call asked for.
     pub clearance: Option<Clearance>,
     /// What gateways said of the address, should they be trusted.
-    pub forwarded: HeaderMap,
+    pub forwarded: Fields,
 }
 
 /// An [`Origin`] that is kept.

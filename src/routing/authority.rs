@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderValue, Uri, header};
+
+use crate::message::Fields;
 
 /// A host (lower case, no final dot; IPv6 in brackets, canonical) and the port, where one was named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +29,8 @@ pub enum AuthorityError {
 impl<'a> Authority<'a> {
     /// Returns the one authority that a request names, be it in its target, in `Host`, or the same in both.
     /// RFC 9112, 3.2.2 lets the target win over `Host`; an upstream may not know that, so disagreement is refused.
-    pub fn of(target: &'a Uri, headers: &'a HeaderMap) -> Result<Self, AuthorityError> {
-        let mut hosts = headers.get_all(header::HOST).iter();
+    pub fn of(target: &'a Uri, headers: &'a Fields) -> Result<Self, AuthorityError> {
+        let mut hosts = headers.get_all(&header::HOST);
         let host = hosts.next().map(|host| host.to_str().map_err(|_| AuthorityError::Malformed).and_then(Self::parse)).transpose()?;
         if hosts.next().is_some() {
             return Err(AuthorityError::Disagreement);
@@ -60,7 +62,7 @@ impl<'a> Authority<'a> {
     }
 
     /// Returns what the upstream reads as `Host`: the client's own, not copied, where it is in this spelling already.
-    pub fn to_header_value(&self, headers: &HeaderMap) -> HeaderValue {
+    pub fn to_header_value(&self, headers: &Fields) -> HeaderValue {
         let sent = headers.get(header::HOST).filter(|sent| self.is_spelled(sent.as_bytes())).cloned();
         // INVARIANT: a parsed host is printable ASCII.
         sent.or_else(|| HeaderValue::from_str(&self.to_string()).ok()).unwrap_or_else(|| HeaderValue::from_static(""))
@@ -194,7 +196,7 @@ mod tests {
         ];
         for (target, hosts, expected) in table {
             let target: Uri = target.parse().unwrap();
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::default();
             for host in hosts {
                 headers.append(header::HOST, host.parse().unwrap());
             }
@@ -214,7 +216,7 @@ mod tests {
             ("a.example:8443", "a.example:8443"),
             ("a.example:08443", "a.example:8443"),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::default();
             headers.insert(header::HOST, sent.parse().unwrap());
             let target = Uri::from_static("/x");
             let Ok(authority) = Authority::of(&target, &headers) else { continue };

@@ -2,10 +2,11 @@
 //! themselves, so a page may speak in its reader's name; whether this origin may is for `admission` to say.
 
 use http::Method;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 
 use super::authority::Authority;
 use crate::admission::Origin;
+use crate::message::Fields;
 
 /// A CORS preflight: what a page of `origin` asks to be allowed.
 #[derive(Clone, Copy, Debug)]
@@ -16,9 +17,9 @@ pub struct Preflight<'a> {
 }
 
 /// Says from which page a request comes, as far as its headers tell. `scheme` is the one we were asked with.
-pub fn classify<'a>(headers: &'a HeaderMap, scheme: &str, authority: &Authority<'_>) -> Origin<'a> {
+pub fn classify<'a>(headers: &'a Fields, scheme: &str, authority: &Authority<'_>) -> Origin<'a> {
     let cross_site = headers.get(&SEC_FETCH_SITE).is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
-    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let mut origins = headers.get_all(&header::ORIGIN);
     match (origins.next(), origins.next()) {
         (None, _) if cross_site => Origin::CrossSite,
         (None, _) => Origin::Absent,
@@ -41,11 +42,11 @@ pub fn classify<'a>(headers: &'a HeaderMap, scheme: &str, authority: &Authority<
 
 impl<'a> Preflight<'a> {
     /// Recognises a preflight: an OPTIONS that names the method to come.
-    pub fn of(method: &Method, headers: &'a HeaderMap) -> Option<Self> {
+    pub fn of(method: &Method, headers: &'a Fields) -> Option<Self> {
         if method != Method::OPTIONS {
             return None;
         }
-        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let mut origins = headers.get_all(&header::ORIGIN);
         let (origin, None) = (origins.next()?, origins.next()) else { return None };
         let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
         Some(Self { origin, method, headers: headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) })
@@ -57,8 +58,8 @@ impl<'a> Preflight<'a> {
     }
 
     /// Returns the headers of a 204 for a listed origin: what was asked for, echoed. `*` is never sent.
-    pub fn answer(&self) -> HeaderMap {
-        let mut answer = HeaderMap::with_capacity(8);
+    pub fn answer(&self) -> Fields {
+        let mut answer = Fields::default();
         permit(&mut answer, self.origin);
         answer.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Method, Access-Control-Request-Headers"));
         answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, self.method.clone());
@@ -72,7 +73,7 @@ impl<'a> Preflight<'a> {
 }
 
 /// Lets a listed origin read a response: its exact name, with credentials, and never `*`.
-pub fn permit(response: &mut HeaderMap, origin: &HeaderValue) {
+pub fn permit(response: &mut Fields, origin: &HeaderValue) {
     response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     response.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     response.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -97,11 +98,11 @@ static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 mod tests {
     use super::*;
 
-    type Fields = &'static [(&'static str, &'static [u8])];
+    type Sent = &'static [(&'static str, &'static [u8])];
 
-    fn headers(fields: Fields) -> HeaderMap {
+    fn headers(fields: Sent) -> Fields {
         fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())).fold(
-            HeaderMap::new(),
+            Fields::default(),
             |mut headers, (name, value)| {
                 headers.append(name, value);
                 headers
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_origin_is_classified() {
-        let table: [(&str, Fields, Origin<'_>); 14] = [
+        let table: [(&str, Sent, Origin<'_>); 14] = [
             ("a.example", &[], Origin::Absent),
             ("a.example", &[("sec-fetch-site", b"same-origin")], Origin::Absent),
             ("a.example", &[("sec-fetch-site", b"cross-site")], Origin::CrossSite),
@@ -144,12 +145,12 @@ mod tests {
         let preflight = Preflight::of(&Method::OPTIONS, &asked).unwrap();
         assert_eq!(preflight.origin(), Some("https://app.example.com"));
         let answer = preflight.answer();
-        assert_eq!(answer["access-control-allow-origin"], "https://app.example.com");
-        assert_eq!(answer["access-control-allow-credentials"], "true");
-        assert_eq!(answer["access-control-allow-methods"], "PUT");
-        assert_eq!(answer["access-control-allow-headers"], "content-type,x-y");
-        assert_eq!(answer.get_all("vary").iter().next().unwrap(), "Origin");
-        assert!(answer.values().all(|value| value != "*"));
+        assert_eq!(answer.get("access-control-allow-origin").unwrap(), "https://app.example.com");
+        assert_eq!(answer.get("access-control-allow-credentials").unwrap(), "true");
+        assert_eq!(answer.get("access-control-allow-methods").unwrap(), "PUT");
+        assert_eq!(answer.get("access-control-allow-headers").unwrap(), "content-type,x-y");
+        assert_eq!(answer.get_all("vary").next().unwrap(), "Origin");
+        assert!(answer.iter().all(|(_, value)| value != "*"));
     }
 
     #[test]

@@ -14,9 +14,10 @@ use super::incoming::Incoming;
 use super::pool::Lease;
 use crate::gate::Hold;
 use crate::http1::{Asks, Interim};
+use crate::message::Response;
 use crate::ticker::Timer;
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
 /// The body of an answer.
@@ -308,7 +309,7 @@ impl http_body::Body for Upload {
 impl Asks for Upload {
     fn interim(&self, mut head: Response<()>) {
         if let Some(client) = &self.client {
-            hop_by_hop::strip_answer(head.headers_mut());
+            hop_by_hop::strip_answer(&mut head.headers);
             client.say(&head);
         }
     }

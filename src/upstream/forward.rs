@@ -6,9 +6,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::header::{self, HeaderMap};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Method, Request, Response, Version};
+use http::{Method, Version, header};
 
 use super::body::{Body, BodyError, Download, Pace, Sent, TrailerFilter, Upload};
 use super::hop_by_hop;
@@ -16,6 +15,7 @@ use super::incoming::Incoming;
 use super::pool::{Lease, Pool, Ready};
 use crate::gate::Grant;
 use crate::http1::{Answered, SendError, Upgraded};
+use crate::message::{Fields, Request, Response};
 
 /// Why an upstream gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Pool {
     }
 
     async fn exchange(self: &Rc<Self>, mut request: Request<Upload>, sent: Option<&Rc<Sent>>) -> Result<Exchanged, Error> {
-        let upgrade = request.headers().contains_key(header::UPGRADE);
+        let upgrade = request.head.headers.contains_key(header::UPGRADE);
         let mut fresh = false;
         for _ in 0..MAX_TRIES {
             let refused = match self.ready(upgrade, fresh).await? {
@@ -106,7 +106,7 @@ impl Pool {
                 },
                 Ready::Http2(mut sender, scheme) => {
                     let mut failed = match sender.try_send_request(for_http2(request, scheme)?).await {
-                        Ok(response) => return judged_http2(response.map(Incoming::Http2)),
+                        Ok(response) => return judged_http2(response.map(Incoming::Http2).into()),
                         Err(failed) => failed,
                     };
                     match failed.take_message() {
@@ -136,38 +136,40 @@ impl Pool {
 }
 
 /// RFC 9113, 8.3.1: the authority stands in the target, not in `Host`; and nothing is said about the connection.
-fn for_http2(mut request: Request<Upload>, scheme: Scheme) -> Result<Request<Upload>, Error> {
-    let authority = request.headers_mut().remove(header::HOST);
-    request.headers_mut().remove(header::CONNECTION);
-    let authority = authority.and_then(|host| Authority::try_from(host.as_bytes()).ok()).ok_or(Error::Malformed)?;
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+fn for_http2(mut request: Request<Upload>, scheme: Scheme) -> Result<http::Request<Upload>, Error> {
+    let headers = &mut request.head.headers;
+    let authority = headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok()).ok_or(Error::Malformed)?;
+    headers.remove(header::HOST);
+    headers.remove(header::CONNECTION);
+    let mut parts = std::mem::take(&mut request.head.uri).into_parts();
     parts.scheme = Some(scheme);
     parts.authority = Some(authority);
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::Malformed)?;
-    *request.version_mut() = Version::HTTP_2;
-    Ok(request)
+    request.head.uri = Uri::from_parts(parts).map_err(|_| Error::Malformed)?;
+    request.head.version = Version::HTTP_2;
+    Ok(request.into())
 }
 
 /// Takes back what HTTP/2 needed: the next endpoint may speak HTTP/1.1.
-fn for_http1(mut request: Request<Upload>) -> Request<Upload> {
-    let parts = std::mem::take(request.uri_mut()).into_parts();
+fn for_http1(request: http::Request<Upload>) -> Request<Upload> {
+    let mut request = Request::from(request);
+    let parts = std::mem::take(&mut request.head.uri).into_parts();
     if let Some(host) = parts.authority.and_then(|authority| header::HeaderValue::from_str(authority.as_str()).ok()) {
-        request.headers_mut().insert(header::HOST, host);
+        request.head.headers.insert(header::HOST, host);
     }
-    *request.uri_mut() = Uri::from(parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    *request.version_mut() = Version::HTTP_11;
+    request.head.uri = Uri::from(parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    request.head.version = Version::HTTP_11;
     request
 }
 
 /// Says whether a request has the same effect twice as once (RFC 9110, 9.2.2).
 fn may_be_repeated(request: &Request<Upload>) -> bool {
-    let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(request.method());
-    idempotent && !request.headers().contains_key(header::UPGRADE)
+    let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(&request.head.method);
+    idempotent && !request.head.headers.contains_key(header::UPGRADE)
 }
 
 /// The engine reads one Content-Length of several.
 fn judged_http2(response: Response<Incoming>) -> Result<Exchanged, Error> {
-    let lengths = response.headers().get_all(header::CONTENT_LENGTH).iter().count();
+    let lengths = response.headers.get_all(&header::CONTENT_LENGTH).count();
     if lengths > 1 { Err(Error::Malformed) } else { Ok(Exchanged::Answer(response, None)) }
 }
 
@@ -181,7 +183,7 @@ impl Exchanged {
     fn answer(self, pace: Pace, trailers: TrailerFilter) -> Answer {
         match self {
             Self::Answer(mut response, lease) => {
-                hop_by_hop::strip_answer(response.headers_mut());
+                hop_by_hop::strip_answer(&mut response.headers);
                 let response = response.map(|incoming| Body::stream(Download::new(incoming, pace, trailers, lease)));
                 Answer { response, switched: None }
             }
@@ -191,7 +193,7 @@ impl Exchanged {
 }
 
 /// Removes what a trailer may not say (RFC 9110, 6.5.1): what frames, routes or authenticates a message.
-pub fn remove_forbidden_trailers(trailers: &mut HeaderMap) {
+pub fn remove_forbidden_trailers(trailers: &mut Fields) {
     for name in [
         header::AUTHORIZATION,
         header::CONNECTION,

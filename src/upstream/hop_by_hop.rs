@@ -1,7 +1,9 @@
 //! What concerns one hop only (RFC 9110, 7.6.1): removed before anything of ours is written, lest a client
 //! name our headers in `Connection` and have them taken away.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
+
+use crate::message::Fields;
 
 /// What a request's hop-by-hop headers asked of us.
 #[derive(Debug, Default)]
@@ -22,45 +24,27 @@ pub enum HopError {
 }
 
 /// Removes a request's hop-by-hop headers. `is_ours`: the headers by which upstreams are told of clients.
-pub fn strip_request(headers: &mut HeaderMap, is_ours: fn(&[u8]) -> bool) -> Result<Asked, HopError> {
-    let mut asked = Asked { upgrade: None, trailers: asks_for_trailers(headers) };
+pub fn strip_request(headers: &mut Fields, is_ours: fn(&[u8]) -> bool) -> Result<Asked, HopError> {
+    let trailers = headers.contains_key(header::TE) && has_token(headers, &header::TE, "trailers");
     let named = named(headers)?;
-    let mut names_upgrade = false;
-    for name in named {
-        if is_kept(&name) || is_ours(name.as_str().as_bytes()) {
-            return Err(HopError::Named);
-        }
-        if name == header::UPGRADE {
-            names_upgrade = true;
-        } else {
-            headers.remove(name);
-        }
+    if named.iter().any(|name| is_kept(name) || is_ours(name.as_str().as_bytes())) {
+        return Err(HopError::Named);
     }
-    let upgrade = headers.remove(header::UPGRADE);
-    if names_upgrade {
-        asked.upgrade = upgrade;
-    }
-    remove_known(headers);
-    remove_respelled(headers);
-    Ok(asked)
+    let upgrade = headers.get(header::UPGRADE).filter(|_| named.contains(&header::UPGRADE)).cloned();
+    headers.retain(|name, _| !is_hop_by_hop(name) && !is_respelled(name) && !is_among(&named, name));
+    Ok(Asked { upgrade, trailers })
 }
 
 /// Removes an answer's hop-by-hop headers. What an upstream may not take away simply stays.
-pub fn strip_answer(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        for name in named(headers).unwrap_or_default() {
-            if !is_kept(&name) {
-                headers.remove(name);
-            }
-        }
-    }
-    headers.remove(header::UPGRADE);
-    remove_known(headers);
+pub fn strip_answer(headers: &mut Fields) {
+    let mut named = named(headers).unwrap_or_default();
+    named.retain(|name| !is_kept(name));
+    headers.retain(|name, _| !is_hop_by_hop(name) && !is_among(&named, name));
 }
 
 /// Says whether a header names a token in its lists, in any case.
-pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().any(|value| tokens(value).any(|found| found.eq_ignore_ascii_case(token.as_bytes())))
+pub fn has_token(headers: &Fields, name: &HeaderName, token: &str) -> bool {
+    headers.get_all(name).any(|value| tokens(value).any(|found| found.eq_ignore_ascii_case(token.as_bytes())))
 }
 
 /// Yields the elements of a comma-separated list.
@@ -69,9 +53,9 @@ pub fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Returns what `Connection` names, without the options that are no headers.
-fn named(headers: &HeaderMap) -> Result<Vec<HeaderName>, HopError> {
+fn named(headers: &Fields) -> Result<Vec<HeaderName>, HopError> {
     let mut named = Vec::new();
-    for value in headers.get_all(header::CONNECTION) {
+    for value in headers.get_all(&header::CONNECTION) {
         for token in tokens(value) {
             if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
                 continue;
@@ -82,52 +66,48 @@ fn named(headers: &HeaderMap) -> Result<Vec<HeaderName>, HopError> {
     Ok(named)
 }
 
-fn remove_known(headers: &mut HeaderMap) {
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+fn is_among(named: &[HeaderName], name: &[u8]) -> bool {
+    named.iter().any(|named| named.as_str().as_bytes().eq_ignore_ascii_case(name))
+}
+
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    // Their lengths tell nearly every other name apart.
+    let known: &[&str] = match name.len() {
+        2 => &["te"],
+        7 => &["upgrade"],
+        10 => &["connection", "keep-alive"],
+        14 => &["http2-settings"],
+        16 => &["proxy-connection"],
+        17 => &["transfer-encoding"],
+        18 => &["proxy-authenticate"],
+        19 => &["proxy-authorization"],
+        _ => &[],
+    };
+    known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Removes what frames or routes a message, in a spelling that an upstream folds into the one that counts: CGI and WSGI make
 /// `CONTENT_LENGTH` of `content_length` too, and would read another body than we sent.
-pub(super) fn remove_respelled(headers: &mut HeaderMap) {
-    // Collected first, as the map cannot be changed while it is read; nearly no request has one, and costs nothing.
-    let respelled: Vec<HeaderName> = headers.keys().filter(|name| is_respelled(name.as_str())).cloned().collect();
-    for name in respelled {
-        headers.remove(name);
-    }
+pub(super) fn remove_respelled(headers: &mut Fields) {
+    headers.retain(|name, _| !is_respelled(name));
 }
 
-fn is_respelled(name: &str) -> bool {
-    let is_folded = |byte: u8| matches!(byte, b'_' | b'.');
-    if !name.bytes().any(is_folded) {
+fn is_respelled(name: &[u8]) -> bool {
+    let is_folded = |byte: &u8| matches!(byte, b'_' | b'.');
+    if !name.iter().any(is_folded) {
         return false;
     }
-    // INVARIANT: header names are in lower case here.
-    let folded: String = name.chars().map(|letter| if matches!(letter, '_' | '.') { '-' } else { letter }).collect();
-    let folded = folded.trim_matches('-');
-    FRAMING.contains(&folded) || HOP_BY_HOP.iter().any(|known| known.as_str() == folded)
-}
-
-fn asks_for_trailers(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TE) && has_token(headers, &header::TE, "trailers")
+    let folded: Vec<u8> = name.iter().map(|byte| if is_folded(byte) { b'-' } else { byte.to_ascii_lowercase() }).collect();
+    let from = folded.iter().take_while(|byte| **byte == b'-').count();
+    let folded = &folded[from..];
+    let folded = &folded[..folded.len() - folded.iter().rev().take_while(|byte| **byte == b'-').count()];
+    FRAMING.iter().any(|known| known.as_bytes() == folded) || is_hop_by_hop(folded)
 }
 
 /// Every hop needs these: a client that names them wants them gone behind our back.
 fn is_kept(name: &HeaderName) -> bool {
     KEPT.contains(name) || KEPT_TOO.contains(&name.as_str())
 }
-
-static HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    HeaderName::from_static("http2-settings"),
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
 
 /// Beside those that concern one hop.
 const FRAMING: [&str; 5] = ["content-length", "expect", "host", "trailer", "upgrade"];
@@ -153,8 +133,8 @@ const KEPT_TOO: [&str; 6] = ["traceparent", "tracestate", "x-forwarded-for", "x-
 mod tests {
     use super::*;
 
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields.iter().fold(HeaderMap::new(), |mut headers, (name, value)| {
+    fn headers(fields: &[(&'static str, &'static str)]) -> Fields {
+        fields.iter().fold(Fields::default(), |mut headers, (name, value)| {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
             headers
         })

@@ -4,12 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 
 use super::body::BodyError;
 use crate::http1::{self, BodyFault};
+use crate::message::RequestHead;
 
 /// A body as it comes in.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Incoming {
 
 impl Offered {
     /// Returns the connection, or the stream, that came with an offer.
-    pub fn of(head: &Parts, body: Option<&Incoming>) -> Option<Self> {
+    pub fn of(head: &RequestHead, body: Option<&Incoming>) -> Option<Self> {
         match body? {
             Incoming::Http1(body) => body.upgrade().map(Self::Http1),
             Incoming::Http2(_) => head.extensions.get::<OnUpgrade>().cloned().map(Self::Http2),

@@ -8,7 +8,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::uri::Scheme;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +18,7 @@ use super::body::{Sent, Upload};
 use super::connect::{Connection, Place, Resolved};
 use super::{Error, Upstream};
 use crate::http1::{Answered, SendError, Sender};
+use crate::message::Request;
 use crate::ticker::Ticker;
 
 /// One worker's pools, one for each upstream in use.

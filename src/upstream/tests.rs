@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request};
+use http::Method;
 use http_body_util::BodyExt;
 
 use super::testing::{Say, Scripted};
@@ -23,15 +23,15 @@ fn pool(settings: Settings) -> Rc<Pool> {
     Pools::new(Ticker::new()).of(&upstream)
 }
 
-fn request(method: Method) -> Request<Upload> {
-    Request::builder().method(method).uri("/x").header("host", "a").body(Upload::empty()).unwrap()
+fn request(method: Method) -> crate::message::Request<Upload> {
+    http::Request::builder().method(method).uri("/x").header("host", "a").body(Upload::empty()).unwrap().into()
 }
 
 /// Asks, and returns the status and the body, whole or broken off.
 async fn ask(pool: &Rc<Pool>, method: Method) -> Result<(u16, Result<String, BodyError>), Error> {
     let answer = pool.send(request(method), None, |_| {}).await?;
-    let status = answer.response.status().as_u16();
-    let body = answer.response.into_body().collect().await;
+    let status = answer.response.status.as_u16();
+    let body = answer.response.body.collect().await;
     Ok((status, body.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap())))
 }
 

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -10,6 +10,7 @@ use super::hop_by_hop::{has_token, tokens};
 use super::incoming::Offered;
 use crate::gate::{Hold, Lapse};
 use crate::http1::Upgraded;
+use crate::message::Fields;
 
 /// Returns the first protocol that a client offers and a route lists. HTTP itself and TLS are never upgraded to:
 /// what is behind them would be nobody's to judge.
@@ -32,8 +33,8 @@ fn is_never(token: &[u8]) -> bool {
 }
 
 /// RFC 6455, 4.1: returns the one key of a WebSocket handshake, if it is one.
-pub fn websocket_key(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+pub fn websocket_key(headers: &Fields) -> Option<HeaderValue> {
+    let mut keys = headers.get_all(&header::SEC_WEBSOCKET_KEY);
     let (key, None) = (keys.next()?, keys.next()) else { return None };
     let bytes = STANDARD.decode(key.as_bytes()).ok()?;
     (bytes.len() == 16).then(|| key.clone())
@@ -47,14 +48,14 @@ pub fn new_websocket_key() -> Option<HeaderValue> {
 }
 
 /// Checks that a 101 takes the protocol that was offered, and nothing else.
-pub fn is_switch_to(headers: &HeaderMap, protocol: &[u8], key: Option<&HeaderValue>) -> bool {
-    let mut upgrades = headers.get_all(header::UPGRADE).iter();
+pub fn is_switch_to(headers: &Fields, protocol: &[u8], key: Option<&HeaderValue>) -> bool {
+    let mut upgrades = headers.get_all(&header::UPGRADE);
     let (Some(upgrade), None) = (upgrades.next(), upgrades.next()) else { return false };
     if !upgrade.as_bytes().eq_ignore_ascii_case(protocol) || !has_token(headers, &header::CONNECTION, "upgrade") {
         return false;
     }
     let Some(key) = key else { return true };
-    let mut accepts = headers.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
+    let mut accepts = headers.get_all(&header::SEC_WEBSOCKET_ACCEPT);
     let (Some(accept), None) = (accepts.next(), accepts.next()) else { return false };
     accept.as_bytes() == accept_of(key).as_bytes()
 }
@@ -91,8 +92,8 @@ const BUFFER: usize = 16 * 1024;
 mod tests {
     use super::*;
 
-    fn fields(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields.iter().fold(HeaderMap::new(), |mut headers, (name, value)| {
+    fn fields(fields: &[(&'static str, &'static str)]) -> Fields {
+        fields.iter().fold(Fields::default(), |mut headers, (name, value)| {
             headers.append(header::HeaderName::from_static(name), HeaderValue::from_static(value));
             headers
         })

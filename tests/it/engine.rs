@@ -20,6 +20,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use portcullis::http1::{self, Ending, EndingKind, Settings};
+use portcullis::message;
 use portcullis::ticker::Ticker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -117,7 +118,11 @@ fn serve(pieces: Vec<&str>) -> Vec<String> {
             ticker: Ticker::new(),
             refusal: Rc::new(|_| Bytes::new()),
         };
-        http1::serve(io, move |request| Box::pin(told(request, Rc::clone(&seen))), settings, Never).await;
+        let service = move |request: message::Request<_>| {
+            let answered = told(request.into(), Rc::clone(&seen));
+            Box::pin(async move { message::Response::from(answered.await) })
+        };
+        http1::serve(io, service, settings, Never).await;
     })
 }
 

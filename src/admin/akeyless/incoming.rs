@@ -54,7 +54,7 @@ impl<'a> Incoming<'a> {
         let connection = Scope { address: self.arrival.address, request: None, control: self.arrival.control };
         let principal = desk.snapshot().decide(Some(&first), &connection, desk.clock().now()).principal;
         let gateways = principal.as_ref().map(|principal| &*principal.terms.gateway_ips).unwrap_or_default();
-        let address = self.view.rules.trust.request(self.arrival.address, gateways, headers).address;
+        let address = self.view.rules.trust.request(self.arrival.address, gateways, &headers.clone().into()).address;
         let scope = Scope { address, ..self.scope() };
         let decision = desk.judge_inquiry(candidate, &scope, &self.arrival.asker, Some(self.inquiry()), proven);
         match decision.denial() {

@@ -47,12 +47,12 @@ fn exchange(pieces: &[&str]) -> (String, Vec<String>, End) {
         let service = move |request: Request<Incoming>| {
             let seen = Rc::clone(&noted);
             Box::pin(async move {
-                let (head, body) = request.into_parts();
+                let Request { head, body } = request;
                 let read = body.collect().await.map(|body| body.to_bytes());
                 let status = if read.is_ok() { 200 } else { 400 };
                 let body = read.map_or("!".into(), |body| String::from_utf8_lossy(&body).into_owned());
                 seen.borrow_mut().push(format!("{} {} {body}", head.method, head.uri));
-                Response::builder().status(status).body(Full::new(Bytes::from(head.uri.path().to_owned()))).unwrap()
+                Response::new(StatusCode::from_u16(status).unwrap(), Full::new(Bytes::from(head.uri.path().to_owned())))
             })
         };
         let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));
@@ -130,7 +130,7 @@ fn endless(ending: impl Ending + 'static, client: impl AsyncFnOnce(DuplexStream)
         let (ours, theirs) = tokio::io::duplex(1024);
         let service = |_: Request<Incoming>| {
             let frames = std::iter::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; 512]))));
-            std::future::ready(Response::new(Endless(frames)))
+            std::future::ready(Response::new(StatusCode::OK, Endless(frames)))
         };
         let serving = tokio::task::spawn_local(serve(theirs, service, settings(), ending));
         client(ours).await;
@@ -236,7 +236,7 @@ fn a_client_that_sends_nothing_more_is_answered_all_that_it_asked() {
         let service = |_: Request<Incoming>| {
             Box::pin(async {
                 tokio::time::sleep(Duration::from_secs(5)).await;
-                Response::new(Full::new(Bytes::from_static(b"late")))
+                Response::new(StatusCode::OK, Full::new(Bytes::from_static(b"late")))
             })
         };
         let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));
@@ -257,14 +257,16 @@ fn hinted(request: &str) -> String {
         let (mut ours, theirs) = tokio::io::duplex(1 << 20);
         let service = |request: Request<Incoming>| {
             Box::pin(async move {
-                let client = request.body().interim().unwrap();
+                let client = request.body.interim().unwrap();
                 for status in [103, 102] {
-                    client.say(&Response::builder().status(status).header("link", "</a>").header("connection", "x").body(()).unwrap());
+                    client.say(
+                        &http::Response::builder().status(status).header("link", "</a>").header("connection", "x").body(()).unwrap().into(),
+                    );
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
-                let many = Response::builder().status(103).header("x", "y".repeat(9000)).body(()).unwrap();
+                let many = http::Response::builder().status(103).header("x", "y".repeat(9000)).body(()).unwrap().into();
                 (0..100).for_each(|_| client.say(&many));
-                Response::new(Full::new(Bytes::from_static(b"late")))
+                Response::new(StatusCode::OK, Full::new(Bytes::from_static(b"late")))
             })
         };
         let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));

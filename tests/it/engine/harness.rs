@@ -10,10 +10,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use portcullis::http1::{self, Answered, Asks, BodyFault, Ending, EndingKind, Incoming, Interim, Sender, Settings};
+use portcullis::message::{Request, Response};
 use portcullis::ticker::Ticker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -117,13 +118,12 @@ impl State {
 
 /// Sends a request on as a proxy does, numbered, and its answer back.
 async fn forward(state: Rc<State>, request: Request<Incoming>) -> Response<Answer> {
-    let (mut head, body) = request.into_parts();
+    let Request { mut head, body } = request;
     let number = state.requests.borrow().len();
     state.requests.borrow_mut().push((head.method.to_string(), head.uri.to_string(), None));
     let failed = |status| {
-        let mut response = Response::new(Answer { incoming: None, lease: None, state: Rc::clone(&state) });
-        *response.status_mut() = status;
-        response.headers_mut().insert(NUMBER, HeaderValue::from(number));
+        let mut response = Response::new(status, Answer { incoming: None, lease: None, state: Rc::clone(&state) });
+        response.headers.insert(NUMBER, HeaderValue::from(number));
         response
     };
     let Some((connection, mut sender)) = state.connection() else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
@@ -136,11 +136,7 @@ async fn forward(state: Rc<State>, request: Request<Incoming>) -> Response<Answe
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     head.headers.insert(NUMBER, HeaderValue::from(number));
-    let mut onward = Request::new(Upload { client: body.interim(), body });
-    *onward.method_mut() = head.method;
-    *onward.uri_mut() = head.uri;
-    *onward.headers_mut() = head.headers;
-    let mut response = match sender.send(onward).await {
+    let mut response = match sender.send(Request { head, body: Upload { client: body.interim(), body } }).await {
         Ok(Answered::Response(response)) => {
             response.map(|incoming| Answer { incoming: Some(incoming), lease: Some((connection, sender)), state: Rc::clone(&state) })
         }
@@ -154,10 +150,10 @@ async fn forward(state: Rc<State>, request: Request<Incoming>) -> Response<Answe
         }
         Err(_) => return failed(StatusCode::BAD_GATEWAY),
     };
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().remove(header::CONNECTION);
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers.remove(header::CONNECTION);
     }
-    response.headers_mut().insert(NUMBER, HeaderValue::from(number));
+    response.headers.insert(NUMBER, HeaderValue::from(number));
     response
 }
 
