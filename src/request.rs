@@ -216,7 +216,7 @@ async fn answer(
     let request = asked.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" }, upgrades);
     let (needed, scope) =
         (request.access, Scope { address: origin.address, request: Some(request), control: context.standing.is_control() });
-    let handles = asked.route.map(|route| current.handles(route));
+    let handles = asked.route.and_then(|route| current.handles(route));
     record.route = handles.cloned();
     let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: uri.path() };
     let grant = standing.check_inquiry(&scope, Some(inquiry))?;

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::io::Write as _;
 
-use http::header;
+use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Version};
 use http_body::SizeHint;
 
@@ -54,7 +54,7 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
 
     status_line(out, status);
     let mut dated = false;
-    for (name, value) in headers.iter() {
+    for (name, value, line) in headers.lines() {
         match Framed::of(name) {
             Some(Framed::Connection) if !switches => continue,
             Some(Framed::Length) if is_described => length = None,
@@ -68,7 +68,7 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
             Some(Framed::Date) => dated = true,
             Some(Framed::Connection) | None => {}
         }
-        field(out, name, value.as_bytes());
+        put(out, name, value, line);
     }
     if framing == Framing::Chunked {
         out.extend_from_slice(CHUNKED);
@@ -92,9 +92,9 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
 /// Writes an interim answer (RFC 9110, 15.2), which has no body and says nothing about the connection.
 pub(super) fn interim(out: &mut Vec<u8>, head: &Response<()>) {
     status_line(out, head.status);
-    for (name, value) in head.headers.iter() {
+    for (name, value, line) in head.headers.lines() {
         if matches!(Framed::of(name), None | Some(Framed::Date)) {
-            field(out, name, value.as_bytes());
+            put(out, name, value, line);
         }
     }
     out.extend_from_slice(b"\r\n");
@@ -120,7 +120,7 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
         Framing::Chunked | Framing::Close | Framing::Empty => None,
     };
     let mut told = false;
-    for (name, value) in head.headers.iter() {
+    for (name, value, line) in head.headers.lines() {
         match Framed::of(name) {
             Some(Framed::Length) => {
                 // Whoever says that there is none says it on; once.
@@ -130,7 +130,7 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
                 }
             }
             Some(Framed::Coding) => {}
-            Some(Framed::Connection | Framed::Date) | None => field(out, name, value.as_bytes()),
+            Some(Framed::Connection | Framed::Date) | None => put(out, name, value, line),
         }
     }
     if framing == Framing::Chunked {
@@ -173,8 +173,17 @@ impl Framed {
     }
 }
 
+/// Writes one field; with one copy where its line is as it came.
+fn put(out: &mut Vec<u8>, name: &[u8], value: &HeaderValue, line: Option<&[u8]>) {
+    match line {
+        Some(line) => out.extend_from_slice(line),
+        None => field(out, name, value.as_bytes()),
+    }
+}
+
 /// Writes one field.
 pub(super) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

@@ -106,6 +106,11 @@ impl Fields {
         self.list.iter().map(|field| (field.name(&self.head), &field.value))
     }
 
+    /// Yields all fields in order, and of those that are as they came the whole line, with its end.
+    pub fn lines(&self) -> impl Iterator<Item = (&[u8], &HeaderValue, Option<&[u8]>)> {
+        self.list.iter().map(|field| (field.name(&self.head), &field.value, field.line(&self.head)))
+    }
+
     /// Says how many fields there are.
     pub fn len(&self) -> usize {
         self.list.len()
@@ -155,6 +160,17 @@ impl Field {
             // INVARIANT: it was a part of the head.
             Name::Sent(at) => head.get(*at as usize..*at as usize + usize::from(self.length)).unwrap_or_default(),
         }
+    }
+
+    /// Returns the line, if it is how we would write it: one space, and the value that came.
+    fn line<'a>(&self, head: &'a [u8]) -> Option<&'a [u8]> {
+        let Name::Sent(at) = self.name else { return None };
+        let (at, value) = (at as usize, self.value.as_bytes());
+        let from = at + usize::from(self.length) + 2;
+        let line = head.get(at..from + value.len() + 2)?;
+        // A value that was put in its place lies elsewhere.
+        let is_its = std::ptr::eq(line[from - at..].as_ptr(), value.as_ptr());
+        (is_its && line[from - at - 2..from - at] == *b": " && line.ends_with(b"\r\n")).then_some(line)
     }
 
     fn is(&self, head: &[u8], name: &str) -> bool {
@@ -274,6 +290,20 @@ mod tests {
         fields.append(HeaderName::from_static("host"), value("y"));
         assert_eq!(told(&fields), ["HOST=z", "X-b=3", "x-new=n", "host=y"]);
         assert_eq!((fields.len(), fields.is_empty()), (4, false));
+    }
+
+    #[test]
+    fn a_line_is_whole_where_it_is_as_it_came() {
+        let head = Bytes::from_static(b"A: 1\r\nB:2\r\nC:  3\r\nD: 4\r\nE: 5 \r\n\r\n");
+        let mut fields = Fields::of(head.clone());
+        for (name, value) in [(0..1, 3..4), (6..7, 8..9), (11..12, 15..16), (18..19, 21..22), (24..25, 27..28)] {
+            let value = HeaderValue::from_maybe_shared(head.slice(value)).unwrap();
+            fields.append_sent(str::from_utf8(&head[name]).unwrap(), value);
+        }
+        fields.insert(HeaderName::from_static("d"), value("9"));
+        fields.append(HeaderName::from_static("f"), value("6"));
+        let lines: Vec<_> = fields.lines().map(|(_, value, line)| (value.as_bytes(), line)).collect();
+        assert_eq!(lines, [(&b"1"[..], Some(&b"A: 1\r\n"[..])), (b"2", None), (b"3", None), (b"9", None), (b"5", None), (b"6", None)]);
     }
 
     #[test]

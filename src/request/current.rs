@@ -13,8 +13,8 @@ use crate::upstream::{Pool, Pools};
 /// One generation's rules. A request takes one and uses it throughout.
 pub(super) struct Current {
     pub(super) rules: Arc<Rules>,
-    /// By the address of the route, which `rules` keeps where it is.
-    routes: HashMap<*const Route, Rc<Handles>>,
+    /// In the order of the routes' addresses; `rules` keeps them where they are.
+    routes: Vec<(*const Route, Rc<Handles>)>,
     /// For requests that no route matched.
     pub(super) unrouted: Arc<RouteMetrics>,
     /// For requests that were ours to answer, by surface.
@@ -41,7 +41,8 @@ impl Current {
             let upstream = upstream.map(|upstream| Reached { pool: pools.of(upstream), metrics: metrics.upstream(&route.upstream) });
             Rc::new(Handles { route: Arc::clone(route), metrics: metrics.route(&route.scope.name), upstream })
         };
-        let routes = rules.routes.iter().map(|route| (Arc::as_ptr(route), handles(route))).collect();
+        let mut routes: Vec<_> = rules.routes.iter().map(|route| (Arc::as_ptr(route), handles(route))).collect();
+        routes.sort_unstable_by_key(|(route, _)| *route);
         let surfaces = rules.listeners.iter().flat_map(|listener| listener.serves.ours());
         let ours = surfaces.map(|surface| (surface, metrics.route(label(surface)))).collect();
         Self { routes, unrouted: metrics.route(""), ours, rules }
@@ -53,9 +54,9 @@ impl Current {
     }
 
     /// Returns what belongs to a route of these rules.
-    pub(super) fn handles(&self, route: &Arc<Route>) -> &Rc<Handles> {
-        // INVARIANT: every route that `rules` finds is one that it lists.
-        &self.routes[&Arc::as_ptr(route)]
+    pub(super) fn handles(&self, route: &Arc<Route>) -> Option<&Rc<Handles>> {
+        let at = self.routes.binary_search_by_key(&Arc::as_ptr(route), |(route, _)| *route).ok()?;
+        Some(&self.routes[at].1)
     }
 }
 

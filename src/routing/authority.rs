@@ -52,7 +52,7 @@ impl<'a> Authority<'a> {
             let host = if text.starts_with(&host) { Cow::Borrowed(&text[..host.len()]) } else { Cow::Owned(host) };
             return Ok(Self { host, port: port(rest)? });
         }
-        let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
+        let (name, rest) = text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len()));
         Ok(Self { host: host_name(name)?, port: port(rest)? })
     }
 
@@ -99,13 +99,18 @@ impl fmt::Display for Authority<'_> {
 /// Letters, digits, `-` and `_` in labels of at least one character, 253 in all; one final dot goes.
 fn host_name(name: &str) -> Result<Cow<'_, str>, AuthorityError> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    if name.len() > 253 || name.split('.').any(str::is_empty) {
+    let (mut behind_dot, mut has_upper) = (true, false);
+    for byte in name.bytes() {
+        if !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (byte == b'.' && !behind_dot)) {
+            return Err(AuthorityError::Malformed);
+        }
+        behind_dot = byte == b'.';
+        has_upper |= byte.is_ascii_uppercase();
+    }
+    if name.len() > 253 || behind_dot {
         return Err(AuthorityError::Malformed);
     }
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
-        return Err(AuthorityError::Malformed);
-    }
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) { Ok(Cow::Owned(name.to_ascii_lowercase())) } else { Ok(Cow::Borrowed(name)) }
+    if has_upper { Ok(Cow::Owned(name.to_ascii_lowercase())) } else { Ok(Cow::Borrowed(name)) }
 }
 
 /// `:port`, digits only: `:`, `:+1` and `:080` have meanings that not everybody shares.

@@ -29,7 +29,7 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
-    Stream(Box<Download>),
+    Stream(Download),
 }
 
 /// Watches an answer's body on its way to the client.
@@ -116,7 +116,7 @@ impl Body {
     }
 
     pub(super) fn stream(download: Download) -> Self {
-        Self(Kind::Stream(Box::new(download)))
+        Self(Kind::Stream(download))
     }
 
     /// Watches the body from here on; one without an upstream ends at once.
