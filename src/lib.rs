@@ -7,6 +7,8 @@
 
 /// Times as people read them.
 pub mod date;
+/// Work on much, shared out among the cores.
+pub mod threads;
 
 /// The only place that asks the time.
 pub mod clock;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, left to right.
 const ROOMS: &[&[&str]] = &[
-    &["date"],
+    &["date", "threads"],
     &["pki", "clock", "message", "metrics", "drain", "ticker"],
     &["log"],
     &["admission"],
@@ -28,7 +28,7 @@ const ROOMS: &[&[&str]] = &[
 ];
 
 /// Narrower than the order: all that these rooms may name.
-const NARROWER: &[(&str, &[&str])] = &[("admission", &["date", "pki"]), ("routing", &["admission", "message"])];
+const NARROWER: &[(&str, &[&str])] = &[("admission", &["date", "pki", "threads"]), ("routing", &["admission", "message"])];
 
 /// Each outside crate and the rooms (or files) it is named in: what replacing it would touch.
 const CRATES: &[(&str, &[&str])] = &[

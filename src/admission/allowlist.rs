@@ -1,11 +1,11 @@
 //! The allowlist: all principals in force, as rosters that sources share with the allowlist before, and the
 //! trust anchors of all authorities together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::credential::{Credential, Pin};
-use super::layer::Layer;
+use super::layer::{Entry, Layer};
 use super::permission::Clearance;
 use super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms, WELL_KNOWN_ADMIN};
 use super::roster::{Conflict, Roster, RosterBuilder};
@@ -114,11 +114,14 @@ impl AllowlistBuilder {
     /// Finds every principal of a layer that meets what is here already: whoever starts has them all to report, and to leave out
     /// (`layer.with(&ids, vec![])`) before the layer can be included.
     pub fn conflicts(&self, layer: &Layer) -> Vec<(PrincipalId, Conflict)> {
-        let entries = layer.rosters().flat_map(|part| part.entries());
-        let found = entries.filter_map(|(principal, credentials)| {
-            let own = || self.own.roster().check(&principal, &credentials);
-            let conflict = self.check_included(&principal, &credentials).and_then(|()| own()).err()?;
-            Some((principal.id, conflict))
+        let own = self.own.roster();
+        let rosters =
+            self.included.iter().map(Arc::as_ref).chain([own]).chain(self.layers.iter().flat_map(Layer::rosters).map(Arc::as_ref));
+        let met: BTreeMap<PrincipalId, Entry> =
+            rosters.flat_map(|roster| layer.who_meets(roster)).map(|entry| (entry.0.id, entry)).collect();
+        let found = met.into_iter().filter_map(|(id, (principal, credentials))| {
+            let conflict = self.check_included(&principal, &credentials).and_then(|()| own.check(&principal, &credentials)).err()?;
+            Some((id, conflict))
         });
         found.collect()
     }

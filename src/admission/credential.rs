@@ -34,6 +34,16 @@ impl Pin {
 }
 
 impl Pin {
+    /// Takes what [`Self::kin`] said of the certificate of this fingerprint.
+    pub fn known(fingerprint: Fingerprint, kin: Option<[u64; 2]>) -> Self {
+        Self { fingerprint, kin }
+    }
+
+    /// Returns parts of the hashes of key and subject; `None` where only the fingerprint is known.
+    pub fn kin(&self) -> Option<[u64; 2]> {
+        self.kin
+    }
+
     /// Tells whether the certificate has this key; `None` where only its fingerprint is known.
     pub fn has_key(&self, key: &SpkiPin) -> Option<bool> {
         self.kin.map(|[hash, _]| hash == prefix(key.as_bytes()))

@@ -1,15 +1,16 @@
 //! The principals of a source that changes one at a time (the ledger's): a persistent value, in which adding, replacing
 //! or removing a few among a million costs what those few cost. The source keeps the newest; each allowlist includes one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use super::credential::{Credential, Pin, name_hash, prefix};
+use super::credential::{Credential, name_hash, prefix};
 use super::principal::{Principal, PrincipalId, Provenance};
 use super::roster::{Conflict, Roster, RosterBuilder};
-use super::shards::{SLOT_BITS, Shards};
+use super::shards::{SLOT_BITS, SLOTS, Shards};
 use crate::pki::{Fingerprint, SpkiPin};
+use crate::threads::shared_out;
 
 /// A principal with all that proves it.
 pub type Entry = (Principal, Vec<(Credential, Provenance)>);
@@ -58,20 +59,64 @@ impl Layer {
         for (slot, (removed, _)) in &changes {
             layer.put(*slot, rebuilt(self.principals.get(*slot), removed, &[])?);
         }
-        let mut together = RosterBuilder::default();
-        for (principal, credentials) in &added {
-            layer.check(principal, credentials)?;
-            // Among themselves: they fall into many parts, and each part knows only its own.
-            together.add(principal, credentials)?;
+        if !layer.is_empty() {
+            added.iter().try_for_each(|(principal, credentials)| layer.check(principal, credentials))?;
         }
         for entry in added {
             changes.entry(self.slot(&entry.0.id)).or_default().1.push(entry);
         }
-        for (slot, (removed, added)) in &changes {
-            layer.put(*slot, rebuilt(self.principals.get(*slot), removed, added)?);
-        }
-        layer.reindex(self, changes.keys());
+        let changes: Vec<_> = changes.into_iter().collect();
+        let parts = shared_out(&changes, MANY, |changes| {
+            let part = |slot, removed: &[PrincipalId], added| self.part(slot, rebuilt(self.principals.get(slot), removed, added)?);
+            changes.iter().map(|(slot, (removed, added))| part(*slot, removed, added)).collect::<Result<Vec<Part>, Conflict>>()
+        });
+        layer.replace(parts)?;
         Ok(layer)
+    }
+
+    /// Makes a layer of many at once: as `with`, but that each is put together only when its part is built. A million of them, made and
+    /// freed at once, would leave the heap in pieces, and the first change after the start to clear them away.
+    pub fn load<T: Sync>(
+        items: &[T],
+        id: impl Fn(&T) -> PrincipalId,
+        entry: impl Fn(&T) -> Option<Entry> + Sync,
+    ) -> Result<Self, Conflict> {
+        let mut layer = Self::default();
+        let mut slots: Vec<(usize, Vec<&T>)> = (0..SLOTS).map(|slot| (slot, Vec::new())).collect();
+        items.iter().for_each(|item| slots[layer.slot(&id(item))].1.push(item));
+        let parts = shared_out(&slots, MANY, |slots| {
+            let part = |(slot, items): &(usize, Vec<&T>)| {
+                let mut builder = RosterBuilder::default();
+                builder.reserve(items.len());
+                for (principal, credentials) in items.iter().filter_map(|item| entry(item)) {
+                    builder.add(&principal, &credentials)?;
+                }
+                layer.part(*slot, builder.finish())
+            };
+            slots.iter().filter(|(_, items)| !items.is_empty()).map(part).collect::<Result<Vec<Part>, Conflict>>()
+        });
+        layer.replace(parts)?;
+        Ok(layer)
+    }
+
+    fn replace(&mut self, parts: Vec<Result<Vec<Part>, Conflict>>) -> Result<(), Conflict> {
+        let (mut gone, mut new) = (Vec::new(), Vec::new());
+        for part in parts {
+            for part in part? {
+                self.put(part.slot, part.roster);
+                gone.extend(part.gone);
+                new.extend(part.new);
+            }
+        }
+        self.reindex(gone, new)
+    }
+
+    /// Says of a new part what it is found by, and of the one before by what no more.
+    fn part(&self, slot: usize, roster: Roster) -> Result<Part, Conflict> {
+        let before = self.principals.get(slot);
+        let (old, now) = (self.hashes(before, slot), self.hashes(&roster, slot));
+        let beside = |some: &[u64], others: &[u64]| some.iter().filter(|entry| others.binary_search(entry).is_err()).copied().collect();
+        Ok(Part { slot, gone: beside(&old, &now), new: if old.is_empty() { now } else { beside(&now, &old) }, roster })
     }
 
     /// Returns how many principals there are.
@@ -132,6 +177,26 @@ impl Layer {
         self.principals.changed(&before.principals).filter(|roster| !roster.is_empty())
     }
 
+    /// Finds who of this layer shares something with a roster that only one may have.
+    pub(super) fn who_meets(&self, roster: &Roster) -> Vec<Entry> {
+        // The smaller asks the larger.
+        if roster.len() as usize >= self.len() {
+            let entries = self.rosters().flat_map(|part| part.entries());
+            return entries.filter(|(principal, credentials)| roster.check(principal, credentials).is_err()).collect();
+        }
+        let mut met: BTreeSet<PrincipalId> = BTreeSet::new();
+        for (principal, credentials) in roster.entries() {
+            let named = [self.find_name(principal.name.as_str()), self.find_id(&principal.id)];
+            let proven = credentials.iter().filter_map(|(credential, _)| match credential {
+                Credential::Authority(_) => None,
+                Credential::Pin(pin) => self.find_pin(&pin.fingerprint),
+                Credential::SpkiPin(pin) => self.find_spki_pin(pin).map(|(principal, _)| principal),
+            });
+            met.extend(named.into_iter().flatten().chain(proven).map(|principal| principal.id));
+        }
+        met.iter().filter_map(|id| self.principals.get(self.slot(id)).entries().find(|(principal, _)| principal.id == *id)).collect()
+    }
+
     /// Finds what a roster shares with this layer that only one may have; the layer was first.
     pub(super) fn check_all(&self, roster: &Roster) -> Result<(), Conflict> {
         if (roster.len() as usize) < self.len() {
@@ -177,9 +242,13 @@ impl Layer {
         Shards::<Roster>::slot(self.hasher.hash_one(id))
     }
 
-    /// Hashes, and leaves room for a slot.
+    /// Hashes, and leaves room for a slot, and for whether many may have the same.
     fn hash(&self, kind: Kind, bytes: &[u8]) -> u64 {
-        self.hasher.hash_one((kind, bytes)) & !SLOT_MASK
+        let hash = self.hasher.hash_one((kind, bytes)) & !(SLOT_MASK | COMMON);
+        match kind {
+            Kind::KinByKey | Kind::KinBySubject => hash | COMMON,
+            Kind::Name | Kind::Pin | Kind::SpkiPin => hash,
+        }
     }
 
     fn put(&mut self, slot: usize, roster: Roster) {
@@ -189,57 +258,75 @@ impl Layer {
         self.principals.set(slot, roster);
     }
 
-    /// Brings the index up to date where parts were replaced.
-    fn reindex<'a>(&mut self, before: &Self, slots: impl Iterator<Item = &'a usize>) {
-        let mut changes: BTreeMap<usize, (Vec<u64>, Vec<u64>)> = BTreeMap::new();
-        for slot in slots {
-            let (old, new) = (self.hashes(before.principals.get(*slot), *slot), self.hashes(self.principals.get(*slot), *slot));
-            for gone in old.iter().filter(|entry| new.binary_search(entry).is_err()) {
-                changes.entry(Shards::<Vec<u64>>::slot(*gone)).or_default().0.push(*gone);
-            }
-            for added in new.iter().filter(|entry| old.binary_search(entry).is_err()) {
-                changes.entry(Shards::<Vec<u64>>::slot(*added)).or_default().1.push(*added);
-            }
-        }
-        for (slot, (mut gone, added)) in changes {
-            gone.sort_unstable();
-            let kept = self.index.get(slot).iter().filter(|entry| gone.binary_search(entry).is_err()).copied();
-            let mut entries: Vec<u64> = kept.chain(added).collect();
+    /// Brings the index up to date where parts were replaced; finds what two of them share that only one may have, for each part knows
+    /// its own alone.
+    fn reindex(&mut self, mut gone: Vec<u64>, mut new: Vec<u64>) -> Result<(), Conflict> {
+        gone.sort_unstable();
+        new.sort_unstable();
+        let slot = |entry: &u64| Shards::<Vec<u64>>::slot(*entry);
+        let slots = |entries: &[u64]| entries.chunk_by(|a, b| slot(a) == slot(b)).map(|run| slot(&run[0])).collect::<BTreeSet<usize>>();
+        for at in &slots(&gone) | &slots(&new) {
+            let new = &new[new.partition_point(|entry| slot(entry) < at)..];
+            let new = &new[..new.partition_point(|entry| slot(entry) == at)];
+            let kept = self.index.get(at).iter().filter(|entry| gone.binary_search(entry).is_err());
+            let mut entries: Vec<u64> = kept.chain(new).copied().collect();
             entries.sort_unstable();
-            entries.shrink_to_fit();
-            self.index.set(slot, entries);
+            self.check_parts(&entries)?;
+            self.index.set(at, entries);
         }
+        Ok(())
+    }
+
+    /// Compares the parts in which the same hash stands.
+    fn check_parts(&self, entries: &[u64]) -> Result<(), Conflict> {
+        let same = entries.chunk_by(|a, b| a & !SLOT_MASK == b & !SLOT_MASK && a & COMMON == 0).filter(|run| run.len() > 1);
+        for run in same {
+            let parts: Vec<&Arc<Roster>> = run.iter().map(|entry| self.principals.get((entry & SLOT_MASK) as usize)).collect();
+            for (at, part) in parts.iter().enumerate() {
+                for other in &parts[at + 1..] {
+                    let met = part.check_all(other);
+                    // The entry that wrote it tells who was first.
+                    met.map_err(|conflict| if conflict.first.line > conflict.second.line { conflict.reversed() } else { conflict })?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Returns what a part is found by, each once, sorted.
     fn hashes(&self, roster: &Roster, slot: usize) -> Vec<u64> {
-        let mut hashes = Vec::new();
+        let mut hashes = Vec::with_capacity(roster.len() as usize + roster.credentials());
         let mut add = |kind, bytes: &[u8]| hashes.push(self.hash(kind, bytes) | slot as u64);
-        for (principal, credentials) in roster.entries() {
-            add(Kind::Name, principal.name.as_str().to_ascii_lowercase().as_bytes());
-            for (credential, _) in credentials {
-                match credential {
-                    Credential::Authority(_) => {}
-                    Credential::Pin(Pin { fingerprint, kin }) => {
-                        add(Kind::Pin, fingerprint.as_bytes());
-                        if let Some([key, subject]) = kin {
-                            add(Kind::KinByKey, &key.to_be_bytes());
-                            add(Kind::KinBySubject, &subject.to_be_bytes());
-                        }
-                    }
-                    Credential::SpkiPin(pin) => add(Kind::SpkiPin, pin.as_bytes()),
-                }
-            }
+        let mut lower = String::new();
+        for owner in 0..roster.len() {
+            lower.clear();
+            lower.push_str(roster.name(owner));
+            lower.make_ascii_lowercase();
+            add(Kind::Name, lower.as_bytes());
         }
+        roster.fingerprints().iter().for_each(|fingerprint| add(Kind::Pin, fingerprint.as_bytes()));
+        roster.spki_pins().iter().for_each(|pin| add(Kind::SpkiPin, pin.as_bytes()));
+        roster.keys().for_each(|key| add(Kind::KinByKey, &key.to_be_bytes()));
+        roster.subjects().for_each(|subject| add(Kind::KinBySubject, &subject.to_be_bytes()));
         hashes.sort_unstable();
         hashes.dedup();
         hashes
     }
 }
 
+/// A part that takes the place of another.
+struct Part {
+    slot: usize,
+    roster: Roster,
+    /// What of the index goes, and what comes.
+    gone: Vec<u64>,
+    new: Vec<u64>,
+}
+
 /// Builds a part anew.
 fn rebuilt(roster: &Roster, removed: &[PrincipalId], added: &[Entry]) -> Result<Roster, Conflict> {
     let mut builder = RosterBuilder::default();
+    builder.reserve(roster.len() as usize + added.len());
     for (principal, credentials) in roster.entries().filter(|(principal, _)| !removed.contains(&principal.id)) {
         builder.add(&principal, &credentials)?;
     }
@@ -249,4 +336,8 @@ fn rebuilt(roster: &Roster, removed: &[PrincipalId], added: &[Entry]) -> Result<
     Ok(builder.finish())
 }
 
+/// From so many parts on, they are built beside one another.
+const MANY: usize = 1024;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+/// Set where many may have the same: kin, not what only one may have.
+const COMMON: u64 = 1 << SLOT_BITS;

@@ -252,6 +252,21 @@ impl Roster {
         &self.pins.keys
     }
 
+    /// Returns every SPKI pin.
+    pub(super) fn spki_pins(&self) -> &[SpkiPin] {
+        &self.spki_pins.keys
+    }
+
+    /// Goes through what the keys of pinned certificates hash to.
+    pub(super) fn keys(&self) -> impl Iterator<Item = u64> {
+        self.by_key.iter().map(Kin::hash)
+    }
+
+    /// Goes through what the subjects of pinned certificates hash to.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = u64> {
+        self.by_subject.iter().map(Kin::hash)
+    }
+
     /// Counts the pins that another roster does not have.
     pub fn lost(&self, after: &Self) -> usize {
         self.pins.keys.iter().filter(|fingerprint| after.pins.find(fingerprint).is_none()).count()

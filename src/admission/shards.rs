@@ -44,5 +44,5 @@ impl<T: Default> Default for Shards<T> {
 
 /// A million principals are some 250 a part, rebuilt in well under a millisecond.
 pub(super) const SLOT_BITS: u32 = 12;
-const SLOTS: usize = 1 << SLOT_BITS;
+pub(super) const SLOTS: usize = 1 << SLOT_BITS;
 const WIDTH: usize = 64;

@@ -104,10 +104,13 @@ impl<F: FnMut(Install)> Thread<F> {
 
     /// Compiles what a run leads to, and asks each whether it may be made. Where that fails it is refused if it is alone; of many each is
     /// then asked by itself, so that nobody is refused for what another asked. That is rare: each was compared with the static ones alone.
-    pub(super) fn compile(&self, run: Vec<Planned>, waiting: &mut VecDeque<Pending>) -> Option<(Prepared, Vec<Planned>)> {
+    pub(super) fn compile(&self, mut run: Vec<Planned>, waiting: &mut VecDeque<Pending>) -> Option<(Prepared, Vec<Planned>)> {
         let state = Arc::clone(&run.last()?.state);
-        let touched = touched(run.iter().flat_map(|planned| &planned.changes));
-        let why = match self.loader.prepare(state, &touched) {
+        let mut touched = touched(run.iter().flat_map(|planned| &planned.changes));
+        // Of two for one principal the last is as the state has it.
+        let compiled = run.iter_mut().flat_map(|planned| std::mem::take(&mut planned.compiled));
+        touched.compiled = compiled.map(|entry| (entry.0.id, entry)).collect();
+        let why = match self.loader.prepare(state, touched) {
             Ok(prepared) => {
                 let prospect = |before| Prospect { state: self.loader.managed(), before, after: prepared.rules() };
                 let prospect = self.loader.rules().map(|before| prospect(before));

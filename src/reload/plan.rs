@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::commit::entry;
 use super::control::{ChangeError, Mutation, Pending, Prospect, Recorded};
 use super::{Install, Thread};
+use crate::admission::layer::Entry;
 use crate::admission::{Allowlist, Claim, Conflict};
 use crate::clock::{self, Date};
 use crate::store::ledger::{Actor, Appended};
@@ -20,6 +21,8 @@ pub(super) struct Planned {
     pub(super) answer: oneshot::Sender<Result<Recorded, ChangeError>>,
     pub(super) mutation: Mutation,
     pub(super) changes: Vec<Change>,
+    /// The documents among them.
+    pub(super) compiled: Vec<Entry>,
     pub(super) state: Arc<State>,
     pub(super) tightens: bool,
 }
@@ -46,8 +49,13 @@ impl Planned {
     }
 }
 
-/// What a plan comes to: the state after it, what is recorded of it, and whether it only takes away.
-type Outcome = (Arc<State>, Vec<Change>, bool);
+/// What a plan comes to: the state after it, what is recorded of it, its documents compiled, and whether it only takes away.
+struct Outcome {
+    after: Arc<State>,
+    changes: Vec<Change>,
+    compiled: Vec<Entry>,
+    tightens: bool,
+}
 
 impl<F: FnMut(Install)> Thread<F> {
     /// Takes as many as can be committed together: those of one kind, `most` of them. One of the other kind is planned again, once it is
@@ -62,7 +70,7 @@ impl<F: FnMut(Install)> Thread<F> {
             let planned = self.plan_one(&state, &mutation);
             let goes_along = |first: &Planned| match &planned {
                 Err(_) => false,
-                Ok((_, changes, tightens)) => !(mutation.dry_run || changes.is_empty()) && first.tightens == *tightens,
+                Ok(Outcome { changes, tightens, .. }) => !(mutation.dry_run || changes.is_empty()) && first.tightens == *tightens,
             };
             if run.first().is_some_and(|first| !goes_along(first)) {
                 waiting.push_front(Pending { mutation, answer });
@@ -70,17 +78,17 @@ impl<F: FnMut(Install)> Thread<F> {
             }
             match planned {
                 Err(error) => drop(answer.send(Err(error))),
-                Ok((after, changes, _)) if changes.is_empty() => {
+                Ok(Outcome { after, changes, .. }) if changes.is_empty() => {
                     drop(answer.send(Ok(Recorded { entries: Vec::new(), generation: self.generation(), state: after, changes })));
                 }
-                Ok((state, changes, tightens)) if mutation.dry_run => {
-                    if let Some((_, run)) = self.compile(vec![Planned { answer, mutation, changes, state, tightens }], waiting) {
+                Ok(Outcome { after: state, changes, compiled, tightens }) if mutation.dry_run => {
+                    if let Some((_, run)) = self.compile(vec![Planned { answer, mutation, changes, compiled, state, tightens }], waiting) {
                         run.into_iter().for_each(|planned| planned.answer(Vec::new(), self.generation()));
                     }
                 }
-                Ok((after, changes, tightens)) => {
+                Ok(Outcome { after, changes, compiled, tightens }) => {
                     state = Arc::clone(&after);
-                    run.push(Planned { answer, mutation, changes, state: after, tightens });
+                    run.push(Planned { answer, mutation, changes, compiled, state: after, tightens });
                 }
             }
         }
@@ -97,25 +105,26 @@ impl<F: FnMut(Install)> Thread<F> {
         let stamp = Stamp { at: Date::of(now.as_secs()).to_string(), by: name_of(&mutation.actor) };
         let mut after = State::clone(state);
         let mut tightens = true;
-        let mut changes = Vec::new();
+        let (mut changes, mut compiled) = (Vec::new(), Vec::new());
         check_text("reason", mutation.reason.as_deref().unwrap_or_default())?;
         for change in (mutation.plan)(state, snapshot)? {
             if let Change::RevocationAdd { reason: Some(reason), .. } = &change {
                 check_text("reason", reason)?;
             }
             let change = change.settled(&after, &stamp, &random(rand::fill)?);
-            check_static(&change, &after, &snapshot.allowlist)?;
+            let entry = check_static(&change, &after, &snapshot.allowlist)?;
             tightens &= change.tightens(&after);
-            after = after.apply(after.entries(), &change)?;
+            after.make(after.entries(), &change, entry.as_ref())?;
             changes.push(change);
+            compiled.extend(entry);
         }
         if !after.bootstrap_closed() && after.admins().next().is_some() {
             let closed = Change::BootstrapClosed {};
-            after = after.apply(after.entries(), &closed)?;
+            after.make(after.entries(), &closed, None)?;
             changes.push(closed);
         }
         changes.iter().try_for_each(|change| self.check_entry(change, mutation))?;
-        Ok((Arc::new(after), changes, tightens))
+        Ok(Outcome { after: Arc::new(after), changes, compiled, tightens })
     }
 
     /// Keeps out what the ledger would never take: once in force it would wait to be recorded for ever, and all that widens behind it.
@@ -134,15 +143,15 @@ fn random(fill: impl FnOnce(&mut [u8]) -> Result<(), aws_lc_rs::error::Unspecifi
     Ok(random)
 }
 
-/// Refuses what a file or the configuration says something else of.
-fn check_static(change: &Change, state: &State, allowlist: &Allowlist) -> Result<(), Refusal> {
+/// Refuses what a file or the configuration says something else of; returns a document compiled.
+fn check_static(change: &Change, state: &State, allowlist: &Allowlist) -> Result<Option<Entry>, Refusal> {
     let document = match change {
         Change::PrincipalPut { document } => document,
         Change::PrincipalRemove { id, name } if state.principal(id).is_none() => {
             let named = allowlist.find(name).filter(|principal| !principal.provenance.is_ledger());
             return Err(named.map_or(Refusal::NotFound, |principal| Refusal::Static { name: principal.name.to_string() }));
         }
-        _ => return Ok(()),
+        _ => return Ok(None),
     };
     let texts = [("id", Some(&document.id)), ("name", Some(&document.name)), ("display_name", document.display_name.as_ref())];
     texts.into_iter().try_for_each(|(key, text)| check_text(key, text.map_or("", String::as_str)))?;
@@ -151,7 +160,10 @@ fn check_static(change: &Change, state: &State, allowlist: &Allowlist) -> Result
     if !untimely.is_empty() {
         return Err(Refusal::Invalid(untimely));
     }
-    allowlist.check_static(&principal, &credentials).map_err(|conflict| refused(&conflict, &principal.name.to_string(), allowlist))
+    match allowlist.check_static(&principal, &credentials) {
+        Ok(()) => Ok(Some((principal, credentials))),
+        Err(conflict) => Err(refused(&conflict, principal.name.as_str(), allowlist)),
+    }
 }
 
 fn refused(conflict: &Conflict, name: &str, allowlist: &Allowlist) -> Refusal {

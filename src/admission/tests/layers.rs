@@ -74,6 +74,8 @@ fn a_conflict_changes_nothing() {
         ("a key among themselves", vec![spki(2, "two"), spki(3, "three")], Claim::SpkiPin),
     ] {
         assert_eq!(layer.with(&[], added.clone()).unwrap_err().claim, expected, "{what}");
+        let all: Vec<Entry> = std::iter::once(entry(1, "one", 1)).chain(added.clone()).collect();
+        assert_eq!(Layer::load(&all, |entry| entry.0.id, |entry| Some(entry.clone())).unwrap_err().claim, expected, "{what}");
         // The same between a layer and a file, whichever came first.
         if let [entry] = &*added {
             let roster = roster(entry.clone());
@@ -153,6 +155,14 @@ fn a_change_among_many_copies_few() {
         entry
     });
     let layer = Layer::default().with(&[], entries.collect()).unwrap();
+    let all: Vec<u32> = (0..many).collect();
+    let loaded = Layer::load(&all, |number| id(*number), |number| Some(entry(*number, &format!("client/{number}"), *number))).unwrap();
+    for number in [0, 1, 77, many - 1] {
+        let name = format!("CLIENT/{number}");
+        assert_eq!(loaded.find_name(&name).map(|found| found.id), Some(id(number)));
+        assert_eq!(loaded.find_pin(&fingerprint(number)).map(|found| found.id), Some(id(number)));
+    }
+    assert_eq!((loaded.len(), loaded.credentials()), (layer.len(), layer.credentials()));
     let next = layer.with(&[id(7)], vec![entry(many, "newcomer", many)]).unwrap();
     assert_eq!(next.len(), many as usize);
     assert!(next.changed(&layer).count() <= 2, "a part for each that changed");

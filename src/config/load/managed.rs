@@ -55,7 +55,7 @@ impl Loader {
     }
 
     /// Compiles what is in force with other managed principals, of which these were touched and meet no static one. Nothing changes yet.
-    pub fn prepare(&self, state: Arc<State>, touched: &Touched) -> Result<Prepared, Vec<Problem>> {
+    pub fn prepare(&self, state: Arc<State>, touched: Touched) -> Result<Prepared, Vec<Problem>> {
         // INVARIANT: whoever changes managed principals has started.
         let Some(InForce { config, compiled: before, gathered, .. }) = &self.in_force else { return Err(Vec::new()) };
         let managed = before.managed.changed(state, touched);

@@ -1,12 +1,11 @@
 //! Takes up what the ledger says, once the configuration says where it is: the proxy opens it, whoever only looks reads it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::{Loader, Problem};
 use crate::store::SourceError;
 use crate::store::ledger::{self, Ledger, OpenError, Opened, Reader};
-use crate::store::managed::{Change, ManagedRoster, State};
+use crate::store::managed::{Change, ManagedRoster, Recalled};
 
 /// The ledger, open, and how many entries the newest state stands for that was stored in it.
 #[derive(Debug)]
@@ -26,7 +25,8 @@ impl Loader {
         let wrong = |why: String| super::from_source(&SourceError::new(directory, 0, why));
         let state = match self.saves {
             true => {
-                let Opened { ledger, state, warnings: said } = Ledger::open(directory, None).map_err(|error| wrong(error.to_string()))?;
+                let opened = Ledger::open_reading(directory, None, |bytes| Recalled::from_bytes(&bytes));
+                let Opened { ledger, state, warnings: said } = opened.map_err(|error| wrong(error.to_string()))?;
                 warnings.extend(said.iter().map(|warning| wrong(warning.to_string()).warning()));
                 let (begin, stored) = begin(state, |why| warnings.push(wrong(why).warning()));
                 let state = replayed(begin, &ledger.reader()).map_err(wrong)?;
@@ -39,13 +39,14 @@ impl Loader {
                     "ledger/checkpoint is missing, and the key that signed it is there: `run` would not start; restore it from a backup";
                 return Err(wrong(why.to_owned()));
             }
-            false if !directory.join("ledger").is_dir() => State::default(),
+            false if !directory.join("ledger").is_dir() => Recalled::default(),
             false => match Reader::offline_with_state(directory) {
                 Ok((reader, state)) => {
+                    let state = state.map(|stored| ledger::State { size: stored.size, content: Recalled::from_bytes(&stored.content) });
                     let (begin, _) = begin(state, |why| warnings.push(wrong(why).warning()));
                     let state = replayed(begin, &reader).map_err(wrong)?;
                     let missing = ["ledger.key", "checkpoint.seen"].into_iter().find(|name| is_missing(directory, name));
-                    if let Some(name) = missing.filter(|_| state.entries() > 0) {
+                    if let Some(name) = missing.filter(|_| state.state.entries() > 0) {
                         let why = format!("{name} is missing, and the ledger has begun: `run` would not start; restore it from a backup");
                         return Err(wrong(why));
                     }
@@ -56,27 +57,27 @@ impl Loader {
                 // Who only looks may not read it: the proxy's own user does.
                 Err(error) => {
                     warnings.push(wrong(format!("managed principals are left out: {error}")).warning());
-                    State::default()
+                    Recalled::default()
                 }
             },
         };
         // Whoever began with a state has said what there is.
         if self.managed.state.entries() == 0 {
-            self.managed = ManagedRoster::build(Arc::new(state));
+            self.managed = ManagedRoster::of(state);
         }
         Ok(())
     }
 }
 
 /// Returns what a replay begins with, and how many entries that stands for.
-fn begin(stored: Option<ledger::State>, warn: impl FnOnce(String)) -> (State, u64) {
-    match stored.map(|stored| (State::from_bytes(&stored.bytes), stored.size)) {
-        Some((Ok(state), size)) => (state, size),
+fn begin(stored: Option<ledger::State<Result<Recalled, String>>>, warn: impl FnOnce(String)) -> (Recalled, u64) {
+    match stored.map(|stored| (stored.content, stored.size)) {
+        Some((Ok(recalled), size)) => (recalled, size),
         Some((Err(why), _)) => {
             warn(format!("the stored state {why}: the ledger is read from its beginning"));
-            (State::default(), 0)
+            (Recalled::default(), 0)
         }
-        None => (State::default(), 0),
+        None => (Recalled::default(), 0),
     }
 }
 
@@ -89,12 +90,12 @@ fn is_there(directory: &Path, name: &str) -> bool {
     directory.join(name).symlink_metadata().is_ok()
 }
 
-fn replayed(mut state: State, reader: &Reader) -> Result<State, String> {
-    for entry in reader.entries(state.entries()) {
+fn replayed(mut recalled: Recalled, reader: &Reader) -> Result<Recalled, String> {
+    for entry in reader.entries(recalled.state.entries()) {
         let entry = entry.map_err(|error| error.to_string())?;
         let index = entry.index;
         let change = Change::read(&entry.action, entry.data).map_err(|why| format!("ledger entry {index}: {why}"))?;
-        state.replay(index, &change).map_err(|why| format!("ledger entry {index}: {why}"))?;
+        recalled.replay(index, &change).map_err(|why| format!("ledger entry {index}: {why}"))?;
     }
-    Ok(state)
+    Ok(recalled)
 }

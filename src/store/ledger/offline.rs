@@ -41,7 +41,7 @@ impl Reader {
     /// Reads the ledger of a state directory, and the state to begin with where one was stored and is good.
     pub fn offline_with_state(directory: &Path) -> Result<(Self, Option<State>), OpenError> {
         let (reader, noted) = Self::offline_from(directory, None, Extent::All)?;
-        let state = noted.and_then(|noted| noted.state(&Machine, reader.directory()).ok());
+        let state = noted.and_then(|noted| noted.state(&Machine, reader.directory(), |bytes| bytes).ok());
         Ok((reader, state))
     }
 

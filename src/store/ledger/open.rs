@@ -14,13 +14,14 @@ use super::reader::{Head, Shared};
 use super::snapshot::{Noted, State};
 use super::tree::Tree;
 use super::writer::Ledger;
+use crate::threads::beside;
 
 /// A ledger that verified.
 #[derive(Debug)]
-pub struct Opened {
+pub struct Opened<T = Vec<u8>> {
     pub ledger: Ledger,
     /// The state to begin with, where one was stored and is good. The replay goes on with `ledger.reader().entries(state.size)`.
-    pub state: Option<State>,
+    pub state: Option<State<T>>,
     pub warnings: Vec<Warning>,
 }
 
@@ -31,12 +32,30 @@ impl Ledger {
         Self::open_on(Arc::new(Machine), state, origin)
     }
 
+    /// The same; the state that was stored is read while the log is: what comes of it counts only once it is known to be the log's.
+    pub fn open_reading<T: Send>(
+        state: &Path,
+        origin: Option<&str>,
+        read: impl FnOnce(Vec<u8>) -> T + Send,
+    ) -> Result<Opened<T>, OpenError> {
+        Self::open_with(Arc::new(Machine), state, origin, read)
+    }
+
     pub(super) fn open_on(disk: Arc<dyn Disk>, state: &Path, origin: Option<&str>) -> Result<Opened, OpenError> {
+        Self::open_with(disk, state, origin, |bytes| bytes)
+    }
+
+    fn open_with<T: Send>(
+        disk: Arc<dyn Disk>,
+        state: &Path,
+        origin: Option<&str>,
+        read: impl FnOnce(Vec<u8>) -> T + Send,
+    ) -> Result<Opened<T>, OpenError> {
         let mut opening = Opening { disk, state, directory: state.join(names::DIRECTORY), warnings: Vec::new() };
         let (log, writable) = opening.lock()?;
         let signer = opening.key(&*log, origin, writable)?;
         let verifier = signer.verifier().clone();
-        let (shared, tiles, begun, found) = opening.verify(log, signer, writable)?;
+        let (shared, tiles, begun, found) = opening.verify(log, signer, writable, read)?;
         let mut ledger = Self::new(shared, state.to_owned(), writable, tiles);
         if writable {
             // A full disk stops no start: what is in the log is in force, and tighter rules may still come from elsewhere.
@@ -56,6 +75,9 @@ impl Ledger {
         Ok(Opened { ledger, state: found, warnings: opening.warnings })
     }
 }
+
+/// The log, how many entries its tiles have, whether it had begun, and the state that was stored.
+type Verified<T> = (Shared, u64, bool, Option<State<T>>);
 
 struct Opening<'a> {
     disk: Arc<dyn Disk>,
@@ -145,7 +167,13 @@ impl Opening<'_> {
     }
 
     /// Reads the log, and compares it with all that was ever signed and seen.
-    fn verify(&mut self, log: Arc<dyn Log>, signer: Signer, writable: bool) -> Result<(Shared, u64, bool, Option<State>), OpenError> {
+    fn verify<T: Send>(
+        &mut self,
+        log: Arc<dyn Log>,
+        signer: Signer,
+        writable: bool,
+        read: impl FnOnce(Vec<u8>) -> T + Send,
+    ) -> Result<Verified<T>, OpenError> {
         let (disk, entries) = (Arc::clone(&self.disk), self.directory.join(names::ENTRIES));
         let io = |error| OpenError::Io { path: entries.clone(), error };
         let signed = check::checkpoint(&*disk, self.directory.join(names::CHECKPOINT), signer.verifier())?;
@@ -159,7 +187,15 @@ impl Opening<'_> {
         };
         let marks = [signed.size(), seen.size(), noted.as_ref().map_or(0, |noted| noted.size)];
         let place = Place { disk: &*disk, directory: &self.directory, log: &*log };
-        let mut found = place.examine(&marks, signed.size(), marks[2], u64::MAX).map_err(io)?;
+        let examine = || place.examine(&marks, signed.size(), marks[2], u64::MAX);
+        let (stored, found) = match &noted {
+            Some(noted) => {
+                let (stored, found) = beside(|| noted.state(&*disk, &self.directory, read), examine);
+                (Some(stored), found)
+            }
+            None => (None, examine()),
+        };
+        let mut found = found.map_err(io)?;
         found.stands(&entries, &[&signed, &seen])?;
         if let Some(begin) = found.torn_group {
             let rest = found.scan.rest + found.scan.tree.end();
@@ -178,9 +214,9 @@ impl Opening<'_> {
                 format!("{kept} whole entries after the checkpoint are kept: it was not yet written when the process ended"),
             );
         }
-        let state = noted.and_then(|noted| {
+        let state = noted.zip(stored).and_then(|(noted, stored)| {
             let ours = found.scan.heads.get(&noted.size) == Some(&noted.root);
-            let state = if ours { noted.state(&*disk, &self.directory) } else { Err("is of another log".to_owned()) };
+            let state = if ours { stored } else { Err("is of another log".to_owned()) };
             state.map_err(|why| self.unsound(&why)).ok()
         });
         let shared = Shared { disk, log, directory: self.directory.clone(), tree: RwLock::new(tree), head: Head::Key(signer) };

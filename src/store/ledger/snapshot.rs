@@ -23,17 +23,12 @@ pub struct Snapshot {
 }
 
 /// A state that was stored.
-#[derive(Clone, PartialEq, Eq)]
-pub struct State {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State<T = Vec<u8>> {
     /// How many entries it stands for: the replay goes on with the entry of this index.
     pub size: u64,
-    pub bytes: Vec<u8>,
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "State({} entries, {} bytes)", self.size, self.bytes.len())
-    }
+    /// Its bytes, or what they were read as.
+    pub content: T,
 }
 
 impl Snapshot {
@@ -95,9 +90,12 @@ impl Noted {
     }
 
     /// Reads the state; the error says why it does not count.
-    pub(super) fn state(&self, disk: &dyn Disk, directory: &Path) -> Result<State, String> {
+    pub(super) fn state<T>(&self, disk: &dyn Disk, directory: &Path, read: impl FnOnce(Vec<u8>) -> T) -> Result<State<T>, String> {
         let bytes = disk.read(&directory.join(content_name(self.size))).map_err(|error| error.to_string())?;
-        if Hash::of(&bytes) == self.state { Ok(State { size: self.size, bytes }) } else { Err("is not what its note says".to_owned()) }
+        match Hash::of(&bytes) == self.state {
+            true => Ok(State { size: self.size, content: read(bytes) }),
+            false => Err("is not what its note says".to_owned()),
+        }
     }
 }
 

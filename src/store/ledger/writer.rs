@@ -126,10 +126,9 @@ impl Ledger {
     }
 
     fn line(&self, change: NewEntry, index: u64, at: usize, now: Duration) -> Result<String, AppendError> {
-        let (mut entry, apart) = placed(change, index, at, now)?;
-        if let Some(data) = apart {
-            entry.detached = Some(data::put(&*self.shared.disk, &self.shared.directory, &data)?);
-        }
+        let Placed { mut entry, apart, line } = placed(change, index, at, now)?;
+        let Some(data) = apart else { return Ok(line) };
+        entry.detached = Some(data::put(&*self.shared.disk, &self.shared.directory, &data)?);
         fits(&entry, at)
     }
 
@@ -164,7 +163,7 @@ impl Ledger {
 
 /// Gives a change its place; its data apart, where that is too long for a line. All that can be said against it is said here, before
 /// anything is written.
-fn placed(change: NewEntry, index: u64, at: usize, now: Duration) -> Result<(Entry, Option<String>), AppendError> {
+fn placed(change: NewEntry, index: u64, at: usize, now: Duration) -> Result<Placed, AppendError> {
     let mut entry = Entry::place(change, index, now);
     let data = canonical::to_string(&entry.data).map_err(|error| AppendError::NotCanonical(at, error))?;
     if data.contains(SECRET) {
@@ -174,8 +173,16 @@ fn placed(change: NewEntry, index: u64, at: usize, now: Duration) -> Result<(Ent
     if apart.is_some() {
         entry.data = serde_json::Value::Null;
     }
-    fits(&entry, at)?;
-    Ok((entry, apart))
+    let line = fits(&entry, at)?;
+    Ok(Placed { entry, apart, line })
+}
+
+struct Placed {
+    entry: Entry,
+    /// Data that is too long for a line.
+    apart: Option<String>,
+    /// As it stands in the log, where nothing stands apart.
+    line: String,
 }
 
 fn fits(entry: &Entry, at: usize) -> Result<String, AppendError> {

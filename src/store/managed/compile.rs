@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustls_pki_types::UnixTime;
 
 use super::document::{AuthorityDocument, CertificateSource, Document, PermissionDocument, certificates};
+use super::managed::Kin;
 use super::refusal::Invalid;
 use crate::admission::bounds::BoundKind;
 use crate::admission::conditions::network;
@@ -22,13 +23,29 @@ use crate::clock::rfc3339;
 use crate::date::{duration, duration_text};
 use crate::pki::{Certificate, Fingerprint};
 
+/// What need not be read again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known<'k> {
+    /// Of each certificate: it was read, and compared with its fingerprint.
+    pub(super) kin: Option<&'k [Kin]>,
+    /// Those of a document with the same, which had nothing wrong with it.
+    pub(super) terms: Option<&'k Arc<Terms>>,
+}
+
 impl Document {
+    /// Entries of a list. Who has more certificates to pin has more principals.
+    pub const MOST: usize = 1_000;
+
     /// Compiles, as entry `index` of the ledger has it.
     pub fn compile(&self, index: u64) -> Result<Entry, Vec<Invalid>> {
+        self.compile_knowing(index, Known::default())
+    }
+
+    pub(super) fn compile_knowing(&self, index: u64, known: Known<'_>) -> Result<Entry, Vec<Invalid>> {
         let mut reader = Reader::default();
         // First: what follows compares some of them with one another, on the thread that takes people off the list.
-        for (key, length) in self.lengths().into_iter().filter(|(_, length)| *length > MOST) {
-            reader.wrong(key, format!("has {length} entries, and {MOST} are the most"));
+        for (key, length) in self.lengths().into_iter().filter(|(_, length)| *length > Self::MOST) {
+            reader.wrong(key, format!("has {length} entries, and {} are the most", Self::MOST));
         }
         if !reader.wrong.is_empty() {
             return Err(reader.wrong);
@@ -38,9 +55,11 @@ impl Document {
         if let Some(display_name) = &self.display_name {
             reader.printable("display_name", display_name);
         }
-        self.check_require_when(&mut reader);
-        let terms = self.terms(&mut reader);
-        let credentials = self.credentials(&mut reader);
+        let terms = known.terms.cloned().unwrap_or_else(|| {
+            self.check_require_when(&mut reader);
+            Arc::new(self.terms(&mut reader))
+        });
+        let credentials = self.credentials(known.kin, &mut reader);
         if self.certificates.is_empty() && self.spki_pins.is_empty() && self.authority.is_empty() {
             let why = "this principal has no credential: nothing could prove it; give certificates, fingerprints, spki_pins or authority";
             reader.wrong("certificates", why);
@@ -52,7 +71,7 @@ impl Document {
         let provenance = Provenance::ledger(index);
         let credentials = credentials.into_iter().map(|credential| (credential, provenance.clone())).collect();
         let display_name = self.display_name.as_deref().map(Into::into);
-        Ok((Principal { id, name, display_name, terms: Arc::new(terms), provenance }, credentials))
+        Ok((Principal { id, name, display_name, terms, provenance }, credentials))
     }
 
     fn lengths(&self) -> [(&'static str, usize); 11] {
@@ -182,13 +201,17 @@ impl Document {
         Renewal::SameKey(predecessors.into())
     }
 
-    fn credentials(&self, reader: &mut Reader) -> Vec<Credential> {
+    fn credentials(&self, kin: Option<&[Kin]>, reader: &mut Reader) -> Vec<Credential> {
         let mut credentials = Vec::with_capacity(self.certificates.len() + self.spki_pins.len());
         for (at, entry) in self.certificates.iter().enumerate() {
             let key = |key: &str| format!("certificates[{at}].{key}");
             let Some(fingerprint) = reader.with(|| key("fingerprint"), &entry.fingerprint, |text| text.parse::<Fingerprint>()) else {
                 continue;
             };
+            if let Some(kin) = kin.and_then(|kin| kin.get(at)) {
+                credentials.push(Credential::Pin(Pin::known(fingerprint, *kin)));
+                continue;
+            }
             match entry.certificate() {
                 None => credentials.push(Credential::Pin(Pin::from(fingerprint))),
                 Some(Err(why)) => reader.wrong(&key("der"), why),
@@ -345,9 +368,6 @@ impl Reader {
         }
     }
 }
-
-/// Entries of a list. Who has more certificates to pin has more principals.
-const MOST: usize = 1_000;
 
 const CLEARANCES: &[(&str, Clearance)] =
     &[("user", Clearance::User), ("operator", Clearance::Operator), ("admin", Clearance::Admin), ("node", Clearance::Node)];

@@ -2,10 +2,13 @@
 //! what the texts mean is for `compile.rs` to say. Never a private key, never a password.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::refusal::Invalid;
@@ -42,7 +45,7 @@ pub struct Document {
     /// `user` where it is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clearance: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "mostly_one")]
     pub permissions: Vec<PermissionDocument>,
     /// Shorthand for clearance and permissions, in what is sent; never kept.
     #[serde(skip_serializing)]
@@ -74,7 +77,7 @@ pub struct Document {
     /// Not to be deleted until this is taken away.
     #[serde(skip_serializing_if = "is_false")]
     pub protected: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "mostly_one")]
     pub certificates: Vec<CertificateDocument>,
     /// Shorthand for certificates of which only the fingerprint is known, in what is sent; never kept.
     #[serde(skip_serializing)]
@@ -134,6 +137,7 @@ pub enum CertificateSource {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PermissionDocument {
+    #[serde(deserialize_with = "mostly_one")]
     pub routes: Vec<String>,
     /// `read`, `write`, `admin` or `deny`.
     pub access: String,
@@ -353,6 +357,32 @@ impl Default for AuthorityDocument {
             require_client_eku: true,
         }
     }
+}
+
+/// Reads a list that nearly always has one item, in room for one: there may be a million such lists, and a vector begins with four.
+fn mostly_one<'d, D: Deserializer<'d>, T: Deserialize<'d>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct List<T>(PhantomData<T>);
+
+    impl<'d, T: Deserialize<'d>> Visitor<'d> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence")
+        }
+
+        fn visit_seq<A: SeqAccess<'d>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.is_empty() {
+                    list.reserve_exact(1);
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    from.deserialize_seq(List(PhantomData))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]

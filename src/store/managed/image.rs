@@ -1,6 +1,7 @@
 //! A state written whole, so that a start need not go through everything that ever happened: JSON lines, the first of which says how many
 //! of what follow.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -9,11 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::change::Change;
 use super::crl::CrlText;
 use super::document::{Document, Stamp};
+use super::managed::{Kin, Managed};
+use super::many::{Compiled, Many};
 use super::refusal::Refusal;
 use super::revocations::KeptRevocation;
-use super::state::State;
+use super::state::{Part, State};
 use super::tokens::{owner, token_id};
+use crate::admission::PrincipalId;
 use crate::pki::{Fingerprint, SpkiPin};
+use crate::threads::shared_out;
 
 #[derive(Deserialize, Serialize)]
 struct Head {
@@ -28,20 +33,19 @@ struct Head {
     tokens: (usize, usize),
 }
 
+/// Of a million of these a start reads each: plain fields, since what is flattened is read twice.
 #[derive(Deserialize, Serialize)]
-struct Line<T> {
+struct Principal<D> {
     index: u64,
-    #[serde(flatten)]
-    kept: T,
-}
-
-#[derive(Deserialize, Serialize)]
-struct Principal {
-    document: Document,
+    document: D,
+    /// What was read of its certificates once: read again it would take longer than all the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kin: Option<Vec<Kin>>,
 }
 
 #[derive(Deserialize, Serialize)]
 struct Revocation {
+    index: u64,
     id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -53,18 +57,21 @@ struct Revocation {
 
 #[derive(Deserialize, Serialize)]
 struct Token {
+    index: u64,
     jti: String,
     expires: u64,
 }
 
 #[derive(Deserialize, Serialize)]
 struct TokensOf {
+    index: u64,
     id: String,
     until: u64,
 }
 
 #[derive(Deserialize, Serialize)]
 struct Crl {
+    index: u64,
     name: String,
     der: CrlText,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,47 +88,64 @@ impl State {
         let tokens = (self.tokens.singles().count(), self.tokens.principals().count());
         line(&mut out, &Head { version: VERSION, entries: self.entries(), bootstrap_closed, hash, principals, revocations, tokens });
         for kept in self.principals(None) {
-            line(&mut out, &Line { index: kept.index, kept: Principal { document: kept.document.clone() } });
+            line(&mut out, &Principal { index: kept.index, document: &kept.document, kin: kept.kin().map(<[Kin]>::to_vec) });
         }
         for kept in self.revocations() {
             let key = kept.key.map(|key| key.to_string());
             let kept_id = kept.id.as_str().to_owned();
-            line(
-                &mut out,
-                &Line { index: kept.index, kept: Revocation { id: kept_id, key, reason: kept.reason.clone(), added: kept.added.clone() } },
-            );
+            line(&mut out, &Revocation { index: kept.index, id: kept_id, key, reason: kept.reason.clone(), added: kept.added.clone() });
         }
         for (expires, jti, index) in self.tokens.singles() {
-            line(&mut out, &Line { index, kept: Token { jti: jti.to_string(), expires } });
+            line(&mut out, &Token { index, jti: jti.to_string(), expires });
         }
         for (id, until, index) in self.tokens.principals() {
-            line(&mut out, &Line { index, kept: TokensOf { id: id.to_string(), until } });
+            line(&mut out, &TokensOf { index, id: id.to_string(), until });
         }
         for (name, kept) in self.crls() {
             let der = CrlText::of(Arc::clone(&kept.crl));
-            line(&mut out, &Line { index: kept.index, kept: Crl { name: name.to_owned(), der, added: kept.added.clone() } });
+            line(&mut out, &Crl { index: kept.index, name: name.to_owned(), der, added: kept.added.clone() });
         }
         out
+    }
+}
+
+/// A state as it was stored, whose principals were compiled while they were at hand; and what was changed since.
+#[derive(Debug, Default)]
+pub struct Recalled {
+    pub state: State,
+    pub(super) compiled: Vec<Compiled>,
+    /// Who was changed since, and is compiled anew.
+    pub(super) touched: HashSet<PrincipalId>,
+}
+
+impl Recalled {
+    /// Makes a change that was recorded after.
+    pub fn replay(&mut self, index: u64, change: &Change) -> Result<(), Refusal> {
+        self.state.replay(index, change)?;
+        if let Change::PrincipalPut { .. } | Change::PrincipalRemove { .. } = change {
+            self.touched.extend(change.object().parse::<PrincipalId>());
+        }
+        Ok(())
     }
 
     /// Reads what was written; what is wrong with it is the error.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
         let wrong = |error: serde_json::Error| error.to_string();
-        let head: Head = serde_json::from_slice(lines.next().unwrap_or_default()).map_err(wrong)?;
-        if head.version != VERSION {
+        let (first, rest) = lines.split_first().ok_or("is empty")?;
+        let head: Head = serde_json::from_slice(first).map_err(wrong)?;
+        if !(OLDEST..=VERSION).contains(&head.version) {
             return Err(format!("has the form of version {}, and this is {VERSION}", head.version));
         }
-        let mut principals = Vec::with_capacity(head.principals.min(bytes.len() / 16));
-        for text in lines.by_ref().take(head.principals) {
-            let Line { index, kept: Principal { document } } = serde_json::from_slice(text).map_err(wrong)?;
-            principals.push((index, document));
-        }
+        let (principals, rest) = rest.split_at_checked(head.principals).ok_or("ends early")?;
+        let mut lines = rest.iter().copied();
         let hash: Option<Fingerprint> = head.hash.map(|hash| hash.parse().map_err(|_| "holds no hash".to_owned())).transpose()?;
-        let mut state = Self::loaded(principals)?;
+        let parts: Result<Vec<_>, String> = shared_out(principals, FEW, part).into_iter().collect();
+        let (parts, compiled): (Vec<Part>, Vec<Vec<Compiled>>) = parts?.into_iter().unzip();
+        let (mut state, compiled) = (State::loaded(parts), compiled.into_iter().flatten().collect());
         let mut revocations = Vec::with_capacity(head.revocations.min(bytes.len() / 16));
         for text in lines.by_ref().take(head.revocations) {
-            let Line { index, kept: Revocation { id, key, reason, added } } = serde_json::from_slice(text).map_err(wrong)?;
+            let Revocation { index, id, key, reason, added } = serde_json::from_slice(text).map_err(wrong)?;
             let key: Option<SpkiPin> = key.map(|key| key.parse().map_err(|_| "holds no key".to_owned())).transpose()?;
             let id = id.parse().map_err(|why| format!("`{id}` {why}"))?;
             revocations.push(KeptRevocation { id, key, reason, added, index });
@@ -129,19 +153,33 @@ impl State {
         state = state.revoking_by(revocations);
         let refused = |why: Refusal| why.to_string();
         for text in lines.by_ref().take(head.tokens.0) {
-            let Line { index, kept: Token { jti, expires } } = serde_json::from_slice(text).map_err(wrong)?;
+            let Token { index, jti, expires } = serde_json::from_slice(text).map_err(wrong)?;
             state.tokens.one((token_id(&jti).map_err(refused)?, expires), index, None);
         }
         for text in lines.by_ref().take(head.tokens.1) {
-            let Line { index, kept: TokensOf { id, until } } = serde_json::from_slice(text).map_err(wrong)?;
+            let TokensOf { index, id, until } = serde_json::from_slice(text).map_err(wrong)?;
             state.tokens.all(owner(&id).map_err(refused)?, until, index, None);
         }
         for text in lines {
-            let Line { index, kept: Crl { name, der, added } } = serde_json::from_slice(text).map_err(wrong)?;
+            let Crl { index, name, der, added } = serde_json::from_slice(text).map_err(wrong)?;
             state.replay(index, &Change::CrlPut { name, der, added }).map_err(|why| why.to_string())?;
         }
-        Ok(state.counted(head.entries, head.bootstrap_closed, hash))
+        Ok(Self { state: state.counted(head.entries, head.bootstrap_closed, hash), compiled, touched: HashSet::new() })
     }
+}
+
+/// Reads some of a million lines, and compiles each while it is at hand: once it is not, most of the time goes to fetching it again.
+fn part(lines: &[&[u8]]) -> Result<(Part, Vec<Compiled>), String> {
+    let (mut part, mut compiled, mut many) = (Part::of(lines.len()), Vec::with_capacity(lines.len()), Many::default());
+    for line in lines {
+        let Principal { index, document, kin } = serde_json::from_slice::<Principal<Document>>(line).map_err(|error| error.to_string())?;
+        let id: PrincipalId = document.id.parse().map_err(|why| format!("`{}` {why}", document.id))?;
+        let managed = Managed::recalled(document, index, kin).ok_or_else(|| format!("does not know each certificate of {id}"))?;
+        let managed = Arc::new(managed);
+        compiled.push(Compiled::of(id, &managed, many.compile(&managed)));
+        part.take(id, managed);
+    }
+    Ok((part, compiled))
 }
 
 fn line(out: &mut Vec<u8>, value: &impl Serialize) {
@@ -150,10 +188,17 @@ fn line(out: &mut Vec<u8>, value: &impl Serialize) {
     let _ = out.write_all(b"\n");
 }
 
-const VERSION: u32 = 1;
+/// Fewer are not worth a thread.
+const FEW: usize = 4096;
+/// Counted up, too, where something else is read of a certificate than before.
+const VERSION: u32 = 2;
+/// Knows nothing of certificates.
+const OLDEST: u32 = 1;
 
 #[cfg(test)]
 mod tests {
+    use super::super::document::{CertificateDocument, CertificateSource};
+    use super::super::roster::ManagedRoster;
     use super::*;
     use crate::admission::TokenId;
 
@@ -177,7 +222,7 @@ mod tests {
         let id = "p-aaaaaaaaaaa1".parse().expect("an id");
         state = state.apply(5, &Change::revoke_token(TokenId::from_random([9; 16]), 1_800_000_000, id)).expect("good");
         state = state.apply(6, &Change::revoke_tokens(id, 1_790_000_000)).expect("good");
-        let read = State::from_bytes(&state.to_bytes()).expect("read");
+        let read = Recalled::from_bytes(&state.to_bytes()).expect("read").state;
         assert_eq!(read.to_bytes(), state.to_bytes());
         assert_eq!((read.hash(), read.entries(), read.len(), read.bootstrap_closed()), (state.hash(), 7, 3, true));
         assert_eq!((read.admins().count(), read.revoking().count()), (1, 3));
@@ -188,7 +233,34 @@ mod tests {
         assert_eq!(read.owner(&pin).map(|kept| kept.document.name.as_str()), Some("CI/1"));
         assert!(read.principal_named("ci/2").is_some());
         for cut in [0, 10, state.to_bytes().len() / 2] {
-            assert!(State::from_bytes(&state.to_bytes()[..cut]).is_err(), "cut at {cut}");
+            assert!(Recalled::from_bytes(&state.to_bytes()[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_of_certificates_is_recalled_and_what_is_of_others_is_no_state() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let der = rcgen::CertificateParams::default().self_signed(&key).expect("signed").der().clone();
+        let certificate = crate::pki::Certificate::parse(der).expect("a certificate");
+        let certificates = vec![CertificateDocument::of(&certificate, CertificateSource::Registered)];
+        let document = Document { id: "p-aaaaaaaaaaaa".to_owned(), name: "one".to_owned(), certificates, ..Document::default() };
+        let expected = document.compile(0).expect("good");
+        let state = Arc::new(State::default().apply(0, &Change::put(document)).expect("made"));
+        let pins = |bytes: &[u8]| {
+            let Recalled { compiled, .. } = Recalled::from_bytes(bytes).expect("read");
+            let [Some((_, credentials))] = &compiled.iter().map(Compiled::entry).collect::<Vec<_>>()[..] else { panic!("{compiled:?}") };
+            format!("{credentials:?}")
+        };
+        let unread = String::from_utf8(state.to_bytes()).expect("text");
+        assert!(!unread.contains("kin"), "nobody compiled it yet");
+        drop(ManagedRoster::build(Arc::clone(&state)));
+        let text = String::from_utf8(state.to_bytes()).expect("text");
+        let known = &text[text.find(",\"kin\":[[").expect("kept")..text.rfind("}\n").expect("a line")];
+        for same in [&text, &unread, &unread.replace("\"version\":2", "\"version\":1")] {
+            assert_eq!(pins(same.as_bytes()), format!("{:?}", expected.1));
+        }
+        for other in [",\"kin\":[]", ",\"kin\":[null]", ",\"kin\":[[1,2],[3,4]]", ",\"kin\":[[1]]"] {
+            assert!(Recalled::from_bytes(text.replace(known, other).as_bytes()).is_err(), "{other}");
         }
     }
 }

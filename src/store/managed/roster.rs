@@ -1,14 +1,19 @@
 //! The managed principals, compiled for lookup: every document whose principal can stand beside the static ones. Those that cannot admit
 //! nobody, and are told of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::compile::Known;
+use super::image::Recalled;
+use super::managed::Managed;
+use super::many::{Compiled, Many};
 use super::refusal::Invalid;
 use super::revocations::KeptRevocation;
-use super::state::{Managed, State};
+use super::state::State;
 use crate::admission::layer::Entry;
 use crate::admission::{Allowlist, Authority, Conflict, Credential, Layer, PrincipalId, PrincipalName, Provenance, RevokedId, RevokedIds};
+use crate::threads::shared_out;
 
 /// A state, compiled.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +31,8 @@ pub struct Touched {
     pub principals: Vec<PrincipalId>,
     /// Revoked ids, as they were written.
     pub ids: Vec<String>,
+    /// Those of the principals whose document the caller has compiled as the state has it.
+    pub compiled: HashMap<PrincipalId, Entry>,
 }
 
 /// Why a managed principal admits nobody.
@@ -40,21 +47,46 @@ pub enum Disabled {
 impl ManagedRoster {
     /// Compiles a state.
     pub fn build(state: Arc<State>) -> Self {
-        let principals = state.principals(None).filter_map(|kept| kept.document.id.parse().ok()).collect();
-        let ids = state.revocations().map(|kept| kept.id.as_str().to_owned()).collect();
-        Self::default().changed(state, &Touched { principals, ids })
+        let touched = state.kept().map(|(id, _)| *id).collect();
+        Self::assembled(state, Vec::new(), touched)
+    }
+
+    /// Compiles what was recalled, as far as it is not compiled already.
+    pub fn of(Recalled { state, compiled, touched }: Recalled) -> Self {
+        Self::assembled(Arc::new(state), compiled, touched)
+    }
+
+    fn assembled(state: Arc<State>, mut compiled: Vec<Compiled>, touched: HashSet<PrincipalId>) -> Self {
+        compiled.retain(|compiled| !touched.contains(&compiled.id()));
+        let rest: Vec<(PrincipalId, &Arc<Managed>)> = touched.into_iter().filter_map(|id| Some((id, state.principal_of(&id)?))).collect();
+        let rest = shared_out(&rest, FEW, |part| {
+            let mut many = Many::default();
+            part.iter().map(|(id, kept)| Compiled::of(*id, kept, many.compile(kept))).collect::<Vec<_>>()
+        });
+        compiled.extend(rest.into_iter().flatten());
+        let wrong = compiled.iter().filter_map(|compiled| Some((compiled.id(), Disabled::Invalid(compiled.wrong()?.clone()))));
+        let mut disabled: BTreeMap<PrincipalId, Disabled> = wrong.collect();
+        let layer = Layer::load(&compiled, Compiled::id, Compiled::entry).unwrap_or_else(|conflict| {
+            // As `put` has it.
+            disabled.extend(compiled.iter().map(|compiled| (compiled.id(), Disabled::Conflict(conflict.clone()))));
+            Layer::default()
+        });
+        let ids: Vec<String> = state.revocations().map(|kept| kept.id.as_str().to_owned()).collect();
+        let revoked = Self::default().revoked(&state, &ids);
+        Self { state, layer, revoked, disabled }
     }
 
     /// Compiles the state after changes of these principals. What each shares with a static one is for the caller to ask before.
-    pub fn changed(&self, state: Arc<State>, touched: &Touched) -> Self {
+    pub fn changed(&self, state: Arc<State>, mut touched: Touched) -> Self {
         let mut disabled = self.disabled.clone();
         let mut entries = Vec::with_capacity(touched.principals.len());
+        let mut many = Many::default();
         for id in &touched.principals {
             disabled.remove(id);
             let Some(kept) = state.principal_of(id) else { continue };
-            match compile(kept) {
+            match touched.compiled.remove(id).map_or_else(|| many.compile(kept), Ok) {
                 Ok(entry) => entries.push(entry),
-                Err(why) => drop(disabled.insert(*id, why)),
+                Err(why) => drop(disabled.insert(*id, Disabled::Invalid(why))),
             }
         }
         let layer = self.put(&touched.principals, entries, &mut disabled);
@@ -89,7 +121,8 @@ impl ManagedRoster {
             return None;
         }
         let principals = free.iter().map(|(id, _)| *id).collect();
-        Some(self.changed(Arc::clone(&self.state), &Touched { principals, ids: Vec::new() }))
+        let compiled = free.into_iter().collect();
+        Some(self.changed(Arc::clone(&self.state), Touched { principals, ids: Vec::new(), compiled }))
     }
 
     fn revoked(&self, state: &State, touched: &[String]) -> RevokedIds {
@@ -123,6 +156,9 @@ impl ManagedRoster {
     }
 }
 
-fn compile(kept: &Managed) -> Result<Entry, Disabled> {
-    kept.document.compile(kept.index).map_err(Disabled::Invalid)
+/// Fewer are not worth a thread.
+const FEW: usize = 4096;
+
+fn compile(kept: &Managed) -> Result<Entry, Vec<Invalid>> {
+    kept.compile(Known::default())
 }

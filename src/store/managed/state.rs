@@ -7,12 +7,15 @@ use std::sync::Arc;
 use super::change::Change;
 use super::crl::{CrlText, KeptCrl};
 use super::document::Document;
+use super::managed::Managed;
 use super::map::Map;
 use super::refusal::{Invalid, Refusal};
 use super::revocations::{KeptRevocation, Revocations};
 use super::tokens::{Tokens, owner, said, token_id};
+use crate::admission::layer::Entry;
 use crate::admission::{Clearance, PrincipalId, PrincipalName, Provenance, RevocationBuilder, RevokedId, RevokedTokens, Token};
 use crate::pki::{Certificate, Crl, Fingerprint, SpkiPin};
+use crate::threads::beside;
 
 /// What all changes so far have made.
 #[derive(Clone, Debug, Default)]
@@ -35,20 +38,57 @@ pub struct State {
     hash: Option<Fingerprint>,
 }
 
-/// A managed principal, and the entry that wrote it last.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Managed {
-    pub document: Document,
-    pub index: u64,
+/// Some of the principals that a state is made of, and how they are found.
+#[derive(Default)]
+pub(super) struct Part {
+    kept: Vec<(PrincipalId, Arc<Managed>)>,
+    names: Vec<(Box<str>, PrincipalId)>,
+    owners: Vec<(Fingerprint, PrincipalId)>,
+    key_owners: Vec<(SpkiPin, PrincipalId)>,
+    revoking: Vec<(PrincipalId, ())>,
+    admins: Vec<(PrincipalId, ())>,
+}
+
+impl Part {
+    pub(super) fn of(principals: usize) -> Self {
+        let room = |count| (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+        let (kept, names, owners) = room(principals);
+        Self { kept, names, owners, ..Self::default() }
+    }
+
+    pub(super) fn take(&mut self, id: PrincipalId, managed: Arc<Managed>) {
+        let document = &managed.document;
+        self.names.push((document.name.to_ascii_lowercase().into(), id));
+        self.owners.extend(document.pinned().map(|fingerprint| (fingerprint, id)));
+        self.key_owners.extend(document.spki_pins.iter().filter_map(|pin| Some((pin.parse().ok()?, id))));
+        if !document.revoked_ids.is_empty() {
+            self.revoking.push((id, ()));
+        }
+        if document.clearance() == Clearance::Admin {
+            self.admins.push((id, ()));
+        }
+        self.kept.push((id, managed));
+    }
 }
 
 impl State {
     /// Makes a change, as entry `index` of the ledger records it; or says why it cannot be made.
     pub fn apply(&self, index: u64, change: &Change) -> Result<Self, Refusal> {
-        self.check(change)?;
         let mut after = self.clone();
-        after.replay(index, change)?;
+        after.make(index, change, None)?;
         Ok(after)
+    }
+
+    /// Makes a change in place. `compiled`: its document, where the caller has compiled it. What refuses it has changed nothing.
+    pub fn make(&mut self, index: u64, change: &Change, compiled: Option<&Entry>) -> Result<(), Refusal> {
+        self.check(change, compiled)?;
+        self.replay(index, change)?;
+        if let (Change::PrincipalPut { document }, Some(compiled)) = (change, compiled)
+            && let Some(kept) = self.principal(&document.id)
+        {
+            kept.learn(compiled);
+        }
+        Ok(())
     }
 
     /// Makes a change that was recorded, and so was checked: only what cannot be read at all is refused. Who does not compile any more is
@@ -61,7 +101,7 @@ impl State {
             }
             Change::CrlRemove { name } => self.crls.remove(&name.as_str().into()),
             Change::FilesReloaded(_) => {}
-            Change::PrincipalPut { document } => self.put(Managed { document: (**document).clone(), index })?,
+            Change::PrincipalPut { document } => self.put(Managed::new((**document).clone(), index))?,
             Change::PrincipalRemove { id, .. } => drop(self.take(id)),
             Change::RevocationAdd { id, reason, added } => {
                 let parsed: RevokedId = revoked_id(id)?;
@@ -85,6 +125,11 @@ impl State {
     /// Finds a principal by its id.
     pub fn principal(&self, id: &str) -> Option<&Arc<Managed>> {
         self.principals.get(&id.parse::<PrincipalId>().ok()?)
+    }
+
+    /// Goes through the principals by their ids.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (&PrincipalId, &Arc<Managed>)> {
+        self.principals.iter()
     }
 
     pub(super) fn principal_of(&self, id: &PrincipalId) -> Option<&Arc<Managed>> {
@@ -196,26 +241,21 @@ impl State {
         self.tokens.compile()
     }
 
-    /// Makes a state of principals at once, each with the entry that wrote it.
-    pub(super) fn loaded(principals: Vec<(u64, Document)>) -> Result<Self, String> {
-        let mut state = Self::default();
-        let mut kept = Vec::with_capacity(principals.len());
-        let (mut names, mut owners) = (Vec::with_capacity(principals.len()), Vec::with_capacity(principals.len()));
-        for (index, document) in principals {
-            let id: PrincipalId = document.id.parse().map_err(|why| format!("`{}` {why}", document.id))?;
-            names.push((document.name.to_ascii_lowercase().into(), id));
-            owners.extend(document.pinned().map(|fingerprint| (fingerprint, id)));
-            document.spki_pins.iter().filter_map(|pin| pin.parse().ok()).for_each(|pin| state.key_owners.insert(pin, id));
-            if !document.revoked_ids.is_empty() {
-                state.revoking.insert(id, ());
-            }
-            if document.clearance() == Clearance::Admin {
-                state.admins.insert(id, ());
-            }
-            kept.push((id, Arc::new(Managed { document, index })));
+    /// Makes a state of principals at once; they come in parts.
+    pub(super) fn loaded(parts: Vec<Part>) -> Self {
+        let mut all = Part::default();
+        for part in parts {
+            all.kept.extend(part.kept);
+            all.names.extend(part.names);
+            all.owners.extend(part.owners);
+            all.key_owners.extend(part.key_owners);
+            all.revoking.extend(part.revoking);
+            all.admins.extend(part.admins);
         }
-        (state.principals, state.names, state.owners) = (Map::load(kept), Map::load(names), Map::load(owners));
-        Ok(state)
+        let Part { kept, names, owners, key_owners, revoking, admins } = all;
+        let (principals, (names, owners)) = beside(|| Map::load(kept), || (Map::load(names), Map::load(owners)));
+        let (key_owners, revoking, admins) = (Map::load(key_owners), Map::load(revoking), Map::load(admins));
+        Self { principals, names, owners, key_owners, revoking, admins, ..Self::default() }
     }
 
     pub(super) fn revoking_by(self, revocations: Vec<KeptRevocation>) -> Self {
@@ -226,12 +266,15 @@ impl State {
         Self { entries, bootstrap_closed, hash, ..self }
     }
 
-    fn check(&self, change: &Change) -> Result<(), Refusal> {
+    fn check(&self, change: &Change, compiled: Option<&Entry>) -> Result<(), Refusal> {
         match change {
             Change::BootstrapClosed {} | Change::FilesReloaded(_) => Ok(()),
             Change::CrlPut { name, der, .. } => self.check_crl(name, der),
             Change::CrlRemove { name } => self.crl(name).map(|_| ()).ok_or(Refusal::NotFound),
-            Change::PrincipalPut { document } => self.check_document(document),
+            Change::PrincipalPut { document } => match compiled {
+                Some(_) => self.check_document(document),
+                None => document.compile(self.entries).map_err(Refusal::Invalid).and_then(|_| self.check_document(document)),
+            },
             Change::PrincipalRemove { id, .. } => self.principal(id).map(|_| ()).ok_or(Refusal::NotFound),
             Change::RevocationAdd { id, .. } => revoked_id(id).map(|_| ()),
             Change::RevocationRemove { id } => self.revocation(id).map(|_| ()).ok_or(Refusal::NotFound),
@@ -241,10 +284,9 @@ impl State {
     }
 
     fn check_document(&self, document: &Document) -> Result<(), Refusal> {
-        let (principal, _) = document.compile(self.entries).map_err(Refusal::Invalid)?;
         let other =
             |owner: Option<&Arc<Managed>>| owner.filter(|kept| kept.document.id != document.id).map(|kept| kept.document.name.clone());
-        if other(self.principal_named(principal.name.as_str())).is_some() {
+        if other(self.principal_named(&document.name)).is_some() {
             return Err(Refusal::NameTaken);
         }
         let keys = document.spki_pins.iter().filter_map(|pin| pin.parse().ok());

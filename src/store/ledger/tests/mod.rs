@@ -172,7 +172,7 @@ fn a_replay_begins_at_the_snapshot() {
     let disk = disk.after(disk::Left::Everything);
     let opened = open(&disk);
     let state = opened.state.unwrap();
-    assert_eq!((state.size, state.bytes.as_slice()), (11, &b"second"[..]));
+    assert_eq!((state.size, state.content.as_slice()), (11, &b"second"[..]));
     assert_eq!(opened.ledger.reader().entries(state.size).map(|entry| entry.unwrap().object).collect::<Vec<_>>(), ["p-11"]);
     assert!(!disk.paths().contains(&"state/ledger/snapshot-10".to_owned()), "the older one is gone");
 
