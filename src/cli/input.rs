@@ -48,31 +48,6 @@ pub(super) fn first_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
-/// How far long work has come, for who watches a terminal.
-pub(super) struct Progress {
-    what: &'static str,
-    done: usize,
-    all: usize,
-    shown: bool,
-}
-
-impl Progress {
-    pub(super) fn new(what: &'static str, all: usize) -> Self {
-        Self { what, done: 0, all, shown: all > STEP && std::io::stderr().is_terminal() }
-    }
-
-    pub(super) fn advance(&mut self, by: usize) {
-        let before = self.done / STEP;
-        self.done += by;
-        if self.shown && (self.done / STEP > before || self.done == self.all) {
-            let filled = self.done * BAR / self.all.max(1);
-            let end = if self.done == self.all { "\n" } else { "" };
-            // A terminal that does not take it is no reason to stop.
-            let _ = write!(std::io::stderr(), "\r[{:<BAR$}] {} of {} {}{end}", "#".repeat(filled), self.done, self.all, self.what);
-        }
-    }
-}
-
 /// The same for the certificate that we call a proxy with: a command may need both.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CertPassword {
@@ -166,8 +141,6 @@ fn parse_time(text: &str) -> Option<u64> {
 }
 
 /// How often a bar moves, and how long it is.
-const STEP: usize = 1000;
-const BAR: usize = 40;
 const VARIABLE: &str = "PORTCULLIS_PASSWORD";
 /// No list that a person inspects is longer; a device file is.
 const MAX_INPUT: u64 = 64 << 20;

@@ -5,12 +5,12 @@ mod remote;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::output::print_line;
+use super::progress::Progress;
 use super::remote::Elsewhere;
 use super::{Exit, Failure, Output, input, load};
 use crate::clock::Date;
@@ -23,8 +23,8 @@ pub(super) enum Command {
     Log(LogArguments),
     /// Make the proof that an entry is in the ledger, to be verified offline (C2SP tlog-proof)
     Receipt(ReceiptArguments),
-    /// Verify every entry, tile and checkpoint of the ledger
-    Verify(Where),
+    /// Verify every entry, tile and checkpoint of the ledger; of a proxy elsewhere, every entry and the checkpoint
+    Verify(VerifyArguments),
     /// Verify a receipt offline
     VerifyReceipt(VerifyReceiptArguments),
 }
@@ -80,6 +80,21 @@ pub(super) struct ReceiptArguments {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct VerifyArguments {
+    #[command(flatten)]
+    place: Where,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+    /// The verifier to trust (NAME+ID+BASE64, or a file that has it) where a proxy elsewhere is asked: nothing that it says of itself counts
+    #[arg(long, value_name = "KEY", requires = "admin")]
+    verifier: Option<String>,
+    /// A file with a checkpoint seen before, which history has to go on from. What verifies is written there for the next time; where
+    /// there is no such file, it is begun
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    checkpoint: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct VerifyReceiptArguments {
     /// The receipt; `-` is standard input
     receipt: PathBuf,
@@ -94,7 +109,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<Exit, Failure> {
     match command {
         Command::Log(arguments) => log(&arguments, *output),
         Command::Receipt(arguments) => receipt(&arguments, *output),
-        Command::Verify(place) => verify(&place, *output),
+        Command::Verify(arguments) => verify(&arguments, *output),
         Command::VerifyReceipt(arguments) => check_receipt(&arguments, *output),
     }
 }
@@ -221,21 +236,22 @@ fn receipt(arguments: &ReceiptArguments, output: Output) -> Result<Exit, Failure
     Ok(Exit::Done)
 }
 
-fn verify(place: &Where, output: Output) -> Result<Exit, Failure> {
+fn verify(VerifyArguments { place, elsewhere, verifier, checkpoint }: &VerifyArguments, output: Output) -> Result<Exit, Failure> {
+    if let Some(remote) = elsewhere.remote(&place.config, place.key.as_deref())? {
+        let Some(verifier) = verifier else {
+            return Err(Failure::usage("--admin needs --verifier: the proxy that is asked cannot vouch for itself"));
+        };
+        let report = remote::verify(&remote, key(verifier)?, checkpoint.as_deref(), output)?;
+        output.answer(&report, Told { report: &report, trusted: true });
+        return Ok(Exit::Done);
+    }
     let (directory, key) = (place.directory()?, place.key()?);
     let trusted = key.is_some();
-    let shown = std::io::stderr().is_terminal();
-    let mut told = 0;
-    let report = verify_directory(&directory, key, |count| {
-        if shown && count - told >= 10_000 {
-            told = count;
-            // A terminal that does not take it is no reason to stop.
-            let _ = write!(std::io::stderr(), "\r{count} entries verified");
-        }
+    let mut bar = None;
+    let report = verify_directory(&directory, key, |count, all| {
+        bar.get_or_insert_with(|| Progress::new("entries verified", all, output)).reach(count);
     });
-    if told > 0 {
-        let _ = writeln!(std::io::stderr());
-    }
+    drop(bar);
     let report = report.map_err(|error| not_open(&error))?;
     output.answer(&report, Told { report: &report, trusted });
     Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Refused })

@@ -19,6 +19,7 @@ mod load;
 mod man;
 mod output;
 mod preview;
+mod progress;
 mod quickstart;
 mod reload;
 mod remote;

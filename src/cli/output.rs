@@ -97,6 +97,11 @@ impl Output {
         Self { json }
     }
 
+    /// A program reads what is printed.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints an answer: the value as JSON, or the text.
     pub(crate) fn answer(self, value: &impl Serialize, text: impl fmt::Display) {
         if self.json {

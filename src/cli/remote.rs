@@ -269,6 +269,9 @@ impl Reply {
             (None, Some(sentence)) => sentence.to_owned(),
             (None, None) => format!("the answer is {}", self.status),
         };
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            message += "\n  a call may have 16 MiB, a whole set of principals (`allow replace`) 256 MiB: who has more lists it in a file of `[[allowlist]]`";
+        }
         for detail in error["details"].as_array().into_iter().flatten() {
             let (key, why) = (detail["key"].as_str().unwrap_or_default(), detail["why"].as_str().unwrap_or_default());
             message += &if key.is_empty() { format!("\n  {why}") } else { format!("\n  {key}: {why}") };

@@ -38,6 +38,7 @@ mod origins;
 mod paths;
 mod preview;
 mod reload;
+mod remote_ledger;
 mod revocation;
 mod signing;
 mod smuggling;

@@ -7,14 +7,15 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::terms::{Terms, members};
-use crate::cli::{Failure, input};
+use crate::cli::progress::Progress;
+use crate::cli::{Failure, Output, input};
 
 /// Reads a set. `terms` are those of a directory's principals: its files hold certificates, and nothing of rights.
-pub(super) fn read(path: &Path, terms: &Terms, password: Option<&str>) -> Result<Vec<Value>, Failure> {
+pub(super) fn read(path: &Path, terms: &Terms, password: Option<&str>, output: Output) -> Result<Vec<Value>, Failure> {
     let mut common = Map::new();
     terms.write(&mut common);
     if path.is_dir() {
-        return directory(path, &common, password);
+        return directory(path, &common, password, output);
     }
     if !common.is_empty() {
         return Err(Failure::usage("terms are for a directory of certificates; a file says them of each principal"));
@@ -96,7 +97,7 @@ fn certificates(named: &[Value], base: &Path, password: Option<&str>) -> Result<
 }
 
 /// Each file one principal, as a directory of `[[allowlist]]` has it.
-fn directory(path: &Path, common: &Map<String, Value>, password: Option<&str>) -> Result<Vec<Value>, Failure> {
+fn directory(path: &Path, common: &Map<String, Value>, password: Option<&str>, output: Output) -> Result<Vec<Value>, Failure> {
     let failed = |error: std::io::Error| Failure::file(path, error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
@@ -111,13 +112,13 @@ fn directory(path: &Path, common: &Map<String, Value>, password: Option<&str>) -
     if files.is_empty() {
         return Err(Failure::file(path, "holds no certificate files (pem, crt, cer, der, pfx, p12)"));
     }
-    let (mut set, mut bar) = (Vec::with_capacity(files.len()), input::Progress::new("files read", files.len()));
+    let (mut set, mut bar) = (Vec::with_capacity(files.len()), Progress::new("files read", files.len() as u64, output));
     for file in files {
         let mut document = common.clone();
         document.insert("name".to_owned(), file.file_stem().unwrap_or_default().to_string_lossy().into());
         document.insert("certificates".to_owned(), members(&file, password)?.into());
         set.push(document.into());
-        bar.advance(1);
+        bar.advance();
     }
     Ok(set)
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{Failure, input};
 use crate::pki::files;
+use crate::store::managed::Document;
 
 /// Conditions, rights and what is told of a principal.
 #[derive(Debug, clap::Args)]
@@ -170,6 +171,13 @@ impl Credentials {
     /// Writes down what was given.
     pub(super) fn write(&self, document: &mut Map<String, Value>) -> Result<(), Failure> {
         let certificates = self.certificates()?;
+        if certificates.len() > Document::MOST {
+            return Err(Failure::usage(format_args!(
+                "{} certificates, and a principal has {} at most: give each a principal of its own, as `allow replace DIRECTORY` does",
+                certificates.len(),
+                Document::MOST
+            )));
+        }
         if !certificates.is_empty() {
             document.insert("certificates".to_owned(), certificates.into());
         }

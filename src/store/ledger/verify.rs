@@ -33,8 +33,8 @@ pub struct Report {
 }
 
 /// Verifies the ledger of a state directory, or a copy of a ledger directory. Where the entries are not what was signed the
-/// error says so; `Report::problems` has what is wrong beside them. `progress` is told of each entry count reached.
-pub fn verify_directory(directory: &Path, key: Option<Verifier>, mut progress: impl FnMut(u64)) -> Result<Report, OpenError> {
+/// error says so; `Report::problems` has what is wrong beside them. `progress` is told how many entries were verified, of how many.
+pub fn verify_directory(directory: &Path, key: Option<Verifier>, mut progress: impl FnMut(u64, u64)) -> Result<Report, OpenError> {
     let Offline { directory, log, verifier, signed, seen, note } = Offline::find(directory, key)?;
     let entries = directory.join(names::ENTRIES);
     let place = Place { disk: &Machine, directory: &directory, log: &*log };
@@ -59,7 +59,7 @@ pub fn verify_directory(directory: &Path, key: Option<Verifier>, mut progress: i
             Ok(None) => {}
             Err(error) => problems.add(&error.to_string()),
         }
-        progress(size.min((number + 1) * WIDTH));
+        progress(size.min((number + 1) * WIDTH), size);
     }
     for (kind, number, hashes) in tiles::above(&shared.tree()) {
         problems.tile(kind, number, hashes.len(), &tiles::hashes(hashes));
