@@ -73,7 +73,7 @@ fn read(entries: &[u8], note: &str) -> Option<Vec<String>> {
     });
     fs::write(directory.join("entries.jsonl"), entries).expect("a file");
     fs::write(directory.join("checkpoint"), note).expect("a file");
-    let verified = verify_directory(directory, Some(key().clone()), |_| {});
+    let verified = verify_directory(directory, Some(key().clone()), |_, _| {});
     let reader = Reader::offline(directory, Some(key().clone()), Extent::All).ok()?;
     assert!(verified.is_ok(), "what is read verifies");
     for entry in reader.entries(0) {
