@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::hop_by_hop;
 use super::incoming::Incoming;
+use super::lent::Lent;
 use super::pool::Lease;
 use crate::gate::Hold;
 use crate::http1::{Asks, Interim};
@@ -29,7 +30,7 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
-    Stream(Download),
+    Stream(Lent),
 }
 
 /// Watches an answer's body on its way to the client.
@@ -116,7 +117,7 @@ impl Body {
     }
 
     pub(super) fn stream(download: Download) -> Self {
-        Self(Kind::Stream(download))
+        Self(Kind::Stream(Lent::new(download)))
     }
 
     /// Watches the body from here on; one without an upstream ends at once.
@@ -127,7 +128,11 @@ impl Body {
                 watch.passed(bytes.len());
                 watch.ended(Ok(()));
             }
-            Kind::Stream(download) => download.watch = Some(watch),
+            Kind::Stream(lent) => {
+                if let Some(download) = lent.get_mut() {
+                    download.watch = Some(watch);
+                }
+            }
         }
         self
     }
@@ -144,8 +149,8 @@ impl http_body::Body for Body {
                 Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Kind::Empty | Kind::Stream(_) => Poll::Ready(None),
             },
-            Kind::Stream(download) => {
-                let polled = download.poll_frame(context);
+            Kind::Stream(lent) => {
+                let polled = lent.get_mut().map_or(Poll::Ready(None), |download| download.poll_frame(context));
                 if let Poll::Ready(None | Some(Err(_))) = polled {
                     self.0 = Kind::Empty;
                 }
@@ -158,7 +163,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Stream(download) => download.incoming.is_end_stream(),
+            Kind::Stream(lent) => lent.get().is_none_or(|download| download.incoming.is_end_stream()),
         }
     }
 
@@ -166,7 +171,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Stream(download) => download.incoming.size_hint(),
+            Kind::Stream(lent) => lent.get().map_or_else(|| SizeHint::with_exact(0), |download| download.incoming.size_hint()),
         }
     }
 }

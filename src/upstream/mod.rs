@@ -7,6 +7,7 @@ pub mod fetch;
 mod forward;
 pub mod hop_by_hop;
 mod incoming;
+mod lent;
 mod pool;
 #[cfg(test)]
 mod secure_tests;
