@@ -208,7 +208,7 @@ async fn answer(
     }
 
     // Before routing speaks: a 404 would tell a stranger which routes exist.
-    let standing = context.asking(&current.rules, &head.headers);
+    let standing = context.asking(&current.rules, asked.auth(), &head.headers);
     record.asks(&standing);
     let origin = current.rules.trust.request(context.peer.address, &standing.gateway_ips(), &head.headers);
     record.client = origin.address.ip();

@@ -51,12 +51,14 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Says whether it takes a credential. Where there is no route it does: a stranger learns nothing.
+    pub fn auth(&self) -> RouteAuth {
+        self.route.map_or(RouteAuth::Required, |route| route.scope.auth)
+    }
+
     /// A preflight to a route that asks for no certificate is the upstream's own affair.
     pub fn preflight<'h>(&self, method: &Method, headers: &'h Fields) -> Option<Preflight<'h>> {
-        if self.route.is_some_and(|route| route.scope.auth == RouteAuth::None) {
-            return None;
-        }
-        Preflight::of(method, headers)
+        if self.auth() == RouteAuth::None { None } else { Preflight::of(method, headers) }
     }
 
     /// Says what a preflight is told. Browsers send them without a certificate: they are answered alike whether or not a route
@@ -149,9 +151,9 @@ impl<'a> Call<'a> {
         self.surface == Surface::Challenge && origin.is_some_and(|origin| snapshot.preflight_allows_on(self.surface, origin))
     }
 
-    /// Nobody is asked for a credential, and none counts.
-    pub fn asks_nobody(&self) -> bool {
-        self.endpoint.auth == RouteAuth::None
+    /// Says whether it takes a credential.
+    pub fn auth(&self) -> RouteAuth {
+        self.endpoint.auth
     }
 
     /// Tells whether the call may have its bearer token in its body.

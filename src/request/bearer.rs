@@ -6,6 +6,7 @@ use std::rc::Rc;
 use http::header::{AUTHORIZATION, HeaderValue};
 
 use super::Context;
+use crate::admission::RouteAuth;
 use crate::challenge::{Bearer, Tokens};
 use crate::gate::Standing;
 use crate::message::Fields;
@@ -44,9 +45,10 @@ impl Context {
         self.serves.borrow().1.tokens
     }
 
-    /// Returns by whose standing a request is judged: that of the token that it shows, where tokens count, or the connection's.
-    pub(super) fn asking(&self, rules: &Rules, headers: &Fields) -> Rc<Standing> {
-        if !self.takes_tokens() || !headers.contains_key(AUTHORIZATION) {
+    /// Returns by whose standing a request is judged: that of the token that it shows, where tokens count, or the connection's. Where
+    /// nobody is asked for a credential a token is none, and what is open does not end with it.
+    pub(super) fn asking(&self, rules: &Rules, auth: RouteAuth, headers: &Fields) -> Rc<Standing> {
+        if auth == RouteAuth::None || !self.takes_tokens() || !headers.contains_key(AUTHORIZATION) {
             return Rc::clone(&self.standing);
         }
         self.token(rules, headers).unwrap_or_else(|| Rc::clone(&self.standing))

@@ -60,8 +60,7 @@ impl OurCall<'_> {
         // A call that asks nobody who it is goes on whatever becomes of a token beside it: it may be the one that takes that back.
         let standing = match in_body {
             Some(standing) => standing,
-            None if call.asks_nobody() => Rc::clone(&context.standing),
-            None => context.asking(&self.current.rules, &head.headers),
+            None => context.asking(&self.current.rules, call.auth(), &head.headers),
         };
         record.asks(&standing);
         let origin = self.current.rules.trust.request(context.peer.address, &standing.gateway_ips(), &head.headers);

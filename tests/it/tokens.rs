@@ -68,6 +68,7 @@ name = "open"
 path = "/open/"
 upstream = "app"
 auth = "none"
+upgrades = ["websocket"]
 
 [[route]]
 name = "either"

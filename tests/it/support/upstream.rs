@@ -58,12 +58,12 @@ pub struct TestUpstream {
 }
 
 impl TestUpstream {
-    /// Answers by path: `/endless`, `/ws`, `/swallow`; anything else 200 `hello`.
+    /// Answers by the end of the path: `/endless`, `/ws`, `/swallow`; anything else 200 `hello`.
     pub async fn start() -> Self {
-        Self::replying(|target| match target.split('?').next().unwrap_or(target) {
-            "/endless" => Reply::Endless,
-            "/swallow" => Reply::Swallow,
-            "/ws" => Reply::WebSocket,
+        Self::replying(|target| match target.split('?').next().and_then(|path| path.rsplit('/').next()) {
+            Some("endless") => Reply::Endless,
+            Some("swallow") => Reply::Swallow,
+            Some("ws") => Reply::WebSocket,
             _ => Reply::Fixed("hello"),
         })
         .await

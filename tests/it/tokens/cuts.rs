@@ -103,3 +103,42 @@ async fn a_token_that_is_taken_back_ends_what_is_open_by_it_wherever_it_stands()
         world.proxy.log().lines().any(|line| line.contains("\"checkpoint\":\"live\"") && line.contains("token_invalid"))
     });
 }
+
+/// Where nobody is asked for a credential a token opens nothing, and ends nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_to_anybody_goes_on_whatever_becomes_of_a_token_beside_it() {
+    let world = World::start().await;
+    let mut shared = world.client("edge", None, true).connect().await.expect("a connection");
+    let [taken, of_bob] = [("alice", &world.alice), ("bob", &world.bob)].map(|(name, who)| world.token(name, who));
+    let short = world.issue("alice", &world.alice, |order| order.ttl = Some(3)).token;
+    // By each, a stream where somebody is asked: when it has ended, what is open to anybody had its chance to.
+    let mut ends = Vec::new();
+    for token in [&short, &taken, &of_bob] {
+        ends.push(download(&mut shared, &bearer(token)).await);
+    }
+    let judged = world.upstream.received().len();
+    let beside = |token: &str, http2| world.client("edge", None, http2).authorization(&bearer(token));
+    let open = [
+        ("a download beside a token that expires", Flow::download(beside(&short, false), "/open/endless").await),
+        ("a download beside one that is taken back", Flow::download(beside(&taken, true), "/open/endless").await),
+        ("an upload beside one that is taken back", Flow::upload(beside(&taken, true), "/open/swallow?1", &world.upstream).await),
+        ("a WebSocket beside one that is taken back", Flow::web_socket(beside(&taken, false), "/open/ws").await),
+        ("a WebSocket beside one whose holder is taken off", Flow::web_socket(beside(&of_bob, false), "/open/ws").await),
+    ];
+    for received in &world.upstream.received()[judged..] {
+        assert!(received.header("authorization").is_empty() && received.header("x-portcullis-principal").is_empty(), "{received:?}");
+        assert!([&short, &taken, &of_bob].iter().all(|token| !received.head.contains(*token)), "{received:?}");
+    }
+    assert_eq!(world.take_back(&taken).await, 200);
+    world.remove("bob");
+    for body in ends {
+        end(body).await;
+    }
+    for (what, flow) in &open {
+        flow.goes_on(what);
+    }
+    for (token, code) in [(&short, "token_expired"), (&taken, "token_invalid"), (&of_bob, "not_listed")] {
+        assert_eq!(told(&shared.exchange(with("/a", &[&bearer(token)])).await.expect("an answer")), code);
+        assert_eq!(told(&shared.exchange(with("/open/a", &[&bearer(token)])).await.expect("an answer")), "admitted");
+    }
+}
