@@ -58,7 +58,7 @@ pub(super) struct LogArguments {
     /// Only what is as new: 2027-01-31T12:00:00Z, with an offset, or seconds since 1970
     #[arg(long, value_name = "TIME", value_parser = input::time)]
     since: Option<u64>,
-    /// Only of this actor: an id, a name, a fingerprint, or a kind (admin, bootstrap, file, socket, system)
+    /// Only of this actor: an id, a name, a fingerprint, a token's id, or a kind (admin, bootstrap, file, socket, system, token)
     #[arg(long)]
     actor: Option<String>,
     /// Only this action
@@ -183,7 +183,8 @@ impl LogArguments {
 }
 
 fn is(actor: &Actor, wanted: &str) -> bool {
-    actor.kind.to_string() == wanted || [&actor.id, &actor.name, &actor.fingerprint].into_iter().flatten().any(|known| known == wanted)
+    actor.kind.to_string() == wanted
+        || [&actor.id, &actor.name, &actor.fingerprint, &actor.token].into_iter().flatten().any(|known| known == wanted)
 }
 
 #[derive(Serialize)]
@@ -199,6 +200,7 @@ impl fmt::Display for Listed {
             let name = actor.name.as_ref().or(actor.id.as_ref()).or(actor.fingerprint.as_ref()).or(actor.via.as_ref());
             write!(f, "{index} {time} {}", actor.kind)?;
             name.map_or(Ok(()), |name| write!(f, " {}", printable(name)))?;
+            actor.token.as_ref().map_or(Ok(()), |token| write!(f, " by token {}", printable(token)))?;
             write!(f, ": {} {}", printable(action), printable(object))?;
             reason.as_ref().map_or(Ok(()), |reason| write!(f, " ({})", printable(reason)))?;
             writeln!(f)?;

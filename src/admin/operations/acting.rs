@@ -77,6 +77,7 @@ impl Acting {
             id: self.principal.as_ref().map(|principal| principal.id.clone()),
             name: self.principal.as_ref().map(|principal| principal.name.clone()),
             fingerprint: self.leaf.as_ref().map(|leaf| leaf.fingerprint.to_string()),
+            token: self.token.as_ref().map(|(token, _)| token.id.to_string()),
             via: Some(self.listener.clone()),
             ..Actor::new(kind)
         }

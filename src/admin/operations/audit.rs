@@ -74,6 +74,7 @@ impl Trail {
             principal = self.actor.name,
             reason = self.reason,
             request_id = &*self.request_id,
+            token = self.actor.token,
             "change"
         );
         let Ok(ready) = self.shared.running() else { return };
@@ -87,6 +88,7 @@ impl Trail {
             listener: &self.listener,
             client: self.client,
             request_id: Some(&self.request_id),
+            token: self.actor.token.as_deref(),
             action: Some(action),
             object,
             ledger_index: index,

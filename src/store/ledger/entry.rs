@@ -42,6 +42,9 @@ pub struct Actor {
     /// Of the certificate that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// The id (`jti`) of the bearer token that was shown, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// The listener, socket or file that it came by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
@@ -50,7 +53,7 @@ pub struct Actor {
 impl Actor {
     /// Returns an actor of whom nothing else is known.
     pub fn new(kind: ActorKind) -> Self {
-        Self { kind, id: None, name: None, fingerprint: None, via: None }
+        Self { kind, id: None, name: None, fingerprint: None, token: None, via: None }
     }
 }
 
