@@ -273,6 +273,7 @@ fn routes() -> (Router<Arc<Shared>>, OpenApi) {
         .routes(routes!(v1::certificates::add))
         .routes(routes!(v1::certificates::generate))
         .routes(routes!(v1::certificates::remove))
+        .routes(routes!(v1::tokens::take_back))
         .routes(routes!(v1::revocations::list, v1::revocations::revoke, v1::revocations::unrevoke))
         .routes(routes!(v1::crls::list))
         .routes(routes!(v1::crls::get, v1::crls::put, v1::crls::remove))

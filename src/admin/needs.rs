@@ -103,6 +103,7 @@ const TABLE: &[(&str, &str, Option<Clearance>)] = &[
     ("POST", "/v1/principals/{}/certificates", OPERATOR),
     ("POST", "/v1/principals/{}/certificates/generate", OPERATOR),
     ("DELETE", "/v1/principals/{}/certificates/{}", OPERATOR),
+    ("DELETE", "/v1/principals/{}/tokens", OPERATOR),
     ("POST", "/v1/reload", Some(Clearance::Admin)),
     ("GET", "/v1/status", Some(Clearance::Admin)),
     ("GET", "/v1/whoami", None),

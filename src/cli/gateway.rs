@@ -21,10 +21,10 @@ use crate::upstream::{Tls, Url};
 pub(super) struct Gateway {
     /// The gateway: https://HOST:PORT, with the path of its API if that is not /api/v2. Else PORTCULLIS_GATEWAY
     #[arg(long, value_name = "URL")]
-    gateway_url: Option<String>,
+    pub(super) gateway_url: Option<String>,
     /// What the gateway's certificate is verified by; without it what the system trusts
     #[arg(long, value_name = "FILE")]
-    cacert: Option<PathBuf>,
+    pub(super) cacert: Option<PathBuf>,
 }
 
 /// The URL of a gateway alone: whoever signs calls nobody.

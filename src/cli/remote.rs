@@ -37,8 +37,8 @@ pub(super) struct Target {
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
     /// What the proxy's certificate is verified by; without it what the system trusts
-    #[arg(long, value_name = "FILE", requires = "admin")]
-    cacert: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub(super) cacert: Option<PathBuf>,
     #[command(flatten)]
     password: input::CertPassword,
 }
@@ -108,6 +108,7 @@ impl Target {
             Some(url) => {
                 Way::Tls(Box::new((url.parse().map_err(|why| Failure::usage(format_args!("--admin {url}: {why}")))?, self.tls()?)))
             }
+            None if self.cacert.is_some() => return Err(Failure::usage("--cacert goes with --admin: the control socket is not TLS")),
             None => Way::Local(self.socket()?),
         };
         Remote::by(way)

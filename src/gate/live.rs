@@ -12,7 +12,7 @@ use super::answer::Question;
 use super::refusals::About;
 use super::sightings::is_short;
 use super::{Asker, Gate, Lapse, Standing};
-use crate::admission::{Candidate, ClientAddress, Decision, Denial, Scope, Verdict};
+use crate::admission::{Candidate, ClientAddress, Decision, Denial, PrincipalId, Scope, Verdict};
 use crate::pki::Fingerprint;
 
 /// A live connection.
@@ -63,6 +63,17 @@ impl Gate {
         let slots = self.standings.borrow().slots.len();
         let standings = (0..slots).filter_map(|slot| self.standing_at(slot));
         standings.filter(|standing| !standing.is_of_token()).map(|standing| standing.tell()).collect()
+    }
+
+    /// Counts the tokens of a principal that count, and were shown on connections which live on this worker; and what is open by them.
+    pub fn shown_tokens(&self, owner: &PrincipalId) -> (usize, usize) {
+        let slots = self.standings.borrow().slots.len();
+        let is_owners = |standing: &Rc<Standing>| {
+            standing.is_of_token() && standing.candidate().and_then(Candidate::claims).is_some_and(|claims| claims.principal == *owner)
+        };
+        let standings =
+            (0..slots).filter_map(|slot| self.standing_at(slot)).filter(|standing| is_owners(standing) && standing.denied().is_none());
+        standings.fold((0, 0), |(shown, open), standing| (shown + 1, open + standing.holds_open()))
     }
 
     /// Ends a connection, though its client is admitted: an operator said so. False: it is not on this worker.

@@ -1,6 +1,7 @@
 //! Bearer tokens through the real binary: they open what the certificate opens that they were given for, they end when it does, and no
 //! upstream ever reads one. The tokens are made by the library, in the state directory of the proxy.
 
+mod all_of_one;
 mod cuts;
 mod explained;
 mod tricks;

@@ -10,6 +10,7 @@ mod own;
 pub(crate) mod principals;
 pub(crate) mod purge;
 pub(crate) mod restrictions;
+pub(crate) mod tokens;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -99,6 +100,7 @@ pub(crate) async fn take_back(shared: &Arc<Shared>, caller: &Caller, ours: &Ours
     let actor = Actor {
         id: Some(ours.principal.to_string()),
         name: Some(ours.name.clone()),
+        token: Some(ours.token.id.to_string()),
         via: Some(caller.listener.to_string()),
         ..Actor::new(ActorKind::Token)
     };
@@ -136,11 +138,12 @@ impl From<ChangeError> for Error {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
-            Refusal::BootstrapClosed | Refusal::ClearanceTooLow => StatusCode::FORBIDDEN,
+            Refusal::BootstrapClosed | Refusal::ClearanceTooLow | Refusal::MaybeAbove { .. } => StatusCode::FORBIDDEN,
             Refusal::FingerprintTaken { .. }
             | Refusal::LastAdmin
             | Refusal::NameTaken
             | Refusal::OwnCertificate
+            | Refusal::OwnToken
             | Refusal::Protected
             | Refusal::Static { .. } => StatusCode::CONFLICT,
             Refusal::Invalid(_) => StatusCode::BAD_REQUEST,

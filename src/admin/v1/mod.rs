@@ -8,6 +8,7 @@ pub(super) mod live;
 pub(super) mod preview;
 pub(super) mod principals;
 pub(super) mod revocations;
+pub(super) mod tokens;
 
 use axum::extract::FromRequestParts;
 use http::header::{self, HeaderMap, HeaderValue};

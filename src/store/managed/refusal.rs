@@ -25,10 +25,17 @@ pub enum Refusal {
     },
     Invalid(Vec<Invalid>),
     LastAdmin,
+    /// It may change what holds for somebody above the one who asks, and nobody can tell.
+    MaybeAbove {
+        /// Whom, and why not.
+        why: String,
+    },
     NameTaken,
     NotFound,
     /// Whoever asks would lock itself out.
     OwnCertificate,
+    /// Whoever asks shows one of the tokens that it would take back.
+    OwnToken,
     Protected,
     /// A file says so, not the ledger.
     Static {
@@ -51,13 +58,14 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BootstrapClosed => "bootstrap_closed",
-            Self::ClearanceTooLow => "clearance_too_low",
+            Self::ClearanceTooLow | Self::MaybeAbove { .. } => "clearance_too_low",
             Self::FingerprintTaken { .. } => "fingerprint_taken",
             Self::Invalid(_) => "invalid",
             Self::LastAdmin => "last_admin",
             Self::NameTaken => "name_taken",
             Self::NotFound => "not_found",
             Self::OwnCertificate => "own_certificate",
+            Self::OwnToken => "own_token",
             Self::Protected => "protected",
             Self::Static { .. } => "static",
             Self::VersionMismatch { .. } => "version_mismatch",
@@ -85,9 +93,13 @@ impl fmt::Display for Refusal {
                 wrong.iter().enumerate().try_for_each(|(at, invalid)| write!(f, "{} {invalid}", if at == 0 { ":" } else { ";" }))
             }
             Self::LastAdmin => f.write_str("this is the last admin: make another one first"),
+            Self::MaybeAbove { why } => {
+                write!(f, "this may concern somebody above your clearance, and nobody can tell: {why}; an admin may do it")
+            }
             Self::NameTaken => f.write_str("another principal has this name"),
             Self::NotFound => f.write_str("there is no such principal, certificate, id or CRL"),
             Self::OwnCertificate => f.write_str("this would take away the certificate that you ask with"),
+            Self::OwnToken => f.write_str("this would take back the token that you ask with: ask with the certificate"),
             Self::Protected => f.write_str("it is protected: take `protected` away first"),
             Self::Static { name } => write!(f, "{name} stands in the configuration or an allowlist file: change it there"),
             Self::VersionMismatch { is } => write!(f, "it has changed meanwhile: this is version {is}"),

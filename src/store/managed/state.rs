@@ -192,6 +192,11 @@ impl State {
         self.tokens.hit(token, owner)
     }
 
+    /// Returns the second until which all tokens of a principal were taken back, where they were.
+    pub fn tokens_until(&self, owner: &PrincipalId) -> Option<u64> {
+        self.tokens.until(owner)
+    }
+
     /// Tells whether one of them names a certificate, of which no more may be known.
     pub fn revokes_pin(&self, fingerprint: Fingerprint) -> bool {
         self.revocations.name(fingerprint)

@@ -39,6 +39,11 @@ impl Tokens {
         all || self.one_by_one.contains_key(&(token.expires, token.id))
     }
 
+    /// Returns the second until which all of a principal's are.
+    pub(super) fn until(&self, owner: &PrincipalId) -> Option<u64> {
+        self.until.get(owner).map(|(until, _)| *until)
+    }
+
     /// Goes through those that were taken back one by one: when each is over, which, and the entry.
     pub(super) fn singles(&self) -> impl Iterator<Item = (u64, TokenId, u64)> {
         self.one_by_one.iter().map(|((expires, id), index)| (*expires, *id, *index))
