@@ -21,7 +21,8 @@ enum Place {
     DataReturn,
     DataFeed,
     Done,
-    Extension(u64),
+    /// Behind the size of a chunk of so many bytes.
+    Extension(u64, Extension),
     Size {
         digits: u8,
         size: u64,
@@ -29,6 +30,23 @@ enum Place {
     SizeFeed(u64),
     /// In the trailer section, of which this many bytes were scanned.
     Trailers(usize),
+}
+
+/// Where in the extensions of a chunk we are. RFC 9112, 7.1.1: `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    AfterName,
+    AfterValue,
+    /// Behind a backslash.
+    Escaped,
+    /// A name begins.
+    Name,
+    InName,
+    InToken,
+    Quoted,
+    Unquoted,
+    /// A value begins.
+    Value,
 }
 
 impl Chunks {
@@ -82,10 +100,14 @@ impl Chunks {
             }
             // RFC 9112, 7.1: `1*HEXDIG`; no sign, no prefix, no space on either side.
             (Place::Size { digits: 0, .. }, _) => Err(Fault::Malformed("a chunk has no size")),
-            (Place::Size { size, .. } | Place::Extension(size), b'\r') => Ok(Place::SizeFeed(size)),
-            // RFC 9112, 7.1.1: an extension is passed over; it may hold no control character, and no bare LF.
-            (Place::Size { size, .. }, b';') => Ok(Place::Extension(size)),
-            (Place::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => Ok(Place::Extension(size)),
+            (Place::Size { size, .. }, b'\r') => Ok(Place::SizeFeed(size)),
+            // RFC 9112, 7.1.1: an extension that is not known is passed over, and we know none; one that is none is a bad chunk.
+            (Place::Size { size, .. }, b';') => Ok(Place::Extension(size, Extension::Name)),
+            (Place::Extension(size, at), b'\r') if at.may_end() => Ok(Place::SizeFeed(size)),
+            (Place::Extension(size, at), _) => match at.step(byte) {
+                Some(next) => Ok(Place::Extension(size, next)),
+                None => Err(Fault::Malformed("a chunk's extension is none")),
+            },
             (Place::SizeFeed(0), b'\n') => Ok(Place::Trailers(0)),
             (Place::SizeFeed(size), b'\n') => Ok(Place::Data(size)),
             (Place::DataReturn, b'\r') => Ok(Place::DataFeed),
@@ -109,6 +131,36 @@ impl Chunks {
             None => Ok(Place::Trailers(self.trailers.len())),
         }
     }
+}
+
+impl Extension {
+    fn step(self, byte: u8) -> Option<Self> {
+        let next = match (self, byte) {
+            (Self::Name | Self::InName, _) if is_token(byte) => Self::InName,
+            (Self::Value | Self::InToken, _) if is_token(byte) => Self::InToken,
+            (Self::Name | Self::Value | Self::AfterName | Self::AfterValue, b' ' | b'\t') => self,
+            (Self::InName, b' ' | b'\t') => Self::AfterName,
+            (Self::InToken | Self::Unquoted, b' ' | b'\t') => Self::AfterValue,
+            (Self::InName | Self::AfterName, b'=') => Self::Value,
+            (Self::InName | Self::AfterName | Self::InToken | Self::Unquoted | Self::AfterValue, b';') => Self::Name,
+            (Self::Value, b'"') => Self::Quoted,
+            (Self::Quoted, b'"') => Self::Unquoted,
+            (Self::Quoted, b'\\') => Self::Escaped,
+            // RFC 9110, 5.6.4: no control character, quoted or not.
+            (Self::Quoted | Self::Escaped, b'\t' | b' '..=b'~' | 0x80..) => Self::Quoted,
+            _ => return None,
+        };
+        Some(next)
+    }
+
+    fn may_end(self) -> bool {
+        matches!(self, Self::InName | Self::InToken | Self::Unquoted)
+    }
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn hex(byte: u8) -> u8 {
@@ -160,6 +212,7 @@ mod tests {
             ("5\r\nhello\r\n0\r\n\r\n", 15, true),
             ("00005\r\nhello\r\n000\r\n\r\nx", 21, true),
             ("A\r\n0123456789\r\na;x=\"y z\"\r\n0123456789\r\n0\r\nX: y\r\n\r\n", 49, true),
+            ("5;x\r\nhello\r\n5; x\t= y ;z=\"\\\"; \u{e9}\"\r\nhello\r\n0;a;b\r\n\r\n", 50, true),
             ("5\r\nhel", 6, false),
             ("5", 1, false),
             ("0\r\nX: y\r\n", 9, false),
@@ -190,6 +243,18 @@ mod tests {
             "5;x\ny\r\nhello\r\n",
             "5;x\0y\r\nhello\r\n",
             "5;\u{7f}\r\n",
+            "5;\r\nhello\r\n",
+            "5;x;\r\nhello\r\n",
+            "5;x=\r\nhello\r\n",
+            "5;=y\r\nhello\r\n",
+            "5;x[=y\r\nhello\r\n",
+            "5;x y\r\nhello\r\n",
+            "5;x=y z\r\nhello\r\n",
+            "5;x=y \r\nhello\r\n",
+            "5;x=\"y\r\nhello\r\n",
+            "5;x=\"y\\\r\nhello\r\n",
+            "5;x=\"y\"z\r\nhello\r\n",
+            "5;x=\u{e9}\r\nhello\r\n",
             "10000000000000000\r\n",
             "fffffffffffffffff\r\n",
             "0\r\nX: y\n\r\n",
@@ -205,7 +270,7 @@ mod tests {
         for body in bodies {
             assert!(matches!(read(body.as_bytes()), Err(Fault::Malformed(_))), "{body:?} is let through");
         }
-        for (start, filler, end) in [("5;", "x", "\r\nhello"), ("0\r\n", "X: y\r\n", "\r\n"), ("", "0", "5\r\nhello")] {
+        for (start, filler, end) in [("5;x", "x", "\r\nhello"), ("0\r\n", "X: y\r\n", "\r\n"), ("", "0", "5\r\nhello")] {
             let body = format!("{start}{}{end}", filler.repeat(MAX_FRAMING));
             assert!(read(body.as_bytes()).is_err(), "{start:?} goes on for ever");
         }

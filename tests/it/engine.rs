@@ -6,6 +6,7 @@ mod harness;
 mod invariants;
 mod model;
 mod peers;
+mod published;
 mod reference;
 
 use std::cell::RefCell;

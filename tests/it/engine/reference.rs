@@ -245,15 +245,44 @@ pub fn chunked(stream: &[u8]) -> (Body, usize) {
 fn size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let extension = &line[digits..];
-    let is_extension =
-        extension.is_empty() || (extension[0] == b';' && extension.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)));
+    let is_extension = extension.is_empty() || (extension[0] == b';' && are_extensions(extension));
     let text = std::str::from_utf8(&line[..digits]).ok().filter(|text| (1..=15).contains(&text.len()) && is_extension)?;
     u64::from_str_radix(text, 16).ok()
 }
 
+/// RFC 9112, 7.1.1.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    let blank = |text: &[u8]| text.iter().take_while(|byte| [b' ', b'\t'].contains(byte)).count();
+    let token = |text: &[u8]| (1..=text.len()).take_while(|length| is_token(&text[..*length])).last();
+    while !rest.is_empty() {
+        let Some(name) = rest[blank(rest)..].strip_prefix(b";") else { return false };
+        let name = &name[blank(name)..];
+        let Some(length) = token(name) else { return false };
+        rest = &name[length..];
+        let Some(value) = rest[blank(rest)..].strip_prefix(b"=") else { continue };
+        let value = &value[blank(value)..];
+        let Some(length) = token(value).or_else(|| quoted(value)) else { return false };
+        rest = &value[length..];
+    }
+    true
+}
+
+/// Returns how long a quoted string is, RFC 9110, 5.6.4.
+fn quoted(text: &[u8]) -> Option<usize> {
+    let mut at = text.starts_with(b"\"").then_some(1)?;
+    while text.get(at)? != &b'"' {
+        at += usize::from(text[at] == b'\\');
+        at += text.get(at).filter(|byte| **byte == b'\t' || (**byte >= b' ' && **byte != 0x7f)).map(|_| 1)?;
+    }
+    Some(at + 1)
+}
+
+/// Says whether a line of which no more came may become one that has a size.
 fn is_size_line_begun(line: &[u8]) -> bool {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.is_empty() || size(line).is_some()
+    if let Some(line) = line.strip_suffix(b"\r") {
+        return size(line).is_some();
+    }
+    line.is_empty() || ["", "x", ";x", "\"", "x\""].iter().any(|rest| size(&[line, rest.as_bytes()].concat()).is_some())
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
