@@ -155,10 +155,10 @@ pub fn network(text: &str) -> Result<IpNet, String> {
 pub(super) fn weak_key(certificate: &Certificate) -> Option<String> {
     match certificate.key {
         KeyKind::Ec { bits } if bits < 256 => Some(format!("an EC key of {bits} bits; 256 at least")),
-        KeyKind::Rsa { bits } if bits < 2048 => Some(format!("an RSA key of {bits} bits; 2048 at least")),
-        KeyKind::Rsa { bits } if bits > 8192 => Some(format!("an RSA key of {bits} bits; 8192 at most")),
+        KeyKind::Rsa { bits } | KeyKind::RsaPss { bits } if bits < 2048 => Some(format!("an RSA key of {bits} bits; 2048 at least")),
+        KeyKind::Rsa { bits } | KeyKind::RsaPss { bits } if bits > 8192 => Some(format!("an RSA key of {bits} bits; 8192 at most")),
         KeyKind::Other => Some("a key of a kind that is not supported: RSA, EC on P-256, P-384 or P-521, Ed25519".to_owned()),
-        KeyKind::Ec { .. } | KeyKind::Ed25519 | KeyKind::Rsa { .. } => None,
+        KeyKind::Ec { .. } | KeyKind::Ed25519 | KeyKind::Rsa { .. } | KeyKind::RsaPss { .. } => None,
     }
 }
 

@@ -21,7 +21,8 @@ pub fn verifies(leaf: &Certificate, message: &[u8], signature: &[u8]) -> bool {
         KeyKind::Ed25519 => return by(&ED25519, signature),
         // Between 2048 and 8192 bits.
         KeyKind::Rsa { .. } => return by(&RSA_PKCS1_2048_8192_SHA256, signature),
-        KeyKind::Ec { .. } | KeyKind::Other => return false,
+        // The library would take PSS of a key that is for that alone.
+        KeyKind::Ec { .. } | KeyKind::Other | KeyKind::RsaPss { .. } => return false,
     };
     // DER may happen to have that length as well.
     by(ecdsa, signature) || (signature.len() == width && by(ecdsa, &ecdsa_of_fixed_width(signature)))

@@ -189,6 +189,7 @@ fn key(kind: KeyKind) -> String {
         KeyKind::Ed25519 => "Ed25519".to_owned(),
         KeyKind::Other => "of a kind we do not know".to_owned(),
         KeyKind::Rsa { bits } => format!("RSA {bits}"),
+        KeyKind::RsaPss { bits } => format!("RSA {bits}, for PSS only"),
     }
 }
 

@@ -90,9 +90,17 @@ pub struct Extension {
 /// The public key's kind and strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
-    Ec { bits: u32 },
+    Ec {
+        bits: u32,
+    },
     Ed25519,
-    Rsa { bits: u32 },
+    Rsa {
+        bits: u32,
+    },
+    /// Of an RSA key that says so: for signatures of PSS alone (RFC 4055, 1.2).
+    RsaPss {
+        bits: u32,
+    },
     Other,
 }
 
@@ -223,7 +231,8 @@ impl KeyKind {
     fn try_read(spki: &[u8]) -> Option<Self> {
         let mut info = Reader::new(der::only(spki, tag::SEQUENCE)?);
         let mut algorithm = Reader::new(info.expect(tag::SEQUENCE)?.content);
-        match algorithm.expect(tag::OID)?.content {
+        let oid = algorithm.expect(tag::OID)?.content;
+        match oid {
             EC_PUBLIC_KEY => {
                 let curve = algorithm.expect(tag::OID)?.content;
                 CURVES.iter().find(|(oid, _)| *oid == curve).map(|(_, bits)| Self::Ec { bits: *bits })
@@ -233,7 +242,8 @@ impl KeyKind {
                 let key = der::octets(info.expect(tag::BIT_STRING)?.content)?;
                 let modulus = der::magnitude(Reader::new(der::only(key, tag::SEQUENCE)?).expect(tag::INTEGER)?.content)?;
                 let leading = modulus.first()?.leading_zeros();
-                Some(Self::Rsa { bits: u32::try_from(modulus.len()).ok()? * 8 - leading })
+                let bits = u32::try_from(modulus.len()).ok()? * 8 - leading;
+                Some(if oid == RSA_PSS { Self::RsaPss { bits } } else { Self::Rsa { bits } })
             }
             _ => None,
         }

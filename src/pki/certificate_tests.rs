@@ -179,9 +179,11 @@ fn an_rsa_key_is_measured_by_its_modulus() {
     for (bytes, bits) in [(256, 2048), (255, 2040), (512, 4096)] {
         let number = der::encode_integer(&vec![0x80; bytes]);
         let key = der::encode(tag::SEQUENCE, &[&number[..], &[2, 3, 1, 0, 1]].concat());
-        let algorithm = der::encode(tag::SEQUENCE, &[&der::encode(tag::OID, RSA)[..], &[5, 0]].concat());
-        let spki = der::encode(tag::SEQUENCE, &[algorithm, der::encode(tag::BIT_STRING, &[&[0], &key[..]].concat())].concat());
-        assert_eq!(KeyKind::read(&spki), KeyKind::Rsa { bits });
+        for (oid, kind) in [(RSA, KeyKind::Rsa { bits }), (RSA_PSS, KeyKind::RsaPss { bits })] {
+            let algorithm = der::encode(tag::SEQUENCE, &[&der::encode(tag::OID, oid)[..], &[5, 0]].concat());
+            let bits = der::encode(tag::BIT_STRING, &[&[0], &key[..]].concat());
+            assert_eq!(KeyKind::read(&der::encode(tag::SEQUENCE, &[algorithm, bits].concat())), kind);
+        }
     }
     assert_eq!(KeyKind::read(&[]), KeyKind::Other);
 }

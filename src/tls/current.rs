@@ -215,7 +215,7 @@ fn denial_of(decision: &Decision) -> Option<Denial> {
 /// Tells whether aws-lc checks signatures by this key at all. What it knows by other names is left for it to say.
 fn is_verifiable(key: KeyKind) -> bool {
     match key {
-        KeyKind::Rsa { bits } => (2048..=8192).contains(&bits),
+        KeyKind::Rsa { bits } | KeyKind::RsaPss { bits } => (2048..=8192).contains(&bits),
         KeyKind::Ec { .. } | KeyKind::Ed25519 | KeyKind::Other => true,
     }
 }

@@ -3,7 +3,9 @@
 
 mod calls;
 mod forged;
+mod forms;
 mod pages;
+mod worth;
 
 use std::process::{Command, Output};
 

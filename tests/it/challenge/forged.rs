@@ -79,7 +79,7 @@ async fn every_refusal_looks_alike_and_the_log_has_the_code() {
 }
 
 /// Answers, and insists on the one refusal that there is, counted and logged under its code.
-async fn refused(world: &World, what: &str, body: Value, code: &str) {
+pub(super) async fn refused(world: &World, what: &str, body: Value, code: &str) {
     let before = world.denied(code);
     let answer = world.call("auth", body).await;
     assert_eq!((answer.status.as_u16(), &*answer.body), (401, &br#"{"error":"authentication failed"}"#[..]), "{what}");
@@ -89,31 +89,54 @@ async fn refused(world: &World, what: &str, body: Value, code: &str) {
     eventually(&format!("{what}: {code}, in the log"), || find(&[&request_id, &code_of, "\"denied\""]).is_some());
 }
 
+/// A kind of key: its name, its principal's id, how OpenSSL makes it, how wide r and s are.
+pub(super) type Kind = (&'static str, &'static str, &'static str, usize);
+
+pub(super) const KINDS: [Kind; 4] = [
+    ("rsa", "p-rsarsarsarsa", "-algorithm rsa -pkeyopt rsa_keygen_bits:2048", 0),
+    ("p256", "p-ptwofivesixx", "-algorithm ec -pkeyopt ec_paramgen_curve:P-256", 32),
+    ("p384", "p-pthreeeightx", "-algorithm ec -pkeyopt ec_paramgen_curve:P-384", 48),
+    ("p521", "p-pfivetwoonex", "-algorithm ec -pkeyopt ec_paramgen_curve:P-521", 66),
+];
+
+/// Pins a certificate by its fingerprint, in the configuration.
+pub(super) fn pinned((name, id, ..): Kind, identity: &Identity) -> String {
+    let fingerprint = identity.fingerprint();
+    format!("[[principal]]\nname = \"{name}\"\nid = \"{id}\"\nrole = \"Reader\"\nfingerprints = [\"sha256:{fingerprint}\"]\n")
+}
+
 /// Keys that OpenSSL made, each pinned, and their signatures over a challenge.
-struct OpenSsl<'a>(&'a Path);
+pub(super) struct OpenSsl<'a>(pub(super) &'a Path);
 
 impl OpenSsl<'_> {
     /// Makes a key and its certificate.
-    fn make(&self, name: &str, how: &str) -> Identity {
+    pub(super) fn make(&self, name: &str, how: &str) -> Identity {
         self.run(&format!("openssl genpkey {how} -out {name}.key 2>/dev/null"));
         self.run(&format!("openssl req -x509 -key {name}.key -subj /CN={name} -days 2 -out {name}.pem"));
         Identity::read(name, &self.0.join(format!("{name}.pem")), &self.0.join(format!("{name}.key")))
     }
 
-    fn sign(&self, name: &str, challenge: &[u8], how: &str) -> Vec<u8> {
+    pub(super) fn sign(&self, name: &str, challenge: &[u8], how: &str) -> Vec<u8> {
         std::fs::write(self.0.join("challenge"), challenge).expect("written");
         self.run(&format!("openssl dgst {how} -sign {name}.key -out signature challenge"));
         std::fs::read(self.0.join("signature")).expect("readable")
     }
 
-    fn run(&self, command: &str) {
+    /// Signs the bytes themselves, as Ed25519 does.
+    pub(super) fn sign_bytes(&self, name: &str, bytes: &[u8]) -> Vec<u8> {
+        std::fs::write(self.0.join("bytes"), bytes).expect("written");
+        self.run(&format!("openssl pkeyutl -sign -rawin -inkey {name}.key -in bytes -out signature"));
+        std::fs::read(self.0.join("signature")).expect("readable")
+    }
+
+    pub(super) fn run(&self, command: &str) {
         let output = Command::new("bash").args(["-c", command]).current_dir(self.0).output().expect("bash");
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
 /// Writes r and s of a signature in DER in a fixed width, as .NET does.
-fn fixed(der: &[u8], width: usize) -> Vec<u8> {
+pub(super) fn fixed(der: &[u8], width: usize) -> Vec<u8> {
     let mut rest = if der[1] == 0x81 { &der[3..] } else { &der[2..] };
     let mut out = Vec::new();
     while let [2, length, tail @ ..] = rest {
@@ -128,23 +151,10 @@ fn fixed(der: &[u8], width: usize) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_of_another_kind_proves_nothing() {
-    const KINDS: [(&str, &str, &str, usize); 4] = [
-        ("rsa", "p-rsarsarsarsa", "-algorithm rsa -pkeyopt rsa_keygen_bits:2048", 0),
-        ("p256", "p-ptwofivesixx", "-algorithm ec -pkeyopt ec_paramgen_curve:P-256", 32),
-        ("p384", "p-pthreeeightx", "-algorithm ec -pkeyopt ec_paramgen_curve:P-384", 48),
-        ("p521", "p-pfivetwoonex", "-algorithm ec -pkeyopt ec_paramgen_curve:P-521", 66),
-    ];
     let directory = tempfile::tempdir().expect("temporary directory");
     let openssl = OpenSsl(directory.path());
     let keys = KINDS.map(|(name, _, how, _)| openssl.make(name, how));
-    let fingerprint = |identity: &Identity| identity.fingerprint();
-    let principal = |(name, id, _, _): (&str, &str, &str, usize), identity: &Identity| {
-        format!(
-            "[[principal]]\nname = \"{name}\"\nid = \"{id}\"\nrole = \"Reader\"\nfingerprints = [\"sha256:{}\"]\n",
-            fingerprint(identity)
-        )
-    };
-    let more: String = KINDS.into_iter().zip(&keys).map(|(kind, identity)| principal(kind, identity)).collect();
+    let more: String = KINDS.into_iter().zip(&keys).map(|(kind, identity)| pinned(kind, identity)).collect();
     let world = World::start(&more).await;
     for ((name, id, _, width), identity) in KINDS.into_iter().zip(&keys) {
         let challenge = world.challenge(identity, id).await;
