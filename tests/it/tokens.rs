@@ -4,6 +4,7 @@
 mod all_of_one;
 mod cuts;
 mod explained;
+mod keys;
 mod tricks;
 
 use std::path::Path;
@@ -47,6 +48,9 @@ address = "127.0.0.1:0"
 client_auth = "request"
 serve = ["challenge"]
 certificates = [{ cert = "server.pem", key = "server.key" }]
+
+[runtime]
+workers = 2
 
 [limits]
 denial_lines = 10000
