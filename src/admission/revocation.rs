@@ -11,6 +11,7 @@ use super::claims::TokenId;
 use super::crl::{Crls, CrlsBuilder, StaleCrl};
 use super::crl_problem::{CrlProblem, CrlRefusal};
 use super::principal::{PrincipalName, Provenance};
+use super::reach::Reach;
 use super::revoked_id::{RevokedId, Target};
 use super::revoked_ids::{Revoked, RevokedIds, hits};
 use super::revoked_tokens::RevokedTokens;
@@ -28,6 +29,8 @@ pub struct Revocation {
     /// A principal's ids bind every principal with the same anchor key.
     by_anchor_key: HashMap<SpkiPin, RevokedIds>,
     by_principal: HashMap<Box<str>, RevokedIds>,
+    /// What principals that are gone said of a leaf, or of its key.
+    by_leaf: HashMap<Reach, RevokedIds>,
     /// Every serial that some principal's id gives with its issuer.
     issued_serials: HashSet<Box<[u8]>>,
     pub(super) tokens: RevokedTokens,
@@ -41,6 +44,7 @@ pub struct RevocationBuilder {
     own: Vec<(RevokedId, Provenance)>,
     by_anchor_key: HashMap<SpkiPin, Vec<(RevokedId, Provenance)>>,
     by_principal: HashMap<Box<str>, Vec<(RevokedId, Provenance)>>,
+    by_leaf: HashMap<Reach, Vec<(RevokedId, Provenance)>>,
     crls: CrlsBuilder,
 }
 
@@ -86,11 +90,7 @@ impl RevocationBuilder {
     /// Revokes an id of a principal: for the principal itself, and for every principal whose authorities have an anchor key in
     /// common with this one's.
     pub fn principal_id(&mut self, id: RevokedId, written: Provenance, principal: &PrincipalName, authorities: &[Arc<Authority>]) {
-        for target in &id.targets {
-            if let Target::SerialOfIssuer(serial, _) = target {
-                self.revocation.issued_serials.insert(serial.clone());
-            }
-        }
+        self.note_issued(&id);
         let mut keys: Vec<SpkiPin> =
             authorities.iter().flat_map(|authority| &authority.certificates).map(|anchor| anchor.spki_pin).collect();
         keys.sort_unstable();
@@ -101,6 +101,26 @@ impl RevocationBuilder {
         let principal = principal.as_str().to_ascii_lowercase().into();
         self.by_principal.entry(principal).or_default().push((id.clone(), written.clone()));
         self.revocation.entries.push((id, written));
+    }
+
+    /// Revokes an id for those alone whom it reaches: what a principal said that is gone, or has lost what it said it of.
+    pub fn id_within(&mut self, id: RevokedId, written: Provenance, reaches: impl IntoIterator<Item = Reach>) {
+        self.note_issued(&id);
+        for reach in reaches {
+            if let Reach::Key(key) = reach {
+                self.by_anchor_key.entry(key).or_default().push((id.clone(), written.clone()));
+            }
+            self.by_leaf.entry(reach).or_default().push((id.clone(), written.clone()));
+        }
+        self.revocation.entries.push((id, written));
+    }
+
+    fn note_issued(&mut self, id: &RevokedId) {
+        for target in &id.targets {
+            if let Target::SerialOfIssuer(serial, _) = target {
+                self.revocation.issued_serials.insert(serial.clone());
+            }
+        }
     }
 
     /// Takes tokens back.
@@ -132,11 +152,12 @@ impl RevocationBuilder {
     /// Compiles: CRLs are checked against the configured CAs, and only the newest of each counts. What is
     /// wrong with them is in [`Revocation::crl_problems`].
     pub fn finish(self, allowlist: &Allowlist) -> Revocation {
-        let Self { mut revocation, own, by_anchor_key, by_principal, crls } = self;
+        let Self { mut revocation, own, by_anchor_key, by_principal, by_leaf, crls } = self;
         let compiled = |ids| RevokedIds::default().with(&[], ids);
         revocation.own = compiled(own);
         revocation.by_anchor_key = by_anchor_key.into_iter().map(|(key, ids)| (key, compiled(ids))).collect();
         revocation.by_principal = by_principal.into_iter().map(|(principal, ids)| (principal, compiled(ids))).collect();
+        revocation.by_leaf = by_leaf.into_iter().map(|(reach, ids)| (reach, compiled(ids))).collect();
         Revocation { crls: crls.finish(&allowlist.trust), ..revocation }
     }
 }
@@ -199,10 +220,11 @@ impl Revocation {
         by_principal || self.everywhere().any(|ids| ids.asks_for_issuer(&certificate.serial))
     }
 
-    /// Looks a leaf up among a principal's own ids, and among all ids of its issuer.
+    /// Looks a leaf up among a principal's own ids, what others left behind of it, and all ids of its issuer.
     pub(super) fn principal_hit(&self, principal: &PrincipalName, leaf: &Certificate, issuer: Issuer<'_>) -> Option<Hit> {
         let own = self.principal_ids(principal).and_then(|ids| ids.hit(leaf, issuer, Serials::Counted));
-        own.or_else(|| self.everywhere().find_map(|ids| ids.hit_by_issuer(leaf, issuer))).map(describe)
+        let left = || self.left_of(leaf).find_map(|ids| ids.hit(leaf, issuer, Serials::Counted));
+        own.or_else(left).or_else(|| self.everywhere().find_map(|ids| ids.hit_by_issuer(leaf, issuer))).map(describe)
     }
 
     /// Looks an intermediate or an anchor up among the ids that hold everywhere.
@@ -218,6 +240,11 @@ impl Revocation {
 
     fn everywhere(&self) -> impl Iterator<Item = &RevokedIds> {
         std::iter::once(&self.own).chain(&self.sources)
+    }
+
+    fn left_of(&self, leaf: &Certificate) -> impl Iterator<Item = &RevokedIds> {
+        let reaches = [Reach::Certificate(leaf.fingerprint), Reach::Key(leaf.spki_pin)];
+        reaches.into_iter().filter(|_| !self.by_leaf.is_empty()).filter_map(|reach| self.by_leaf.get(&reach))
     }
 
     fn principal_ids(&self, principal: &PrincipalName) -> Option<&RevokedIds> {

@@ -107,7 +107,8 @@ pub(super) fn revoked(arguments: &Revoked, output: &Output) -> Result<Exit, Fail
     let found = pages(&arguments.target.remote()?, "/v1/revocations", "revocations", &filter)?;
     let line = |one: &Value| {
         let text = |value: &Value| printable(value.as_str().unwrap_or("-"));
-        format!("{}  {}  {}", text(&one["id"]), text(&one["added"]["at"]), text(&one["reason"]))
+        let some = if one["everywhere"] == false { "  (where principals that are gone said so)" } else { "" };
+        format!("{}  {}  {}{some}", text(&one["id"]), text(&one["added"]["at"]), text(&one["reason"]))
     };
     let text = found.iter().map(line).collect::<Vec<_>>().join("\n");
     output.answer(&json!({ "revocations": found }), if found.is_empty() { "nothing".to_owned() } else { text });

@@ -257,6 +257,9 @@ impl Compiler<'_> {
         for (id, written, name) in managed.state.own_revoked_ids() {
             builder.principal_id(id, written, &name, &managed.authorities(&name));
         }
+        for kept in managed.state.revocations_within() {
+            builder.id_within(kept.id.clone(), Provenance::ledger(kept.index), kept.only.iter().copied());
+        }
         builder.tokens(managed.state.revoked_tokens());
         builder.crl_policy(self.plan.stale, self.plan.file.revocation.require_crl);
         if let Some(missing) = found.unfetched.first() {

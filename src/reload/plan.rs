@@ -113,10 +113,16 @@ impl<F: FnMut(Install)> Thread<F> {
             }
             let change = change.settled(&after, &stamp, &random(rand::fill)?);
             let entry = check_static(&change, &after, &snapshot.allowlist)?;
+            let left = change.leaves(&after);
             tightens &= change.tightens(&after);
             after.make(after.entries(), &change, entry.as_ref())?;
             changes.push(change);
             compiled.extend(entry);
+            for kept in left {
+                let kept = kept.settled(&after, &stamp, &[0; 12]);
+                after.make(after.entries(), &kept, None)?;
+                changes.push(kept);
+            }
         }
         if !after.bootstrap_closed() && after.admins().next().is_some() {
             let closed = Change::BootstrapClosed {};

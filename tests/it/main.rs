@@ -24,6 +24,7 @@ mod half_close;
 mod http2;
 mod identity;
 mod interim;
+mod kept_revocations;
 mod ledger_verifier;
 mod lifetimes;
 mod limits;

@@ -133,6 +133,8 @@ fn is_below(above: &Above, state: &State, snapshot: &Snapshot, change: &Change) 
             // Of files; or of nobody that is known, and so maybe a well-known admin's.
             None => !id.parse().ok().and_then(|id| snapshot.allowlist.find_static_id(&id)).is_some_and(|of| is_low(of.terms.clearance)),
         },
+        // What held already goes on to hold, for the same.
+        Change::RevocationAdd { only, .. } if !only.is_empty() => false,
         Change::RevocationAdd { id, .. } | Change::RevocationRemove { id } => {
             // What is no id is refused for that.
             id.parse::<RevokedId>().is_ok_and(|parsed| {

@@ -87,7 +87,14 @@ pub(crate) async fn replace(
     document: Document,
 ) -> Result<Recorded, Error> {
     let document = sent(document)?;
-    edit(shared, caller, how, (which, version), move |_| Ok(document.clone())).await
+    let plan: Plan = Box::new(move |state, snapshot| {
+        let old = &which.find(state, snapshot)?.document;
+        version.check(old)?;
+        // An id that a whole document does not name stays revoked: only whoever names the list of ids, or an id, takes one back.
+        let left = old.leaves_out(state, &document);
+        Ok(put(old, document.clone()).into_iter().chain(left).collect())
+    });
+    change(shared, caller, how, plan).await
 }
 
 /// Changes some keys of a principal: RFC 7396, `null` takes a key away.
@@ -170,6 +177,7 @@ pub(crate) async fn replace_all(shared: &Arc<Shared>, caller: &Caller, how: How,
                         return Err(Refusal::NameTaken);
                     }
                     puts.extend(put(&known.document, document.clone()));
+                    puts.extend(known.document.leaves_out(state, document));
                 }
                 None => puts.push(Change::put(Document { id: id.clone(), ..document.clone() })),
             }

@@ -26,8 +26,8 @@ pub(crate) struct Hit {
 pub(crate) async fn revoke(shared: &Arc<Shared>, caller: &Caller, how: How, id: String) -> Result<Recorded, Error> {
     let reason = how.reason.clone();
     let plan: Plan = Box::new(move |state, _| match state.revocation(id.trim()) {
-        Some(_) => Ok(Vec::new()),
-        None => Ok(vec![Change::revoke(&id, reason.clone())]),
+        Some(kept) if kept.everywhere => Ok(Vec::new()),
+        Some(_) | None => Ok(vec![Change::revoke(&id, reason.clone())]),
     });
     change(shared, caller, how, plan).await
 }

@@ -10,6 +10,8 @@ pub(super) mod principals;
 pub(super) mod revocations;
 pub(super) mod tokens;
 
+use std::collections::BTreeSet;
+
 use axum::extract::FromRequestParts;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -20,6 +22,7 @@ use super::operations::How;
 use super::operations::principals::{IfMatch, Which};
 use super::{Detail, Error};
 use crate::reload::Recorded;
+use crate::store::managed::Change;
 
 /// How a change is asked for.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -55,6 +58,10 @@ pub(super) struct Receipt {
     /// The number of the rules that it is in force by.
     generation: u64,
     dry_run: bool,
+    /// What `revoked_ids` named and stays revoked for what it held for, though the principal, its authority or its pin is gone: `DELETE
+    /// /v1/revocations` takes it back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    still_revoked: Vec<String>,
 }
 
 impl Asked {
@@ -72,9 +79,18 @@ impl AskedOf {
 impl Receipt {
     pub(super) fn of(recorded: &Recorded, dry_run: bool) -> Self {
         let indices: Vec<u64> = recorded.entries.iter().map(|entry| entry.index).collect();
-        Self { index: indices.first().copied(), indices, generation: recorded.generation, dry_run }
+        let kept = |change: &Change| match change {
+            Change::RevocationAdd { id, only, .. } if !only.is_empty() => Some(id.clone()),
+            _ => None,
+        };
+        let still_revoked: BTreeSet<String> = recorded.changes.iter().filter_map(kept).collect();
+        let still_revoked = still_revoked.into_iter().take(MOST_KEPT).collect();
+        Self { index: indices.first().copied(), indices, generation: recorded.generation, dry_run, still_revoked }
     }
 }
+
+/// Of a set that is replaced there may be any number.
+const MOST_KEPT: usize = 1000;
 
 /// Says which principal is meant: by the id in the path, or by `?name=` and `-`.
 pub(super) fn which(id: String, name: Option<String>) -> Result<Which, Error> {

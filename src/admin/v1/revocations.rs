@@ -41,6 +41,12 @@ pub(crate) struct Page {
 #[derive(Debug, Serialize, ToSchema)]
 struct Revoked {
     id: String,
+    /// It holds for everybody.
+    everywhere: bool,
+    /// What principals that are gone said it of: it holds for these certificates (`sha256:HEX`), keys, and what leads to anchors of these keys
+    /// (`sha256/BASE64`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    only: Vec<String>,
     reason: Option<String>,
     added: Option<Stamp>,
     /// The entry of the ledger that says so.
@@ -101,7 +107,14 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, Wanted(filter): Want
     let all = view.state.revocations().filter(|kept| is_behind(kept.id.as_str()) && fits(kept.id.as_str()));
     let mut revocations: Vec<Revoked> = all
         .take(limit + 1)
-        .map(|kept| Revoked { id: kept.id.to_string(), reason: kept.reason.clone(), added: kept.added.clone(), index: kept.index })
+        .map(|kept| Revoked {
+            id: kept.id.to_string(),
+            everywhere: kept.everywhere,
+            only: kept.only.iter().map(ToString::to_string).collect(),
+            reason: kept.reason.clone(),
+            added: kept.added.clone(),
+            index: kept.index,
+        })
         .collect();
     let more = revocations.len() > limit;
     revocations.truncate(limit);

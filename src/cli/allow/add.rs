@@ -7,6 +7,7 @@ use super::principals::text;
 use super::terms::{Credentials, Terms};
 use crate::cli::remote::{Remote, Target, encoded};
 use crate::cli::{Exit, Failure, Output};
+use crate::explain::printable;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Without a role or a permission a principal is let in, and may do nothing.\n\n  \
@@ -49,13 +50,23 @@ impl How {
         let principal = &answer["principal"];
         let entry = answer["index"].as_u64().map(|index| format!(", ledger entry {index}")).unwrap_or_default();
         let done = if entry.is_empty() && !self.dry_run { "is so already".to_owned() } else { self.told(done) };
-        format!("{} ({}): {done}{entry}", text(principal, "name"), text(principal, "id"))
+        format!("{} ({}): {done}{entry}{}", text(principal, "name"), text(principal, "id"), still_revoked([answer]))
     }
 
     /// Says `would be` of what is only tried.
     pub(in crate::cli) fn told(&self, done: &str) -> String {
         if self.dry_run { format!("would be {done}") } else { done.to_owned() }
     }
+}
+
+/// Says what stays revoked though what said so is gone.
+pub(super) fn still_revoked<'a>(answers: impl IntoIterator<Item = &'a Value>) -> String {
+    let ids = answers.into_iter().flat_map(|answer| answer["still_revoked"].as_array().into_iter().flatten());
+    let line = |id: &Value| {
+        let id = printable(id.as_str().unwrap_or_default());
+        format!("\nstill revoked, where the principal's revoked_ids said so: {id}; `portcullis unrevoke {id}` takes that back")
+    };
+    ids.map(line).collect()
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {

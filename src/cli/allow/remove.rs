@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::add::How;
+use super::add::{How, still_revoked};
 use super::principals::{find_managed, path, text};
 use crate::cli::confirm::Confirm;
 use crate::cli::remote::encoded;
@@ -42,12 +42,15 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     if !how.dry_run {
         arguments.confirm.ask(format_args!("Take {names} off the list?"))?;
     }
+    let mut answers = Vec::with_capacity(found.len());
     for found in &found {
         let target = how.query(&path(text(found, "id")));
-        remote.call_if(&Method::DELETE, &target, None, found["version"].as_u64())?;
+        answers.push(remote.call_if(&Method::DELETE, &target, None, found["version"].as_u64())?);
     }
     let removed: Vec<Value> = found.iter().map(|found| json!({"id": found["id"], "name": found["name"]})).collect();
-    output.answer(&json!({"removed": removed, "dry_run": how.dry_run}), format!("{names}: {}", how.told("taken off the list")));
+    let kept: Vec<&Value> = answers.iter().flat_map(|answer| answer["still_revoked"].as_array().into_iter().flatten()).collect();
+    let said = format!("{names}: {}{}", how.told("taken off the list"), still_revoked(&answers));
+    output.answer(&json!({"removed": removed, "still_revoked": kept, "dry_run": how.dry_run}), said);
     Ok(Exit::Done)
 }
 
@@ -60,9 +63,10 @@ pub(super) fn certificate(arguments: &Certificate, output: Output) -> Result<Exi
         arguments.confirm.ask(format_args!("Take the certificate sha256:{fingerprint} off {name}?"))?;
     }
     let target = format!("{}/certificates/{}", path(text(&found, "id")), encoded(&fingerprint.to_string()));
-    remote.call_if(&Method::DELETE, &how.query(&target), None, found["version"].as_u64())?;
-    let told = json!({"id": found["id"], "name": name, "fingerprint": fingerprint.to_string(), "dry_run": how.dry_run});
-    output.answer(&told, format!("{name}: sha256:{fingerprint} {}", how.told("taken off")));
+    let done = remote.call_if(&Method::DELETE, &how.query(&target), None, found["version"].as_u64())?;
+    let mut told = json!({"id": found["id"], "name": name, "fingerprint": fingerprint.to_string(), "dry_run": how.dry_run});
+    told["still_revoked"] = done["still_revoked"].as_array().cloned().into();
+    output.answer(&told, format!("{name}: sha256:{fingerprint} {}{}", how.told("taken off"), still_revoked([&done])));
     Ok(Exit::Done)
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::add::How;
+use super::add::{How, still_revoked};
 use super::set;
 use super::terms::Terms;
 use crate::cli::confirm::Confirm;
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
 pub(super) fn told(answer: &Value) -> String {
     let is_dry = answer["dry_run"] == true;
     let line = |key: &str| format!("{}{}: {}", if is_dry { "would be " } else { "" }, key, names(answer, key));
-    ["added", "changed", "removed"].map(line).join("\n")
+    ["added", "changed", "removed"].map(line).join("\n") + &still_revoked([answer])
 }
 
 /// Tells how many, and the first of them.

@@ -10,7 +10,7 @@ use super::crl::CrlText;
 use super::document::{Document, PermissionDocument, Stamp};
 use super::refusal::Invalid;
 use super::state::State;
-use crate::admission::{Clearance, PrincipalId, TokenId};
+use crate::admission::{Clearance, PrincipalId, Reach, TokenId};
 use crate::clock::rfc3339;
 
 /// One change.
@@ -41,6 +41,10 @@ pub enum Change {
     #[serde(rename = "revocation.add")]
     RevocationAdd {
         id: String,
+        /// For those alone whom it reaches (`sha256:HEX`, a leaf; `sha256/BASE64`, a key of a leaf or an anchor): what a principal said that
+        /// is gone. None: everywhere.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        only: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,7 +178,13 @@ impl Change {
 
     /// Revokes an id, everywhere.
     pub fn revoke(id: &str, reason: Option<String>) -> Self {
-        Self::RevocationAdd { id: id.trim().to_owned(), reason, added: None }
+        Self::RevocationAdd { id: id.trim().to_owned(), only: Vec::new(), reason, added: None }
+    }
+
+    /// Revokes an id for those alone whom it reaches.
+    pub(super) fn revoke_within(id: &str, only: &[Reach], reason: String) -> Self {
+        let only = only.iter().map(ToString::to_string).collect();
+        Self::RevocationAdd { id: id.trim().to_owned(), only, reason: Some(reason), added: None }
     }
 
     /// Takes a token back.
@@ -193,7 +203,7 @@ impl Change {
         match self {
             Self::CrlPut { name, der, added: _ } => Self::CrlPut { name, der, added: Some(stamp) },
             Self::PrincipalPut { document } => Self::put(document.settled(state, stamp, random)),
-            Self::RevocationAdd { id, reason, added: _ } => Self::RevocationAdd { id, reason, added: Some(stamp) },
+            Self::RevocationAdd { id, only, reason, added: _ } => Self::RevocationAdd { id, only, reason, added: Some(stamp) },
             Self::TokenRevoked { jti, expires, principal, added: _ } => Self::TokenRevoked { jti, expires, principal, added: Some(stamp) },
             Self::TokensRevoked { id, until, added: _ } => Self::TokensRevoked { id, until, added: Some(stamp) },
             Self::BootstrapClosed {}
@@ -217,9 +227,8 @@ impl Change {
             // A CRL that is fresh again lets those in whom a stale one kept out; one that was never there, where one is required.
             Self::CrlPut { .. } | Self::CrlRemove { .. } | Self::RevocationRemove { .. } => false,
             Self::PrincipalPut { document } => state.principal(&document.id).is_some_and(|kept| is_less(document, &kept.document)),
-            Self::PrincipalRemove { id, .. } => {
-                state.principal(id).is_some_and(|kept| may_go(&kept.document) && kept.document.revoked_ids.is_empty())
-            }
+            // Its ids stay: see `leaves`.
+            Self::PrincipalRemove { id, .. } => state.principal(id).is_some_and(|kept| may_go(&kept.document)),
         }
     }
 }
@@ -277,8 +286,6 @@ fn fewer_credentials(new: &Document, old: &Document) -> bool {
         // A revoked certificate takes the others of its key with it, and one that was renewed lately keeps the next one waiting; so
         // long as it is there, and all that a successor is compared with.
         && (!old.renews_same_key() || (new.renews_same_key() && new.certificates == old.certificates))
-        // Its ids bind everybody under the same anchors.
-        && (old.revoked_ids.is_empty() || new.authority == old.authority)
 }
 
 /// Who the upstream is told of, and whose word is taken for an address.

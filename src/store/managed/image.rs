@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::change::Change;
 use super::crl::CrlText;
 use super::document::{Document, Stamp};
+use super::left::reaches;
 use super::managed::{Kin, Managed};
 use super::many::{Compiled, Many};
 use super::refusal::Refusal;
@@ -47,6 +48,10 @@ struct Principal<D> {
 struct Revocation {
     index: u64,
     id: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    within: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    only: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,8 +97,9 @@ impl State {
         }
         for kept in self.revocations() {
             let key = kept.key.map(|key| key.to_string());
-            let kept_id = kept.id.as_str().to_owned();
-            line(&mut out, &Revocation { index: kept.index, id: kept_id, key, reason: kept.reason.clone(), added: kept.added.clone() });
+            let (index, id, within) = (kept.index, kept.id.as_str().to_owned(), !kept.everywhere);
+            let only = kept.only.iter().map(ToString::to_string).collect();
+            line(&mut out, &Revocation { index, id, within, only, key, reason: kept.reason.clone(), added: kept.added.clone() });
         }
         for (expires, jti, index) in self.tokens.singles() {
             line(&mut out, &Token { index, jti: jti.to_string(), expires });
@@ -145,10 +151,11 @@ impl Recalled {
         let (mut state, compiled) = (State::loaded(parts), compiled.into_iter().flatten().collect());
         let mut revocations = Vec::with_capacity(head.revocations.min(bytes.len() / 16));
         for text in lines.by_ref().take(head.revocations) {
-            let Revocation { index, id, key, reason, added } = serde_json::from_slice(text).map_err(wrong)?;
+            let Revocation { index, id, within, only, key, reason, added } = serde_json::from_slice(text).map_err(wrong)?;
             let key: Option<SpkiPin> = key.map(|key| key.parse().map_err(|_| "holds no key".to_owned())).transpose()?;
             let id = id.parse().map_err(|why| format!("`{id}` {why}"))?;
-            revocations.push(KeptRevocation { id, key, reason, added, index });
+            let only = reaches(&only).map_err(|why| why.to_string())?;
+            revocations.push(KeptRevocation { id, everywhere: !within, only, key, reason, added, index });
         }
         state = state.revoking_by(revocations);
         let refused = |why: Refusal| why.to_string();
@@ -201,6 +208,7 @@ mod tests {
     use super::super::roster::ManagedRoster;
     use super::*;
     use crate::admission::TokenId;
+    use serde_json::json;
 
     #[test]
     fn a_state_is_read_as_it_was_written() {
@@ -222,9 +230,17 @@ mod tests {
         let id = "p-aaaaaaaaaaa1".parse().expect("an id");
         state = state.apply(5, &Change::revoke_token(TokenId::from_random([9; 16]), 1_800_000_000, id)).expect("good");
         state = state.apply(6, &Change::revoke_tokens(id, 1_790_000_000)).expect("good");
+        let pin = "00000002".repeat(8);
+        let within = json!({ "id": "serial:01", "only": [format!("sha256:{pin}")] });
+        state = state.apply(7, &Change::read("revocation.add", within.clone()).expect("read")).expect("good");
+        let within = Change::read("revocation.add", json!({ "id": "serial:02", "only": within["only"] })).expect("read");
+        state = state.apply(8, &within).expect("good");
         let read = Recalled::from_bytes(&state.to_bytes()).expect("read").state;
         assert_eq!(read.to_bytes(), state.to_bytes());
-        assert_eq!((read.hash(), read.entries(), read.len(), read.bootstrap_closed()), (state.hash(), 7, 3, true));
+        let kept = |state: &State| state.revocations_within().map(|kept| (kept.id.to_string(), kept.everywhere)).collect::<Vec<_>>();
+        assert_eq!(kept(&read), [("serial:01".to_owned(), true), ("serial:02".to_owned(), false)], "said everywhere it holds so");
+        assert_eq!(kept(&read), kept(&state));
+        assert_eq!((read.hash(), read.entries(), read.len(), read.bootstrap_closed()), (state.hash(), 9, 3, true));
         assert_eq!((read.admins().count(), read.revoking().count()), (1, 3));
         assert_eq!(read.revoked_tokens(), state.revoked_tokens());
         assert_eq!((read.tokens.singles().count(), read.tokens.principals().count()), (1, 1));

@@ -8,6 +8,7 @@ mod crl;
 mod document;
 mod ends;
 mod image;
+mod left;
 #[expect(clippy::module_inception, reason = "a managed principal among what is managed")]
 mod managed;
 mod many;

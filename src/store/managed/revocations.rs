@@ -1,17 +1,22 @@
 //! The revoked ids of the ledger, kept by how they were written and by what they hit: whether a certificate is revoked is asked on the
 //! thread that takes people off the list, and costs the same beside a million of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::document::Stamp;
 use super::map::Map;
-use crate::admission::{Mark, RevokedId};
+use crate::admission::{Mark, Reach, RevokedId};
 use crate::pki::{Certificate, Fingerprint, SpkiPin};
 
 /// A revoked id, and the entry that says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptRevocation {
     pub id: RevokedId,
+    /// It holds for everybody.
+    pub everywhere: bool,
+    /// What principals that are gone said it of.
+    pub only: BTreeSet<Reach>,
     /// The key of the certificate that it names, where that renews itself: its successors are revoked with it.
     pub key: Option<SpkiPin>,
     pub reason: Option<String>,
@@ -20,14 +25,14 @@ pub struct KeptRevocation {
 }
 
 impl KeptRevocation {
-    /// Returns the id, and that of the key that goes with it.
+    /// Returns the id, and that of the key that goes with it, where they hold everywhere.
     pub fn ids(&self) -> impl Iterator<Item = RevokedId> {
         let key = self.key.and_then(|key| format!("spki:{}", key.to_string().trim_start_matches("sha256/")).parse().ok());
-        std::iter::once(self.id.clone()).chain(key)
+        std::iter::once(self.id.clone()).chain(key).filter(|_| self.everywhere)
     }
 
     fn marks(&self) -> impl Iterator<Item = Mark> {
-        self.id.marks().chain(self.key.map(Mark::of_key))
+        self.id.marks().chain(self.key.map(Mark::of_key)).filter(|_| self.everywhere)
     }
 }
 
@@ -37,16 +42,25 @@ pub(super) struct Revocations {
     kept: Map<Box<str>, Arc<KeptRevocation>>,
     /// By how many ids each is meant.
     marks: Map<Mark, u32>,
+    /// Those that reach only some.
+    within: Map<Box<str>, ()>,
 }
 
 impl Revocations {
     /// Takes many at once; of two that are written alike the last counts.
     pub(super) fn load(all: Vec<KeptRevocation>) -> Self {
-        let kept = Map::load(all.into_iter().map(|kept| (kept.id.as_str().into(), Arc::new(kept))).collect());
-        let mut marks: Vec<Mark> = kept.iter().flat_map(|(_, kept): (_, &Arc<KeptRevocation>)| kept.marks()).collect();
+        let kept: Map<Box<str>, Arc<KeptRevocation>> =
+            Map::load(all.into_iter().map(|kept| (kept.id.as_str().into(), Arc::new(kept))).collect());
+        let mut marks: Vec<Mark> = kept.iter().flat_map(|(_, kept)| kept.marks()).collect();
         marks.sort_unstable();
         let counted = marks.chunk_by(|a, b| a == b).map(|same| (same[0].clone(), u32::try_from(same.len()).unwrap_or(u32::MAX)));
-        Self { marks: Map::load(counted.collect()), kept }
+        let within = Map::load(kept.iter().filter(|(_, kept)| !kept.only.is_empty()).map(|(id, _)| (id.clone(), ())).collect());
+        Self { marks: Map::load(counted.collect()), within, kept }
+    }
+
+    /// Goes through those that reach only some.
+    pub(super) fn within(&self) -> impl Iterator<Item = &Arc<KeptRevocation>> {
+        self.within.iter().filter_map(|(id, ())| self.kept.get(id))
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Arc<KeptRevocation>> {
@@ -63,6 +77,9 @@ impl Revocations {
             let count = self.marks.get(&mark).map_or(1, |count| count + 1);
             self.marks.insert(mark, count);
         }
+        if !kept.only.is_empty() {
+            self.within.insert(kept.id.as_str().into(), ());
+        }
         self.kept.insert(kept.id.as_str().into(), Arc::new(kept));
     }
 
@@ -74,6 +91,7 @@ impl Revocations {
                 Some(_) | None => self.marks.remove(&mark),
             }
         }
+        self.within.remove(&id.into());
         self.kept.remove(&id.into());
     }
 
@@ -93,7 +111,8 @@ mod tests {
     use super::*;
 
     fn kept(id: &str, key: Option<SpkiPin>) -> KeptRevocation {
-        KeptRevocation { id: id.parse().expect("an id"), key, reason: None, added: None, index: 0 }
+        let id = id.parse().expect("an id");
+        KeptRevocation { id, everywhere: true, only: BTreeSet::new(), key, reason: None, added: None, index: 0 }
     }
 
     fn certificate() -> Certificate {

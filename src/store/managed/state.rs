@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::change::Change;
 use super::crl::{CrlText, KeptCrl};
 use super::document::Document;
+use super::left::reaches;
 use super::managed::Managed;
 use super::map::Map;
 use super::refusal::{Invalid, Refusal};
@@ -103,11 +104,16 @@ impl State {
             Change::FilesReloaded(_) => {}
             Change::PrincipalPut { document } => self.put(Managed::new((**document).clone(), index))?,
             Change::PrincipalRemove { id, .. } => drop(self.take(id)),
-            Change::RevocationAdd { id, reason, added } => {
+            Change::RevocationAdd { id, only, reason, added } => {
                 let parsed: RevokedId = revoked_id(id)?;
                 // Who says it again takes nothing back, though the certificate may have gone meanwhile.
-                let key = self.renewed_key(&parsed).or_else(|| self.revocation(id)?.key);
-                self.revocations.insert(KeptRevocation { id: parsed, key, reason: reason.clone(), added: added.clone(), index });
+                let known = self.revocation(id);
+                let key = self.renewed_key(&parsed).or_else(|| known?.key);
+                let everywhere = only.is_empty() || known.is_some_and(|known| known.everywhere);
+                let mut reaches = reaches(only)?;
+                reaches.extend(known.iter().flat_map(|known| &known.only));
+                let (reason, added) = (reason.clone(), added.clone());
+                self.revocations.insert(KeptRevocation { id: parsed, everywhere, only: reaches, key, reason, added, index });
             }
             Change::RevocationRemove { id } => self.revocations.remove(id),
             Change::TokenRevoked { jti, expires, added, .. } => self.tokens.one((token_id(jti)?, *expires), index, said(added.as_ref())),
@@ -180,6 +186,11 @@ impl State {
     /// Goes through the revoked ids.
     pub fn revocations(&self) -> impl Iterator<Item = &Arc<KeptRevocation>> {
         self.revocations.iter()
+    }
+
+    /// Goes through those that hold for some alone.
+    pub fn revocations_within(&self) -> impl Iterator<Item = &Arc<KeptRevocation>> {
+        self.revocations.within()
     }
 
     /// Tells whether one of them hits a certificate, its issuer left aside.
@@ -281,7 +292,7 @@ impl State {
                 None => document.compile(self.entries).map_err(Refusal::Invalid).and_then(|_| self.check_document(document)),
             },
             Change::PrincipalRemove { id, .. } => self.principal(id).map(|_| ()).ok_or(Refusal::NotFound),
-            Change::RevocationAdd { id, .. } => revoked_id(id).map(|_| ()),
+            Change::RevocationAdd { id, only, .. } => revoked_id(id).and(reaches(only)).map(|_| ()),
             Change::RevocationRemove { id } => self.revocation(id).map(|_| ()).ok_or(Refusal::NotFound),
             Change::TokenRevoked { jti, principal, .. } => token_id(jti).and(owner(principal)).map(|_| ()),
             Change::TokensRevoked { id, .. } => owner(id).map(|_| ()),
