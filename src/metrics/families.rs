@@ -29,7 +29,7 @@ families! {
     ACCEPT_ERRORS = COUNTER "accept_errors_total" [], "Connections that could not be accepted.";
     ALLOWLIST_ENTRIES = GAUGE "allowlist_entries" [], "Principals in force.";
     BUILD_INFO = GAUGE "build_info" ["version"], "Always 1; tells the version.";
-    CERTIFICATE_EXPIRY = GAUGE "certificate_expiry_seconds" ["kind", "name"], "Seconds until the certificate or CRL ends; negative once it has. The first to end of each kind.";
+    CERTIFICATE_EXPIRY = GAUGE "certificate_expiry_seconds" ["kind", "name"], "Seconds until the certificate or CRL ends; negative once it has. Of each kind, those that end first.";
     CONNECTIONS = GAUGE "connections" ["listener"], "Connections open.";
     CONNECTIONS_CUT = COUNTER "connections_cut_total" ["code"], "Live connections and streams ended because a change of rules or the passing of time denied them.";
     DENIALS = COUNTER "denials_total" ["listener", "code"], "Denials and failures that a client was told, by code.";
@@ -43,6 +43,7 @@ families! {
     OVERLOADS = COUNTER "overloads_total" ["limit"], "Clients turned away by a limit.";
     PANICS = COUNTER "panics_total" [], "Tasks that panicked: each a defect to report.";
     PRINCIPAL_REQUESTS = COUNTER "principal_requests_total" ["principal"], "Requests admitted, by principal; beyond the cap together.";
+    RELOAD_PROBLEMS = GAUGE "reload_problems" [], "Problems with the files as they are now; of each the last good content is in force.";
     RELOADS = COUNTER "reload_total" ["result"], "Reloads ended.";
     REQUESTS = COUNTER "requests_total" ["route", "status_class"], "Requests answered.";
     REQUEST_SECONDS = HISTOGRAM "request_seconds" [], "From the request's head read to the answer's last byte written.";

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub ledger_merged: Counter,
     /// Changes in force that the ledger could not take yet.
     pub ledger_unrecorded: Value,
+    /// What is wrong with the files now: each keeps something from being in force.
+    pub reload_problems: Value,
     /// When the last reload succeeded, in seconds since the epoch.
     pub last_reload_success: Value,
 
@@ -146,12 +148,13 @@ impl Metrics {
             ledger_merged: Counter::new(workers),
             ledger_unrecorded: Value::default(),
             last_reload_success: Value::default(),
+            reload_problems: Value::default(),
             request_seconds: Histogram::new(workers, REQUEST_BOUNDS),
             revocation_seconds: Histogram::new(workers, REVOCATION_BOUNDS),
             connections_cut: ByCode::new(workers),
             identity_left_out: ByCode::new(workers),
-            overloads: ByCode::new(workers),
-            reloads: ByCode::new(workers),
+            overloads: ByCode::from_zero(workers, LIMITS),
+            reloads: ByCode::from_zero(workers, &ReloadResult::ALL.map(ReloadResult::label)),
             listeners: Family::default(),
             principals: Family::default(),
             routes: Family::default(),
@@ -192,8 +195,10 @@ impl Metrics {
 
     /// Looks an upstream up: once per generation.
     pub fn upstream(&self, name: &str) -> Arc<UpstreamMetrics> {
-        self.upstreams
-            .get(name, || UpstreamMetrics { seconds: Histogram::new(self.workers, REQUEST_BOUNDS), failures: ByCode::new(self.workers) })
+        self.upstreams.get(name, || UpstreamMetrics {
+            seconds: Histogram::new(self.workers, REQUEST_BOUNDS),
+            failures: ByCode::from_zero(self.workers, UPSTREAM_FAILURES),
+        })
     }
 
     /// Counts a connection that was cut, by the code of its denial.
@@ -301,6 +306,8 @@ impl HandshakeKind {
 }
 
 impl ReloadResult {
+    const ALL: [Self; 3] = [Self::Failure, Self::Success, Self::Unchanged];
+
     fn label(self) -> &'static str {
         match self {
             Self::Failure => "failure",
@@ -327,6 +334,9 @@ fn first_to_end(mut certificates: Vec<CertificateExpiry>) -> Vec<CertificateExpi
 const REQUEST_BOUNDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// 0.1 is the promise.
 const REVOCATION_BOUNDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// Whatever `overloaded` is told of.
+const LIMITS: &[&str] = &["challenge_rate", "challenges", "connections", "handshakes", "principal_concurrency", "principal_rate"];
+const UPSTREAM_FAILURES: &[&str] = &["upstream_timeout", "upstream_unavailable"];
 const MAX_CERTIFICATES_OF_A_KIND: usize = 100;
 
 #[cfg(test)]

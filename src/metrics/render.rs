@@ -45,6 +45,7 @@ impl Metrics {
         out.one(&families::GENERATION, &[], self.generation.get());
         out.one(&families::ALLOWLIST_ENTRIES, &[], self.allowlist_entries.get());
         out.one(&families::LAST_RELOAD_SUCCESS, &[], self.last_reload_success.get());
+        out.one(&families::RELOAD_PROBLEMS, &[], self.reload_problems.get());
         out.one(&families::LEDGER_MERGED, &[], self.ledger_merged.get() as f64);
         out.one(&families::LEDGER_UNRECORDED, &[], self.ledger_unrecorded.get());
         out.one(&families::ACCEPT_ERRORS, &[], self.accept_errors.get() as f64);
@@ -177,6 +178,22 @@ mod tests {
     use std::time::Duration;
 
     use crate::metrics::{CertificateExpiry, HandshakeKind, HandshakeResult, Metrics, ReloadResult};
+
+    /// Prometheus takes a series that begins with its first count for one that has not risen: nobody would be told of the first time.
+    #[test]
+    fn what_alerts_ask_for_begins_at_zero() {
+        let metrics = Metrics::new(1);
+        metrics.upstream("orders");
+        let text = metrics.render(0);
+        for series in [
+            "portcullis_reload_problems 0",
+            "portcullis_reload_total{result=\"failure\"} 0",
+            "portcullis_overloads_total{limit=\"connections\"} 0",
+            "portcullis_upstream_failures_total{upstream=\"orders\",code=\"upstream_unavailable\"} 0",
+        ] {
+            assert!(text.contains(series), "{series}: {text}");
+        }
+    }
 
     #[test]
     fn every_family_of_the_contract_is_rendered() {

@@ -41,6 +41,15 @@ impl ByCode {
         Self { workers, slots: (0..MAX_CODES).map(|_| OnceLock::new()).collect() }
     }
 
+    /// Makes these at once. An alert asks what was counted since it last looked, and a series that begins with its first count has not risen.
+    pub(super) fn from_zero(workers: usize, codes: &[&'static str]) -> Self {
+        let made = Self::new(workers);
+        for code in codes {
+            made.counter(code);
+        }
+        made
+    }
+
     pub(super) fn counter(&self, code: &'static str) -> &Counter {
         let taken = self.slots.iter().map(|slot| slot.get_or_init(|| (code, Counter::new(self.workers))));
         // INVARIANT: fewer codes than slots; were it otherwise, the last slot would count the rest.

@@ -190,6 +190,8 @@ impl<F: FnMut(Install)> Thread<F> {
         let failed = self.journal.as_mut().and_then(|journal| journal.publish().err());
         if let Some(why) = failed.as_ref().filter(|_| !self.unpublished) {
             tracing::error!(why, "the ledger's checkpoint and tiles are behind its entries; trying again each second");
+        } else if self.unpublished && failed.is_none() {
+            tracing::info!("the ledger's checkpoint and tiles are of its last entry again");
         }
         self.unpublished = failed.is_some();
         if let Some(journal) = self.journal.as_mut().filter(|_| self.unrecorded.entries.is_empty()) {
@@ -252,7 +254,7 @@ impl<F: FnMut(Install)> Thread<F> {
         self.show(Report {
             generation: loaded.rules.generation,
             status: Status { sources: before.status.sources, ..loaded.status.clone() },
-            warnings: loaded.warnings.clone(),
+            warnings: self.with_what_waits(&loaded.warnings),
             problems: before.problems,
             unrecorded: self.unrecorded(),
         });

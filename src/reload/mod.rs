@@ -114,7 +114,7 @@ pub fn start(
         metrics,
         install,
         started_with: loaded.settings.clone(),
-        said_unchangeable: None,
+        waits_for_a_start: Vec::new(),
         unstable_since: None,
         again: None,
     };
@@ -173,8 +173,8 @@ struct Thread<F> {
     metrics: Arc<Metrics>,
     install: F,
     started_with: Settings,
-    /// What needs a restart, as it was said last.
-    said_unchangeable: Option<Settings>,
+    /// What was written since and needs a restart.
+    waits_for_a_start: Vec<Problem>,
     view: Arc<Mutex<Arc<View>>>,
     journal: Option<Box<dyn Journal>>,
     unrecorded: Unrecorded,
@@ -320,6 +320,8 @@ impl<F: FnMut(Install)> Thread<F> {
         let Some(rules) = self.loader.rules().cloned() else { return };
         // Of now: a first admin of a file closes bootstrap after the look that found it.
         report.status.hash = self.loader.policy_hash(self.loader.managed());
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        self.metrics.reload_problems.set(report.problems.len() as f64);
         *lock(&self.view) = Arc::new(View { state: Arc::clone(self.loader.managed()), rules, report });
     }
 

@@ -1,10 +1,11 @@
 //! What a look came to, told: counted, logged, and kept for the status page.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Install, Report, Thread, lock};
 use crate::clock;
-use crate::config::{self, Look, Settings, Status};
+use crate::config::{self, Look, Problem, Settings, Status};
 use crate::metrics::ReloadResult;
 
 impl<F: FnMut(Install)> Thread<F> {
@@ -26,11 +27,15 @@ impl<F: FnMut(Install)> Thread<F> {
     /// Counts, logs, and keeps for the status page.
     pub(super) fn tell(&mut self, look: &Look, noticed: Instant, asked: bool) {
         let before = lock(&self.view).report.clone();
+        if let Some(loaded) = &look.loaded {
+            self.waits_for_a_start = self.unchangeable(&loaded.settings, &look.status);
+        }
+        let warnings = self.with_what_waits(&look.warnings);
         self.show(Report {
             generation: look.loaded.as_ref().map_or(before.generation, |loaded| loaded.rules.generation),
             status: look.status.clone(),
             problems: look.problems.clone(),
-            warnings: look.warnings.clone(),
+            warnings: warnings.clone(),
             unrecorded: self.unrecorded(),
         });
         let worse = look.problems.iter().any(|problem| !before.problems.contains(problem));
@@ -49,7 +54,7 @@ impl<F: FnMut(Install)> Thread<F> {
         for problem in look.problems.iter().filter(|problem| asked || !before.problems.contains(problem)) {
             tracing::error!(at = problem.place(), help = problem.help, "{}", problem.message);
         }
-        for warning in look.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+        for warning in warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
             tracing::warn!(at = warning.place(), help = warning.help, "{}", warning.message);
         }
         if let Some(loaded) = &look.loaded {
@@ -62,7 +67,6 @@ impl<F: FnMut(Install)> Thread<F> {
                 changed = config::changed::some(&look.changed),
                 "new rules in force"
             );
-            self.tell_unchangeable(&loaded.settings);
         } else if mended {
             tracing::info!("every source is good again; the rules in force are what they say");
         } else if asked && look.problems.is_empty() {
@@ -70,25 +74,23 @@ impl<F: FnMut(Install)> Thread<F> {
         }
     }
 
+    /// Adds what takes effect at the next start to what a look warns of, so that whoever asks how things stand reads it, too.
+    pub(super) fn with_what_waits(&self, warnings: &[Problem]) -> Vec<Problem> {
+        warnings.iter().chain(&self.waits_for_a_start).cloned().collect()
+    }
+
     /// Says what was written and cannot take effect while we run.
-    fn tell_unchangeable(&mut self, settings: &Settings) {
-        let (now, then) = (settings, &self.started_with);
-        if self.said_unchangeable.as_ref() == Some(now) {
-            return;
-        }
-        if now.runtime.workers != then.runtime.workers {
-            tracing::warn!("the number of workers changes at the next start, not before");
-        }
-        if now.runtime.binds != then.runtime.binds {
-            tracing::warn!("listeners come, go and change their addresses at the next start, not before");
-        }
-        if now.monitor != then.monitor || now.monitor_names != then.monitor_names {
-            tracing::warn!("the monitor changes at the next start, not before");
-        }
-        if now.state != then.state {
-            tracing::warn!("the state directory changes at the next start, not before");
-        }
-        self.said_unchangeable = Some(now.clone());
+    fn unchangeable(&self, now: &Settings, status: &Status) -> Vec<Problem> {
+        let then = &self.started_with;
+        let found = [
+            (now.runtime.workers != then.runtime.workers, "the number of workers changes at the next start, not before"),
+            (now.runtime.binds != then.runtime.binds, "listeners come, go and change their addresses at the next start, not before"),
+            (now.monitor != then.monitor || now.monitor_names != then.monitor_names, "the monitor changes at the next start, not before"),
+            (now.state != then.state, "the state directory changes at the next start, not before"),
+        ];
+        // The first of the sources is the configuration file.
+        let file: Arc<str> = status.sources.first().map(|source| source.name.as_str()).unwrap_or_default().into();
+        found.into_iter().filter(|(waits, _)| *waits).map(|(_, why)| Problem::in_file(&file, 0, why).warning()).collect()
     }
 
     pub(super) fn publish(&self, status: &Status) {
