@@ -22,7 +22,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use tower::ServiceExt as _;
@@ -117,8 +117,14 @@ impl Admin {
         let _ = self.shared.ready.set(ready);
     }
 
-    /// Answers a call whose caller was judged.
+    /// Answers a call whose caller was judged, and says that the answer is of the API.
     async fn answer(self, call: Call) -> Response<Bytes> {
+        let mut response = self.answered(call).await;
+        response.headers_mut().insert(API, HeaderValue::from_static("v1"));
+        response
+    }
+
+    async fn answered(self, call: Call) -> Response<Bytes> {
         let Call { request, caller } = call;
         let asking = Asking::of(&request, &caller);
         let answered: Result<std::convert::Infallible, Error> =
@@ -319,6 +325,10 @@ async fn adapters() -> Result<axum::Json<serde_json::Value>, Error> {
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     Ok(axum::Json(document))
 }
+
+/// Marks the answers of the API: whoever calls a proxy's listener by mistake is answered by what stands behind it, and a 200 to a
+/// revocation is no revocation.
+pub const API: HeaderName = HeaderName::from_static("portcullis-api");
 
 const ADAPTERS: &str = include_str!("adapters.json");
 

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::remote::{Remote, trusted};
-use super::{Failure, input};
+use super::{Failure, input, remote};
 use crate::challenge::{Message, cert_data, signing};
 use crate::pki::{Certificate, PrivateKey, files};
 use crate::routing::Authority;
@@ -127,7 +127,7 @@ pub(super) fn encoded(bytes: &[u8]) -> String {
 fn url(given: Option<&str>) -> Result<Url, Failure> {
     let variable = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
     let text = given.or(variable.as_deref()).ok_or_else(|| Failure::usage(format_args!("which gateway? --gateway-url, or {VARIABLE}")))?;
-    text.parse().map_err(|why| Failure::usage(format_args!("the gateway's URL {text}: {why}")))
+    remote::url(text).map_err(|why| Failure::usage(format_args!("the gateway's URL {why}")))
 }
 
 /// Spelled as gateways spell it.

@@ -20,7 +20,7 @@ use crate::config;
 use crate::pki::{Certificate, files};
 use crate::tls::KeyPair;
 use crate::upstream::fetch::{self, FetchError};
-use crate::upstream::{Tls, Url};
+use crate::upstream::{Tls, Url, UrlError};
 
 /// Which proxy is meant.
 #[derive(Debug, clap::Args)]
@@ -57,6 +57,8 @@ enum Way {
 /// An answer, read whole.
 #[derive(Debug)]
 pub(super) struct Reply {
+    /// It is one of the API, and of nothing that stands behind a proxy.
+    is_ours: bool,
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
@@ -105,9 +107,7 @@ impl Target {
     /// Finds the way; calls nobody yet.
     pub(super) fn remote(&self) -> Result<Remote, Failure> {
         let way = match &self.admin {
-            Some(url) => {
-                Way::Tls(Box::new((url.parse().map_err(|why| Failure::usage(format_args!("--admin {url}: {why}")))?, self.tls()?)))
-            }
+            Some(text) => Way::Tls(Box::new((url(text).map_err(|why| Failure::usage(format_args!("--admin {why}")))?, self.tls()?))),
             None if self.cacert.is_some() => return Err(Failure::usage("--cacert goes with --admin: the control socket is not TLS")),
             None => Way::Local(self.socket()?),
         };
@@ -117,7 +117,10 @@ impl Target {
     fn socket(&self) -> Result<PathBuf, Failure> {
         let path = &self.config.path;
         // Leniently: a configuration that is broken just now is when a reload's answer is wanted most.
-        match config::state_directory(path).map_err(|error| Failure::file(path, error))? {
+        match config::state_directory(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::file(path, format_args!("is not there: {}", config::NO_CONFIGURATION)),
+            _ => Failure::file(path, error),
+        })? {
             Some(state) => Ok(admin::socket_path(&state)),
             None => Err(Failure::usage("[store] path is \"\": there is no control socket; use --admin")),
         }
@@ -130,6 +133,14 @@ impl Target {
         let client = self.cert.as_ref().map(|cert| key_pair(cert, self.key.as_deref(), password)).transpose()?;
         Ok(Tls { ca, client: client.map(|pair| pair.certified), server_name: None })
     }
+}
+
+/// Reads the URL of a proxy.
+pub(super) fn url(text: &str) -> Result<Url, String> {
+    text.parse().map_err(|why| match why {
+        UrlError::NotEncrypted | UrlError::UnknownScheme => format!("{text}: write it as https://HOST:PORT"),
+        why => format!("{text}: {why}"),
+    })
 }
 
 /// Reads what a proxy's certificate is verified by; without a file it is what the system trusts.
@@ -192,10 +203,25 @@ impl Remote {
         // RFC 9110, 13.1.1: an entity tag, in quotes.
         let tag = version.and_then(|version| HeaderValue::try_from(format!("\"{version}\"")).ok());
         request.headers_mut().extend(tag.map(|tag| (header::IF_MATCH, tag)));
-        self.runtime.block_on(async {
-            let exchange = self.exchange(request);
-            tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(Failure::network("the proxy does not answer")))
-        })
+        self.runtime
+            .block_on(async {
+                let exchange = self.exchange(request);
+                tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(Failure::network("the proxy does not answer")))
+            })
+            .and_then(|reply| self.only_ours(reply))
+    }
+
+    /// Believes no success of somebody else: an upstream behind the listener that was named by mistake may well answer 200 to a
+    /// revocation.
+    fn only_ours(&self, reply: Reply) -> Result<Reply, Failure> {
+        match &self.way {
+            Way::Tls(way) if !reply.is_ours && !reply.is_refusal() => Err(Failure::network(format_args!(
+                "{} answers {}, and not as the operator API: name a listener that serves `admin` (for tokens: `challenge`)",
+                way.0.authority(),
+                reply.status
+            ))),
+            Way::Local(_) | Way::Tls(_) => Ok(reply),
+        }
     }
 
     async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
@@ -211,6 +237,9 @@ impl Remote {
                 let host = url.authority();
                 let stream = fetch::connect(url, tls).await.map_err(|error| match error {
                     FetchError::Trust(_) => Failure::local(error),
+                    error if tls.ca.is_empty() => {
+                        Failure::network(format_args!("{host}: {error}; without --cacert it is what the system trusts"))
+                    }
                     error => Failure::network(format_args!("{host}: {error}")),
                 })?;
                 request.headers_mut().extend(HeaderValue::try_from(host).ok().map(|host| (header::HOST, host)));
@@ -244,11 +273,12 @@ async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, requ
         }
     };
     let status = response.status();
+    let is_ours = response.headers().contains_key(admin::API);
     let body = Limited::new(response.into_body(), MAX_ANSWER)
         .collect()
         .await
         .map_err(|error| Failure::network(format_args!("no whole answer: {error}")))?;
-    Ok(Reply { status, body: body.to_bytes() })
+    Ok(Reply { is_ours, status, body: body.to_bytes() })
 }
 
 impl Reply {
@@ -258,6 +288,17 @@ impl Reply {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&self.body).map_err(|_| Failure::network(format_args!("the answer ({}) is not the proxy's", self.status)))
+    }
+
+    /// Says that something is refused, as a listener of ours would before the API is asked; not that something stands behind it.
+    fn is_refusal(&self) -> bool {
+        let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        let of_what_stands_behind = ["no_route", "not_permitted", "upstream_timeout", "upstream_unavailable"];
+        !self.status.is_success()
+            && match &body["error"]["code"] {
+                Value::String(code) => !of_what_stands_behind.contains(&code.as_str()),
+                _ => body["error"].is_string(),
+            }
     }
 
     /// Tells what a refusal says.
@@ -315,6 +356,9 @@ fn unreachable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn broken(error: hyper::Error) -> Failure {
+    if let Some(words) = fetch::in_words(&error) {
+        return Failure::network(format_args!("no answer: {words}"));
+    }
     match std::error::Error::source(&error) {
         Some(source) => Failure::network(format_args!("no answer: {error}: {source}")),
         None => Failure::network(format_args!("no answer: {error}")),

@@ -29,7 +29,7 @@ use super::restricted::revoked;
 use super::reverted::Reverted;
 use crate::pki::{FileError, Fingerprint};
 use crate::store::managed::ManagedRoster;
-use crate::store::{Cache, Fetched, Good, Revoked, Round, Source, Wanted};
+use crate::store::{Cache, Fetched, Good, ReadError, Revoked, Round, Source, Wanted};
 
 /// Keeps what was last good of everything.
 #[derive(Debug)]
@@ -71,6 +71,10 @@ struct InForce {
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     Loader::new(path, false).start()
 }
+
+/// What to do where there is no configuration.
+pub const NO_CONFIGURATION: &str =
+    "name the configuration with -c FILE, or run this beside `portcullis.toml`; `portcullis quickstart` makes one";
 
 /// Finds the state directory that a configuration file names, whatever else is wrong with the file; `None`: it has none.
 pub fn state_directory(path: &Path) -> std::io::Result<Option<PathBuf>> {
@@ -238,7 +242,11 @@ impl Loader {
             (Some(_), Some(problems)) => self.config_problems = problems,
             // Unreadable; or as bad as it was, and that was said.
             (Some(error), None) if self.config_problems.is_empty() || error.why != "is not good" => {
-                self.config_problems = vec![from_source(&error)];
+                let problem = from_source(&error);
+                self.config_problems = vec![match ReadError::Missing.to_string() == error.why {
+                    true => problem.help(NO_CONFIGURATION),
+                    false => problem,
+                }];
             }
             (Some(_), None) => {}
         }

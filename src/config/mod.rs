@@ -26,4 +26,7 @@ mod words;
 
 pub use error::{Excerpt, Problem, Severity};
 pub use file::ConfigFile;
-pub use load::{Candidate, Considered, Loaded, Loader, Look, OpenLedger, Policy, Prepared, Seen, Settings, Status, load, state_directory};
+pub use load::{
+    Candidate, Considered, Loaded, Loader, Look, NO_CONFIGURATION, OpenLedger, Policy, Prepared, Seen, Settings, Status, load,
+    state_directory,
+};

@@ -231,7 +231,10 @@ impl std::error::Error for UrlError {}
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(error) => write!(f, "no connection: {error}"),
+            Self::Connect(error) => match in_words(error) {
+                Some(words) => write!(f, "no connection: {words}"),
+                None => write!(f, "no connection: {error}"),
+            },
             Self::Empty => f.write_str("the answer is empty"),
             Self::Encoded => f.write_str("the answer is compressed, though that was not asked for"),
             Self::Http(error) => match std::error::Error::source(error) {
@@ -256,6 +259,36 @@ impl std::error::Error for FetchError {
             Self::Trust(error) => Some(error),
             Self::Empty | Self::Encoded | Self::Redirect(_) | Self::Slow(_) | Self::Status(_) | Self::TooLarge(_) => None,
         }
+    }
+}
+
+/// Tells in words what TLS says in names of types, where somebody has to act on it; of anything else nothing.
+pub fn in_words(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Tls};
+    Some(match tls_error(error)? {
+        Tls::InvalidCertificate(Certificate::UnknownIssuer | Certificate::Other(_)) => {
+            "its certificate is vouched for by nobody who is trusted here, and is not itself trusted"
+        }
+        Tls::InvalidMessage(_) => "what answers there does not speak TLS: is it the right port?",
+        Tls::AlertReceived(Alert::CertificateRequired) => "it wants a client certificate, and was shown none",
+        Tls::AlertReceived(Alert::AccessDenied) => "it does not admit this client certificate (access_denied)",
+        Tls::AlertReceived(Alert::CertificateExpired) => "it says that this client certificate has expired, or is not valid yet",
+        Tls::AlertReceived(Alert::CertificateRevoked) => "it says that this client certificate is revoked",
+        Tls::AlertReceived(Alert::UnknownCA) => "it knows no authority that vouches for this client certificate (unknown_ca)",
+        _ => return None,
+    })
+}
+
+/// An `io::Error` is not the source of itself: what it wraps is asked for by another way.
+fn tls_error<'e>(mut error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    loop {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        error = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => wrapped,
+            None => error.source()?,
+        };
     }
 }
 

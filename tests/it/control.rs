@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
-use crate::support::{Leaf, TestProxy, Workspace, eventually};
+use crate::support::{Leaf, TestProxy, TestUpstream, Workspace, eventually};
 
 const LISTENER: &str = r#"
 [[listener]]
@@ -83,7 +83,7 @@ fn status_is_told_over_the_socket_and_over_mutual_tls() {
     let (code, words) = told(&remote("user"));
     assert!(code == Some(1) && words.contains("clearance_too_low"), "{code:?} {words}");
     let (code, words) = told(&remote("stranger"));
-    assert!(code == Some(4) && words.contains("AccessDenied"), "{code:?} {words}");
+    assert!(code == Some(4) && words.contains("does not admit this client certificate"), "{code:?} {words}");
     let (code, words) =
         told(&workspace.run(&["status", "--admin", &url, "--cert", "admin.pem", "--key", "admin.key", "--cacert", "user.pem"]));
     assert_eq!(code, Some(4), "another server than the one that is trusted: {words}");
@@ -94,6 +94,46 @@ fn status_is_told_over_the_socket_and_over_mutual_tls() {
     let (code, words) = told(&workspace.run(&["status"]));
     assert!(code == Some(4) && words.contains("no proxy runs"), "{code:?} {words}");
     assert_eq!(told(&workspace.run(&["status", "-c", "elsewhere.toml"])).0, Some(3));
+}
+
+#[test]
+fn what_waits_for_a_start_is_told_to_whoever_asks() {
+    let (workspace, proxy) = start();
+    let config = std::fs::read_to_string(proxy.path("portcullis.toml")).expect("readable");
+    let generation = proxy.generation();
+    // Another address for one of the listeners.
+    proxy.write("portcullis.toml", config.replacen("127.0.0.1:0", "127.0.0.2:0", 1));
+    proxy.wait_for_generation_after(generation);
+    for command in ["reload", "status"] {
+        let (code, words) = told(&workspace.run(&[command]));
+        assert!(code == Some(0) && words.contains("change their addresses at the next start"), "{command}: {code:?} {words}");
+    }
+    proxy.write("portcullis.toml", config);
+    eventually("nothing waits", || !told(&workspace.run(&["reload"])).1.contains("next start"));
+}
+
+/// What stands behind a listener may answer 200 to whatever it is sent: no change was made of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_of_what_stands_behind_a_proxy_is_not_believed() {
+    let upstream = TestUpstream::start().await;
+    let workspace = Workspace::new();
+    Leaf::new("alice").self_signed().write(workspace.directory.path(), "alice");
+    workspace.write("allowlist/alice.pem", std::fs::read(workspace.path("alice.pem")).expect("there"));
+    let proxy = workspace.start(&Workspace::config("request", &upstream.url(), ""));
+    let url = format!("https://localhost:{}", proxy.address("edge").port());
+    let there = ["--admin", &url, "--cert", "alice.pem", "--key", "alice.key", "--cacert", "server.pem"];
+    for command in [
+        &["status"][..],
+        &["allow", "list"],
+        &["allow", "rm", "alice", "--yes"],
+        &["revoke", "alice.pem", "--yes"],
+        &["unrevoke", "alice.pem"],
+        &["reload"],
+        &["explain", "alice.pem"],
+    ] {
+        let (code, words) = told(&workspace.run(&[command, &there[..]].concat()));
+        assert!(code == Some(4) && words.contains("not as the operator API"), "{command:?}: {code:?} {words}");
+    }
 }
 
 #[test]
