@@ -22,7 +22,7 @@ use crate::routing::path::normalise;
 use crate::rules::{ListenerRules, Rules};
 use crate::upstream::tunnel;
 pub use preview::{Compared, Difference, Met, Previewed};
-pub use report::{Line, Report, Told, Who, paints, printable, written};
+pub use report::{Line, Report, Told, Who, paints, printable};
 
 /// What is asked: about a client, and about a request where there is one.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod systemd;
 mod worker;
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -256,7 +257,17 @@ impl fmt::Display for BadAddress {
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { name, address, error } => write!(f, "listener {name}: cannot listen on {address}: {error}"),
+            Self::Bind { name, address, error } => {
+                write!(f, "listener {name}: cannot listen on {address}: {error}")?;
+                f.write_str(match error.kind() {
+                    io::ErrorKind::AddrInUse => "; another process has it: `ss -ltnp` names it",
+                    io::ErrorKind::PermissionDenied => {
+                        "; ports below 1024 take CAP_NET_BIND_SERVICE, a unix socket a directory that may be written to"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "; it is no address of this machine",
+                    _ => "",
+                })
+            }
             Self::Thread(error) => write!(f, "cannot start a worker: {error}"),
         }
     }

@@ -76,7 +76,7 @@ pub(super) fn auth(arguments: &Auth, output: &Output) -> Result<Exit, Failure> {
     if !signature::verifies(&identity.chain[0], &bytes, &signature) {
         return Err(Failure::local("the key is not that of the certificate, or of a kind that gateways do not take"));
     }
-    let token = api.call(
+    let answered = api.call(
         "auth",
         &json!({
             "access-type": arguments.access_type,
@@ -85,7 +85,14 @@ pub(super) fn auth(arguments: &Auth, output: &Output) -> Result<Exit, Failure> {
             "cert-challenge": challenge,
             "signed-cert-challenge": encoded(&signature),
         }),
-    )?;
+    );
+    // The gateway tells every caller the same; so do we, with what is worth a look.
+    let hint = "\nthe gateway tells nobody why: its log has the code (`denied`, checkpoint `challenge`). Is the access id that of the \
+        principal (`p-…`, see `portcullis allow show NAME`), and this certificate one of its own, listed and valid?";
+    let token = answered.map_err(|failure| match failure.exit {
+        Exit::Refused => Failure { message: failure.message + hint, ..failure },
+        _ => failure,
+    })?;
     let text = token["token"].as_str().ok_or_else(|| Failure::network("the answer has no token"))?;
     output.answer(&token, printable(text));
     Ok(Exit::Done)

@@ -8,10 +8,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Exit, Failure, Output, load};
-use crate::admission::Revocation;
+use crate::admission::{Provenance, Revocation, RevokedId};
 use crate::clock::{self, Date};
 use crate::config::{Loaded, Loader, Problem};
-use crate::explain::written;
 use crate::log::{Audit, Destination, Refusals};
 use crate::pki::{Certificate, files};
 use crate::routing::HostPattern;
@@ -115,6 +114,8 @@ struct Upstream {
 struct Revoked {
     id: String,
     written: String,
+    #[serde(skip)]
+    by_command: bool,
     hits: Vec<String>,
 }
 
@@ -177,7 +178,7 @@ impl Summary {
                 .crls()
                 .map(|(crl, place)| Crl {
                     issuer: crl.issuer.rfc2253(),
-                    written: written(place),
+                    written: place.to_string(),
                     entries: crl.len(),
                     next_update: crl.next_update.map(|time| Date::of(time).to_string()),
                 })
@@ -214,11 +215,17 @@ fn revoked(loaded: &Loaded) -> Vec<Revoked> {
         return Vec::new();
     }
     let known = known_certificates(loaded);
-    let hits = |id| {
+    let hits = |id: &RevokedId| {
         let hit = known.iter().filter(|(_, certificate)| Revocation::id_hits(id, certificate));
         hit.map(|(place, certificate)| format!("{} ({place})", certificate.subject.rfc2253())).collect()
     };
-    revocation.ids().map(|(id, place)| Revoked { id: id.as_str().to_owned(), written: written(place), hits: hits(id) }).collect()
+    let told = |(id, place): (&RevokedId, &Provenance)| Revoked {
+        id: id.as_str().to_owned(),
+        written: place.to_string(),
+        by_command: place.is_ledger(),
+        hits: hits(id),
+    };
+    revocation.ids().map(told).collect()
 }
 
 /// Every certificate that the configuration names: anchors, and what the sources hold.
@@ -287,9 +294,11 @@ impl fmt::Display for Summary {
         for url in &self.crls_missing {
             writeln!(f, "CRL {url}: not there")?;
         }
-        for Revoked { id, written, hits } in &self.revoked {
+        for Revoked { id, written, by_command, hits } in &self.revoked {
             let mut line = format!("revoked {id} ({written}): ");
             match hits.as_slice() {
+                // Files are looked through here; whom it hits was said when it was made.
+                [] if *by_command => line.push_str("by a command; hits no certificate of a file"),
                 [] => line.push_str("warning: hits no certificate that the configuration names"),
                 hits => write!(line, "hits {}", hits.join("; "))?,
             }

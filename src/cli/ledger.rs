@@ -1,6 +1,7 @@
 //! `portcullis ledger`: reads and verifies the ledger offline. Takes no lock and writes nothing, so that it may run
 //! beside the proxy, or on a copy. Log and receipts of a proxy elsewhere are asked for.
 
+mod about;
 mod remote;
 
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use super::{Exit, Failure, Output, input, load};
 use crate::clock::Date;
 use crate::explain::paints;
 use crate::store::ledger::{AccessError, Actor, Entry, Extent, OpenError, Reader, Report, Verifier, verify_directory, verify_receipt};
+use crate::store::managed::Change;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -62,8 +64,11 @@ pub(super) struct LogArguments {
     #[arg(long)]
     actor: Option<String>,
     /// Only this action
-    #[arg(long)]
+    #[arg(long, value_parser = Change::ACTIONS)]
     action: Option<String>,
+    /// Only what was done to this: a principal's name or id, a revoked id, a CRL's name
+    #[arg(long)]
+    object: Option<String>,
     /// Print the lines as they stand in the ledger
     #[arg(long, conflicts_with = "admin")]
     raw: bool,
@@ -174,17 +179,23 @@ impl LogArguments {
         true
     }
 
+    /// Says whether all have to be looked at to know which are listed.
+    fn is_filtered(&self) -> bool {
+        self.since.is_some() || self.actor.is_some() || self.action.is_some() || self.object.is_some()
+    }
+
     fn wants(&self, entry: &Entry) -> bool {
         // RFC 3339 in UTC and of one length orders as text does; entries have a fraction, which is left out.
         let new = self.since.is_none_or(|since| entry.time.get(..19) >= Date::of(since).to_string().get(..19));
         new && self.action.as_ref().is_none_or(|action| *action == entry.action)
+            && self.object.as_ref().is_none_or(|wanted| about::is(entry, wanted))
             && self.actor.as_ref().is_none_or(|wanted| is(&entry.actor, wanted))
     }
 }
 
 fn is(actor: &Actor, wanted: &str) -> bool {
     actor.kind.to_string() == wanted
-        || [&actor.id, &actor.name, &actor.fingerprint, &actor.token].into_iter().flatten().any(|known| known == wanted)
+        || [&actor.id, &actor.name, &actor.fingerprint, &actor.token, &actor.via].into_iter().flatten().any(|known| known == wanted)
 }
 
 #[derive(Serialize)]
@@ -196,12 +207,17 @@ struct Listed {
 
 impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Entry { index, time, actor, action, object, reason, .. } in &self.entries {
+        for entry in &self.entries {
+            let Entry { index, time, actor, action, object, reason, .. } = entry;
             let name = actor.name.as_ref().or(actor.id.as_ref()).or(actor.fingerprint.as_ref()).or(actor.via.as_ref());
             write!(f, "{index} {time} {}", actor.kind)?;
             name.map_or(Ok(()), |name| write!(f, " {}", printable(name)))?;
             actor.token.as_ref().map_or(Ok(()), |token| write!(f, " by token {}", printable(token)))?;
             write!(f, ": {} {}", printable(action), printable(object))?;
+            let about = about::told(entry);
+            if !about.is_empty() {
+                write!(f, " {about}")?;
+            }
             reason.as_ref().map_or(Ok(()), |reason| write!(f, " ({})", printable(reason)))?;
             writeln!(f)?;
         }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::remote::Target;
 use super::{Exit, Failure, Output};
+use crate::admission::Provenance;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exits with 1 when something is wrong with the files: the last good content of it stays in force.")]
@@ -33,7 +34,7 @@ pub(super) fn told(kind: &str, problems: &Value) -> String {
         let text = |key: &str| problem[key].as_str().unwrap_or_default();
         let place = match problem["line"].as_u64() {
             None | Some(0) => text("file").to_owned(),
-            Some(line) => format!("{}:{line}", text("file")),
+            Some(line) => Provenance { file: text("file").into(), line: u32::try_from(line).unwrap_or(u32::MAX) }.to_string(),
         };
         let help = if text("help").is_empty() { String::new() } else { format!("\n         {}", text("help")) };
         format!("\n{kind}: {place}: {}{help}", text("message"))

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::allow::How;
@@ -80,13 +80,26 @@ pub(super) fn revoke(arguments: &Revoke, output: &Output) -> Result<Exit, Failur
         arguments.confirm.ask(format_args!("{question}Revoke {}?", if ids.len() == 1 { "it" } else { "them" }))?;
     }
     let (mut answers, mut lines) = (Vec::new(), Vec::new());
+    let mut failed = None;
     for id in &ids {
-        let answer = remote.call(&Method::POST, &how.query("/v1/revocations"), Some(&body(id)))?;
+        // The others too: each of them counts by itself.
+        let answer = match remote.call(&Method::POST, &how.query("/v1/revocations"), Some(&body(id))) {
+            Ok(answer) => answer,
+            Err(failure) => {
+                failed.get_or_insert(failure);
+                continue;
+            }
+        };
         lines.push(format!("{}: {}", how.told("revoked"), told(id, &answer)));
         answers.push(answer);
     }
     lines.append(&mut notes.iter().map(|note| format!("note: {note}")).collect());
     notes.dedup();
+    if let Some(failure) = failed {
+        // What was done stands on standard error, too: the failure is the answer.
+        let done = lines.iter().map(|line| format!("\n{line}")).collect::<String>();
+        return Err(Failure { message: failure.message + &done, ..failure });
+    }
     output.answer(&json!({ "revoked": answers, "notes": notes, "dry_run": how.dry_run }), lines.join("\n"));
     Ok(Exit::Done)
 }
@@ -94,11 +107,27 @@ pub(super) fn revoke(arguments: &Revoke, output: &Output) -> Result<Exit, Failur
 pub(super) fn unrevoke(arguments: &Unrevoke, output: &Output) -> Result<Exit, Failure> {
     let Ids { ids, .. } = arguments.what.ids(arguments.issuer.as_deref())?;
     let (how, remote) = (&arguments.how, arguments.how.target.remote()?);
+    let (mut taken_back, mut lines) = (Vec::new(), Vec::new());
     for id in &ids {
-        remote.call(&Method::DELETE, &how.query(&format!("/v1/revocations?id={}", encoded(id))), None)?;
+        let reply = remote.send(&Method::DELETE, &how.query(&format!("/v1/revocations?id={}", encoded(id))), None, None)?;
+        // A file has two ids, and who revoked it may have named one.
+        let done = match reply.status {
+            status if status.is_success() => how.told("taken back"),
+            StatusCode::NOT_FOUND => "not revoked by a command".to_owned(),
+            _ => return Err(reply.refusal()),
+        };
+        lines.push(format!("{done}: {}", printable(id)));
+        if reply.status.is_success() {
+            taken_back.push(id);
+        }
     }
-    let text = ids.iter().map(|id| format!("{}: {}", how.told("taken back"), printable(id))).collect::<Vec<_>>().join("\n");
-    output.answer(&json!({ "unrevoked": ids, "dry_run": how.dry_run }), text);
+    if taken_back.is_empty() {
+        return Err(Failure::refused(format_args!(
+            "not_found: {}\nsee `portcullis revoked`; what a file revokes, the file takes back",
+            lines.join("\n")
+        )));
+    }
+    output.answer(&json!({ "unrevoked": taken_back, "dry_run": how.dry_run }), lines.join("\n"));
     Ok(Exit::Done)
 }
 
@@ -108,7 +137,8 @@ pub(super) fn revoked(arguments: &Revoked, output: &Output) -> Result<Exit, Fail
     let line = |one: &Value| {
         let text = |value: &Value| printable(value.as_str().unwrap_or("-"));
         let some = if one["everywhere"] == false { "  (where principals that are gone said so)" } else { "" };
-        format!("{}  {}  {}{some}", text(&one["id"]), text(&one["added"]["at"]), text(&one["reason"]))
+        let [id, at, by, reason] = [&one["id"], &one["added"]["at"], &one["added"]["by"], &one["reason"]].map(text);
+        format!("{id}  {at}  by {by}  {reason}{some}")
     };
     let text = found.iter().map(line).collect::<Vec<_>>().join("\n");
     output.answer(&json!({ "revocations": found }), if found.is_empty() { "nothing".to_owned() } else { text });

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::admission::Provenance;
+
 /// One thing wrong, told to a person (`Display`) or a program (`Serialize`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -86,7 +88,7 @@ impl Problem {
     pub fn place(&self) -> String {
         match (self.line, self.column) {
             (0, _) => self.file.to_string(),
-            (line, 0) => format!("{}:{line}", self.file),
+            (line, 0) => Provenance { file: Arc::clone(&self.file), line }.to_string(),
             (line, column) => format!("{}:{line}:{column}", self.file),
         }
     }
@@ -246,6 +248,13 @@ mod tests {
         assert_eq!(problem.to_string(), wanted);
         let json = serde_json::to_value(&problem).expect("plain data");
         assert_eq!((json["line"].as_u64(), json["column"].as_u64(), json["severity"].as_str()), (Some(2), Some(9), Some("error")));
+    }
+
+    #[test]
+    fn an_entry_of_the_ledger_is_a_place_by_its_words() {
+        let entry = Provenance::ledger(36);
+        assert_eq!(Problem::in_file(&entry.file, entry.line, "m").place(), "ledger entry 36");
+        assert_eq!(Problem::in_file(&"a.pem".into(), 36, "m").place(), "a.pem:36");
     }
 
     #[test]

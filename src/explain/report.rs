@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::admission::{Decision, Denial, Provenance, Step, Verdict};
+use crate::admission::{Decision, Denial, Step, Verdict};
 use crate::clock::Date;
 use crate::failure::Failure;
 use crate::tls;
@@ -91,7 +91,7 @@ impl Report {
                 id: principal.id.to_string(),
                 display_name: principal.display_name.as_deref().map(printable),
                 clearance: principal.terms.clearance.name(),
-                written: written(&principal.provenance),
+                written: principal.provenance.to_string(),
             }),
             basis: admission.map(|admission| admission.basis.name()),
             identifier: admission.map(|admission| printable(&admission.identifier)),
@@ -189,14 +189,6 @@ impl fmt::Display for Report {
             write!(f, "\n  {mark}  {:width$}  {}", step.rule, step.finding)?;
         }
         Ok(())
-    }
-}
-
-/// Says where something is written: `file:line`, or the file.
-pub fn written(provenance: &Provenance) -> String {
-    match provenance.line {
-        0 => provenance.file.to_string(),
-        line => format!("{}:{line}", provenance.file),
     }
 }
 

@@ -259,9 +259,13 @@ fn holds_certificate(block: &Block<'_>, keys: Keys) -> Result<bool, FileError> {
         // The second is what SSLeay wrote; OpenSSL still reads it.
         ("CERTIFICATE" | "X509 CERTIFICATE", _) => return Ok(true),
         (label, Keys::Passed) if private_key::is_key(label) || label == "EC PARAMETERS" => return Ok(false),
-        (label, Keys::Refused) if private_key::is_key(label) => {
-            "a private key in a file of certificates; take it out, and replace the key if others could read this file".to_owned()
+        (label, Keys::Refused) if private_key::is_key(label) || label == "EC PARAMETERS" => "a private key in a file of certificates: \
+            name the certificate's own file, or take the key out, and replace it if others could read this file"
+            .to_owned(),
+        ("CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST", _) => {
+            "a certificate request: its issuer makes a certificate of it, or `openssl req -x509` one that is its own issuer".to_owned()
         }
+        ("PKCS7", _) => "a PKCS7 block; convert it with `openssl pkcs7 -print_certs`".to_owned(),
         ("TRUSTED CERTIFICATE", _) => "a TRUSTED CERTIFICATE, OpenSSL's own form; convert it with `openssl x509`".to_owned(),
         (label, _) => format!("{} block in a file of certificates", pem::shown(label)),
     };

@@ -49,7 +49,7 @@ fn the_three_commands_of_the_quickstart_do_what_it_says() {
         let command = said["commands"][number].as_str().expect("a command");
         Command::new("bash").args(["-c", command]).current_dir(directory.path()).output().expect("bash")
     };
-    for (command, wanted) in [("status", "generation"), ("list", "NAME"), ("reload", "")] {
+    for (command, wanted) in [("status", "generation"), ("list", "acl-client"), ("reload", "")] {
         let printed = said[command].as_str().expect("a command");
         let here = Command::new("bash").args(["-c", printed]).current_dir(directory.path()).output().expect("bash");
         assert!(here.status.success() && text(&here).contains(wanted), "{printed}: {}", text(&here));
@@ -63,6 +63,12 @@ fn the_three_commands_of_the_quickstart_do_what_it_says() {
             .expect("the binary runs");
         assert!(elsewhere.status.success(), "{command} from elsewhere: {}", text(&elsewhere));
     }
+    // A second one leaves the first as it is.
+    let before = std::fs::read(home.join("portcullis.toml")).expect("there");
+    let second =
+        Command::new(env!("CARGO_BIN_EXE_portcullis")).args(["quickstart", &name]).current_dir(directory.path()).output().expect("runs");
+    assert!(second.status.code() == Some(3) && text(&second).contains("a proxy runs with it already"), "{}", text(&second));
+    assert_eq!(std::fs::read(home.join("portcullis.toml")).expect("there"), before);
     let admitted = run(0);
     assert!(admitted.status.success() && text(&admitted).to_lowercase().contains("x-portcullis-principal"), "{}", text(&admitted));
     let stranger = run(1);

@@ -141,6 +141,10 @@ async fn a_revocation_says_whom_it_hits_and_is_taken_back() {
     world.refused(2, "--yes", &["crl", "rm", "ours"]);
     world.done(&["crl", "rm", "ours", "--yes"]);
     world.refused(1, "not_found", &["unrevoke", "serial:abcdef"]);
+    // Of a file's two ids one is enough.
+    world.done(&["revoke", "dora.pem", "--yes", "--reason", "lost again"]);
+    let words = world.done(&["unrevoke", "dora.pem", "--issuer", "ca.pem"]);
+    assert!(words.contains("taken back: sha256:") && words.contains("not revoked by a command: serial:"), "{words}");
     world.refused(2, "neither an id nor a file", &["revoke", "nobody's.pem", "--yes"]);
     world.refused(2, "--yes", &["revoke", "alice.pem"]);
     assert_eq!(world.status("alice").await, 200, "nobody was asked, and nothing was done");
@@ -185,7 +189,25 @@ async fn the_first_admin_is_made_here_and_manages_from_elsewhere() {
     world.refused(1, "clearance_too_low", &with(&["allow", "update", "alice", "--clearance", "admin"]));
     world.done(&with(&["allow", "rm", "alice", "--yes"]));
     let stranger = ["--admin", &url, "--cert", "alice.pem", "--key", "alice.key", "--cacert", "server.pem"];
-    world.refused(4, "AccessDenied", &[&["allow", "list"], &stranger[..]].concat());
+    world.refused(4, "access_denied", &[&["allow", "list"], &stranger[..]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_do_nothing_is_said_so_and_the_log_tells_by_name_what_was_done() {
+    let world = World::start().await;
+    let words = world.done(&["allow", "list"]);
+    assert!(words.contains("nobody") && words.contains("--source all"), "{words}");
+    let words = world.done(&["allow", "add", "alice", "alice.pem"]);
+    assert!(words.contains("may do nothing") && words.contains("allow update alice --role Reader"), "{words}");
+    let words = world.done(&["allow", "add", "bob", "bob.pem", "--role", "Reader"]);
+    assert!(!words.contains("may do nothing"), "{words}");
+    world.done(&["allow", "update", "alice", "--enabled=false", "--reason", "ticket 7"]);
+    world.done(&["revoke", "bob.pem", "--yes", "--reason", "lost"]);
+    let words = world.done(&["revoked"]);
+    assert!(words.contains("by local  lost"), "{words}");
+    let words = world.done(&["ledger", "log", "--object", "Alice", "--actor", "local"]);
+    assert!(words.contains(" alice, disabled (ticket 7)") && !words.contains("bob"), "{words}");
+    world.refused(2, "principal.put", &["ledger", "log", "--action", "nothing"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

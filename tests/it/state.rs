@@ -80,6 +80,7 @@ async fn a_full_disk_stops_no_removal_lets_nobody_in_and_what_waited_is_recorded
     proxy.wait_for_generation_after(generation);
     assert_eq!(world.gets_in(&proxy).await, [false, false, false]);
     unrecorded(&world, &proxy, 2);
+    eventually("the log says that it is in force", || proxy.log().contains("\"action\":\"unrecorded\""));
     // An addition waits for nobody: it is refused, also behind what waits.
     world.run(1, "ledger_unavailable", &["allow", "add", "late", "late.pem", "--role", "Reader"]);
     assert_eq!(size(), before, "no torn entry is left");

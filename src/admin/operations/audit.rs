@@ -56,7 +56,9 @@ impl Trail {
             }
             Err(error) => {
                 let refusal = Error::from(error.clone());
-                self.line("refused", None, None, 0, Some(refusal.code));
+                // It took something away and holds: whoever reads `refused` would do it again, or believe that it was not done.
+                let action = if refusal.in_force == Some(true) { UNRECORDED } else { "refused" };
+                self.line(action, None, None, 0, Some(refusal.code));
             }
         }
     }
@@ -93,7 +95,7 @@ impl Trail {
             object,
             ledger_index: index,
             actor: Some(&actor),
-            verdict: Some(if code.is_none() { "admit" } else { "deny" }),
+            verdict: Some(if code.is_none() || action == UNRECORDED { "admit" } else { "deny" }),
             code,
             reason: self.reason.as_deref(),
             generation,
@@ -103,5 +105,7 @@ impl Trail {
     }
 }
 
+/// What a change is called that is in force and waits for the ledger.
+const UNRECORDED: &str = "unrecorded";
 /// A set that is replaced is told by its first changes; the ledger has them all.
 const MOST_LINES: usize = 1000;

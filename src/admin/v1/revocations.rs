@@ -144,7 +144,10 @@ pub(crate) async fn revoke(
     let recorded = restrictions::revoke(&shared, &caller, How { dry_run, reason: reason.or(asked) }, id.clone()).await?;
     let (hits, all) = tokio::task::spawn_blocking(move || restrictions::hits(&view, &parsed)).await.map_err(|_| Failure::Internal)?;
     let warning = match (hits.is_empty(), all) {
-        (true, true) => Some("hits nobody who is listed here: is it the id that you mean?".to_owned()),
+        (true, true) => Some(
+            "hits no certificate that is known here. Of an authority none is known before it comes; else: is it the id that you mean?"
+                .to_owned(),
+        ),
         (_, false) => Some("there are more certificates than were looked through: it may hit others".to_owned()),
         (false, true) => None,
     };

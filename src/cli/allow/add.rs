@@ -75,8 +75,21 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     arguments.terms.write(&mut document);
     let remote = arguments.how.target.remote()?;
     let made = create(&remote, &arguments.how, document)?;
-    output.answer(&made, arguments.how.changed(&made, "let in"));
+    output.answer(&made, arguments.how.changed(&made, "let in") + &may_do_nothing(&made["principal"]));
     Ok(Exit::Done)
+}
+
+/// Says so of whom nothing is permitted: its connections are admitted, and each of its requests is denied.
+pub(in crate::cli) fn may_do_nothing(principal: &Value) -> String {
+    let is_ranked = principal["clearance"].as_str().is_some_and(|clearance| clearance != "user");
+    let has_permission = principal["permissions"].as_array().is_some_and(|permissions| !permissions.is_empty());
+    if is_ranked || has_permission {
+        return String::new();
+    }
+    let name = printable(text(principal, "name"));
+    format!(
+        "\nnote: no permission is said, so it may do nothing: portcullis allow update {name} --role Reader, or --permission ROUTE=ACCESS"
+    )
 }
 
 /// Has a principal made.

@@ -26,7 +26,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "SHA256")]
     fingerprint: Option<String>,
     /// Those of the ledger, those of files, or both: managed, static, all
-    #[arg(long, default_value = "managed")]
+    #[arg(long, default_value = MANAGED)]
     source: String,
     /// Write all of the ledger's into a file instead, as `allow replace` takes them; `-` is standard output
     #[arg(long, value_name = "FILE", conflicts_with_all = ["search", "clearance", "expires_before", "fingerprint", "source"])]
@@ -48,7 +48,13 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     ];
     let given = filters.into_iter().filter_map(|(key, value)| Some(format!("&{key}={}", encoded(value?))));
     let found = pages(&arguments.target.remote()?, "/v1/principals", "principals", &given.collect::<String>())?;
-    let table = table(&found);
+    let mut table = table(&found);
+    if found.is_empty() {
+        "nobody".clone_into(&mut table);
+    }
+    if arguments.source == MANAGED {
+        table += "\nof the ledger; `--source all` lists those of files, too";
+    }
     output.answer(&serde_json::json!({ "principals": found }), table);
     Ok(Exit::Done)
 }
@@ -83,8 +89,11 @@ fn table(found: &[Value]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+const MANAGED: &str = "managed";
+
 fn row(principal: &Value) -> [String; 7] {
     let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    let ranks = text(principal, "clearance") == "admin";
     let may = principal["permissions"].as_array().into_iter().flatten().map(|permission| {
         let routes = permission["routes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
         format!("{}={}", routes.join(","), text(permission, "access"))
@@ -114,7 +123,7 @@ fn row(principal: &Value) -> [String; 7] {
         text(principal, "name").to_owned(),
         text(principal, "id").to_owned(),
         principal["clearance"].as_str().unwrap_or("user").to_owned(),
-        or_dash(may.collect::<Vec<_>>().join(" ")),
+        if ranks { "all".to_owned() } else { or_dash(may.collect::<Vec<_>>().join(" ")) },
         or_dash(credentials.into_iter().flatten().collect::<Vec<_>>().join(", ")),
         or_dash(text(principal, "valid_until").to_owned()),
         notes.join(", "),

@@ -28,7 +28,7 @@ fn page(remote: &Remote, from: u64) -> Result<Page, Failure> {
 }
 
 pub(super) fn log(arguments: &LogArguments, remote: &Remote) -> Result<Listed, Failure> {
-    let is_filtered = arguments.since.is_some() || arguments.actor.is_some() || arguments.action.is_some();
+    let is_filtered = arguments.is_filtered();
     let mut from = match arguments.from {
         Some(from) => from,
         // Only the newest are asked for.

@@ -4,6 +4,7 @@
 mod materials;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -12,6 +13,7 @@ use serde_json::json;
 use super::echo::Echo;
 use super::run::Proxy;
 use super::{Exit, Failure, Output};
+use crate::admin;
 use crate::listener::BindAddress;
 use materials::{CONFIG, LISTED, Materials};
 
@@ -24,6 +26,7 @@ pub(super) struct Arguments {
 
 /// Runs until a signal ends it.
 pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
+    nobody_runs(&arguments.directory)?;
     let materials = Materials::lay_out(arguments.directory)?;
     let upstream = start_echo()?;
     let config = materials.configure(free_port(8443)?, free_port(9090)?, &format!("http://{upstream}"))?;
@@ -43,12 +46,22 @@ pub(super) fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure
             "commands": commands,
             "status": local(&materials, "status"),
             "reload": local(&materials, "reload"),
-            "list": local(&materials, "allow list"),
+            "list": local(&materials, "allow list --source all"),
             "notes": materials.notes,
         }),
         introduction(&materials, &commands, edge, &upstream, proxy.monitor()),
     );
     proxy.wait()
+}
+
+/// A second one of the same directory would put other ports into the configuration of the first before it found that out.
+fn nobody_runs(directory: &Path) -> Result<(), Failure> {
+    let socket = admin::socket_path(&directory.join("state"));
+    let answers = admin::Reachable::of(&socket).is_ok_and(|reachable| UnixStream::connect(reachable.path()).is_ok());
+    match answers {
+        true => Err(Failure::file(directory, "a proxy runs with it already: end that one, or name another directory")),
+        false => Ok(()),
+    }
 }
 
 fn introduction(materials: &Materials, commands: &[String; 3], edge: SocketAddr, upstream: &str, monitor: Option<&BindAddress>) -> String {
@@ -84,7 +97,7 @@ Ctrl-C ends it.",
         port = edge.port(),
         status = local(materials, "status"),
         reload = local(materials, "reload"),
-        list = local(materials, "allow list"),
+        list = local(materials, "allow list --source all"),
     )
 }
 

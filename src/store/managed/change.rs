@@ -114,6 +114,20 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Change {
+    /// Every action, as `action` has it.
+    pub const ACTIONS: [&'static str; 10] = [
+        "bootstrap.closed",
+        "crl.put",
+        "crl.remove",
+        "files.reloaded",
+        "principal.put",
+        "principal.remove",
+        "revocation.add",
+        "revocation.remove",
+        "token.revoke",
+        "tokens.revoke",
+    ];
+
     /// Returns what an entry calls this.
     pub fn action(&self) -> &'static str {
         match self {
