@@ -108,8 +108,9 @@ impl Trust {
 
     /// Keeps of headers what may say where a client is.
     pub fn heard(&self, headers: &Fields) -> Fields {
-        let name = forwarded::name(self.header);
-        headers.get_all(&name).map(|value| (name.clone(), value.clone())).collect()
+        let (name, mut heard) = (forwarded::name(self.header), headers.clone());
+        heard.retain(|other, _| other.eq_ignore_ascii_case(name.as_str().as_bytes()));
+        heard
     }
 
     /// Tells whether the header counts on a connection, whoever its client is.

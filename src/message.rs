@@ -6,7 +6,7 @@ mod fields;
 
 use http::{Extensions, Method, StatusCode, Uri, Version};
 
-pub use fields::Fields;
+pub use fields::{Fields, Run, text};
 
 /// The head of a request.
 #[derive(Debug, Default)]

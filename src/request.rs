@@ -247,7 +247,7 @@ async fn answer(
     Ok(response)
 }
 
-fn preflight_answer(preflight: &Preflight<'_>) -> Response<Body> {
+fn preflight_answer(preflight: &Preflight) -> Response<Body> {
     Response { status: StatusCode::NO_CONTENT, headers: preflight.answer(), body: Body::empty() }
 }
 
@@ -287,7 +287,7 @@ fn permitted(headers: &Fields, scope: &Scope<'_>, grant: &Grant) -> Option<Heade
     let Some(Origin::Other(origin)) = scope.request.map(|request| request.origin) else { return None };
     let admitted = grant.admitted()?;
     let listed = admitted.admission.principal.terms.cors_origins.iter().any(|pattern| pattern.matches(origin));
-    headers.get(header::ORIGIN).filter(|_| listed).cloned()
+    headers.get_owned(header::ORIGIN).filter(|_| listed)
 }
 
 /// Waits for an answer no longer than its hold stands.

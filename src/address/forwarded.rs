@@ -16,8 +16,8 @@ pub(super) fn from_the_right(header: ForwardingHeader, headers: &Fields) -> impl
         ForwardingHeader::XForwardedFor => address,
     };
     // Several lines are one list, in order (RFC 9110, 5.3).
-    let lines: Vec<&HeaderValue> = headers.get_all(&name(header)).collect();
-    lines.into_iter().rev().flat_map(move |line| match std::str::from_utf8(line.as_bytes()) {
+    let lines: Vec<&[u8]> = headers.get_all(&name(header)).collect();
+    lines.into_iter().rev().flat_map(move |line| match str::from_utf8(line) {
         Ok(line) => Elements { rest: Some(line) }.map(|element| read(element.trim())).collect::<Vec<_>>(),
         Err(_) => vec![None],
     })
@@ -50,7 +50,7 @@ pub(super) fn write(header: ForwardingHeader, headers: &mut Fields, trusted: boo
         ForwardingHeader::XForwardedFor => {
             headers.remove(FORWARDED);
             add(headers, X_FORWARDED_FOR, trusted, peer.ip().map(|ip| peer.text_of(ip)));
-            for (name, value) in [(X_FORWARDED_PROTO, HeaderValue::from_static(scheme)), (X_FORWARDED_HOST, host.clone())] {
+            for (name, value) in [(X_FORWARDED_PROTO, &HeaderValue::from_static(scheme)), (X_FORWARDED_HOST, host)] {
                 if !(trusted && headers.contains_key(&name)) {
                     headers.insert(name, value);
                 }
@@ -72,7 +72,7 @@ fn add(headers: &mut Fields, name: HeaderName, trusted: bool, element: Option<He
     }
     let mut list = Vec::new();
     for line in headers.get_all(&name) {
-        list.extend_from_slice(line.as_bytes());
+        list.extend_from_slice(line);
         list.extend_from_slice(b", ");
     }
     list.extend_from_slice(element.as_bytes());

@@ -3,6 +3,7 @@
 use http::HeaderName;
 
 use super::*;
+use crate::message::text;
 
 fn trust(header: ForwardingHeader) -> Trust {
     Trust {
@@ -118,7 +119,7 @@ fn the_upstream_is_told_by_one_header_only() {
         let origin = trust.request(connection, &[], &headers);
         trust.write(&mut headers, origin, &Peer::new(connection), "https", &host);
         let mut fields: Vec<String> =
-            headers.iter().map(|(name, value)| format!("{}: {}", str::from_utf8(name).unwrap(), value.to_str().unwrap())).collect();
+            headers.iter().map(|(name, value)| format!("{}: {}", str::from_utf8(name).unwrap(), text(value).unwrap())).collect();
         fields.sort();
         fields
     };

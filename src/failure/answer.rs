@@ -9,7 +9,7 @@ use http::header::{self, HeaderValue};
 use super::Failure;
 use crate::admission::Denial;
 use crate::http1::Refusal;
-use crate::message::{Fields, Response};
+use crate::message::{Fields, Response, text};
 
 impl Failure {
     /// Answers, for a request known by `request_id` (it may be the client's own text: it is escaped).
@@ -96,11 +96,11 @@ pub fn refusal(refusal: Refusal) -> Bytes {
 /// counts: `*/*` and no `Accept` at all mean JSON.
 pub fn prefers_html(request: &Fields) -> bool {
     // What most programs send; it prefers nothing.
-    if request.get_all(&header::ACCEPT).all(|value| value == "*/*") {
+    if request.get_all(&header::ACCEPT).all(|value| value == b"*/*") {
         return false;
     }
     let (mut html, mut json) = (Quality::default(), Quality::default());
-    for range in request.get_all(&header::ACCEPT).filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
+    for range in request.get_all(&header::ACCEPT).filter_map(text).flat_map(|value| value.split(',')) {
         let mut parts = range.split(';');
         let media = parts.next().unwrap_or_default().trim();
         let quality = parts.filter_map(quality).next().unwrap_or(1000);
@@ -183,7 +183,7 @@ mod tests {
             assert_eq!(body["error"]["code"], failure.code());
             assert_eq!(body["error"]["message"], failure.message());
             assert_eq!(body["error"]["request_id"], "r-1\"\\\n<script>\u{e9}");
-            assert_eq!(response.headers.get("cache-control").unwrap(), "no-store");
+            assert_eq!(response.headers.get("cache-control").unwrap(), b"no-store");
             let asks = response.headers.contains_key("www-authenticate");
             assert_eq!(asks, response.status == 401, "{failure:?}");
         }
@@ -196,7 +196,7 @@ mod tests {
         assert!(page.contains("<code>not_listed</code>"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;"), "{page}");
         assert!(!page.contains("<script"), "{page}");
-        assert_eq!(response.headers.get("content-type").unwrap(), "text/html; charset=utf-8");
+        assert_eq!(response.headers.get("content-type").unwrap(), b"text/html; charset=utf-8");
     }
 
     #[test]

@@ -4,14 +4,14 @@
 use std::cell::RefCell;
 use std::io::Write as _;
 
-use http::header::{self, HeaderValue};
+use http::header;
 use http::{Method, StatusCode, Version};
 use http_body::SizeHint;
 
 use super::head::Framing;
 use crate::clock;
 use crate::date::Date;
-use crate::message::{Fields, Request, Response};
+use crate::message::{Fields, Request, Response, Run};
 
 /// What an answer's head depends on besides itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,14 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
 
     status_line(out, status);
     let mut dated = false;
-    for (name, value, line) in headers.lines() {
+    for run in headers.runs(is_framed) {
+        let (name, value) = match run {
+            Run::Lines(lines) => {
+                out.extend_from_slice(lines);
+                continue;
+            }
+            Run::Field(name, value) => (name, value),
+        };
         match Framed::of(name) {
             Some(Framed::Connection) if !switches => continue,
             Some(Framed::Length) if is_described => length = None,
@@ -68,7 +75,7 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
             Some(Framed::Date) => dated = true,
             Some(Framed::Connection) | None => {}
         }
-        put(out, name, value, line);
+        field(out, name, value);
     }
     if framing == Framing::Chunked {
         out.extend_from_slice(CHUNKED);
@@ -92,9 +99,11 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
 /// Writes an interim answer (RFC 9110, 15.2), which has no body and says nothing about the connection.
 pub(super) fn interim(out: &mut Vec<u8>, head: &Response<()>) {
     status_line(out, head.status);
-    for (name, value, line) in head.headers.lines() {
-        if matches!(Framed::of(name), None | Some(Framed::Date)) {
-            put(out, name, value, line);
+    for run in head.headers.runs(is_framed) {
+        match run {
+            Run::Lines(lines) => out.extend_from_slice(lines),
+            Run::Field(name, value) if matches!(Framed::of(name), None | Some(Framed::Date)) => field(out, name, value),
+            Run::Field(..) => {}
         }
     }
     out.extend_from_slice(b"\r\n");
@@ -120,7 +129,14 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
         Framing::Chunked | Framing::Close | Framing::Empty => None,
     };
     let mut told = false;
-    for (name, value, line) in head.headers.lines() {
+    for run in head.headers.runs(is_framed) {
+        let (name, value) = match run {
+            Run::Lines(lines) => {
+                out.extend_from_slice(lines);
+                continue;
+            }
+            Run::Field(name, value) => (name, value),
+        };
         match Framed::of(name) {
             Some(Framed::Length) => {
                 // Whoever says that there is none says it on; once.
@@ -130,7 +146,7 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
                 }
             }
             Some(Framed::Coding) => {}
-            Some(Framed::Connection | Framed::Date) | None => put(out, name, value, line),
+            Some(Framed::Connection | Framed::Date) | None => field(out, name, value),
         }
     }
     if framing == Framing::Chunked {
@@ -173,12 +189,8 @@ impl Framed {
     }
 }
 
-/// Writes one field; with one copy where its line is as it came.
-fn put(out: &mut Vec<u8>, name: &[u8], value: &HeaderValue, line: Option<&[u8]>) {
-    match line {
-        Some(line) => out.extend_from_slice(line),
-        None => field(out, name, value.as_bytes()),
-    }
+fn is_framed(name: &[u8]) -> bool {
+    Framed::of(name).is_some()
 }
 
 /// Writes one field.
@@ -202,7 +214,7 @@ fn number(out: &mut Vec<u8>, name: &[u8], mut number: u64) {
 
 fn says_close(headers: &Fields) -> bool {
     let closes = |token: &[u8]| token.trim_ascii().eq_ignore_ascii_case(b"close");
-    headers.get_all(&header::CONNECTION).any(|value| value.as_bytes().split(|byte| *byte == b',').any(closes))
+    headers.get_all(&header::CONNECTION).any(|value| value.split(|byte| *byte == b',').any(closes))
 }
 
 fn is_bodiless(method: &Method) -> bool {

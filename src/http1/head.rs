@@ -198,8 +198,7 @@ impl Said {
         let (mut said, mut headers) = (Self::default(), Fields::of(head.clone()));
         for field in parsed {
             said.note(field.name, field.value)?;
-            let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| Fault::Malformed(NO_VALUE))?;
-            headers.append_sent(field.name, value);
+            headers.append_sent(field.name, field.value);
         }
         Ok((said, headers))
     }

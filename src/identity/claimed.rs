@@ -77,7 +77,7 @@ const X_FORWARDING: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -158,7 +158,7 @@ mod tests {
         for _ in 0..20_000 {
             let mut headers = Fields::default();
             for innocent in INNOCENT {
-                headers.append(HeaderName::from_static(innocent), "kept".parse().unwrap());
+                headers.append(HeaderName::from_static(innocent), HeaderValue::from_static("kept"));
             }
             let before = headers.clone();
             for _ in 0..random.below(6) {
@@ -166,7 +166,7 @@ mod tests {
                 assert!(is_ours(&claim), "{:?}", String::from_utf8_lossy(&claim));
                 let name = HeaderName::from_bytes(&claim).unwrap();
                 for _ in 0..=random.below(3) {
-                    headers.append(name.clone(), "forged".parse().unwrap());
+                    headers.append(name.clone(), HeaderValue::from_static("forged"));
                 }
             }
             remove_claimed(&mut headers, Access::Read);
@@ -196,7 +196,7 @@ mod tests {
         for (needed, kept) in [(Access::Read, false), (Access::Write, true), (Access::Admin, true)] {
             for name in ["x-http-method", "x-http-method-override", "x-method-override", "x_http_method_override"] {
                 let mut headers = Fields::default();
-                headers.insert(HeaderName::from_static(name), "DELETE".parse().unwrap());
+                headers.insert(HeaderName::from_static(name), HeaderValue::from_static("DELETE"));
                 remove_claimed(&mut headers, needed);
                 assert_eq!(headers.contains_key(name), kept, "{name} {needed:?}");
             }

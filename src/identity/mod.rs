@@ -60,8 +60,8 @@ pub fn replace(headers: &mut Fields, rendered: Option<&Rendered>, needed: Access
 /// Keeps caches from answering one client with what another was told (RFC 9440, 3.1): a `Vary` that names
 /// either field becomes `*`.
 pub fn guard_vary(response: &mut Fields) {
-    let names_identity = |value: &HeaderValue| {
-        value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|name| {
+    let names_identity = |value: &[u8]| {
+        value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|name| {
             name.eq_ignore_ascii_case(CLIENT_CERT.as_str().as_bytes()) || name.eq_ignore_ascii_case(CLIENT_CERT_CHAIN.as_str().as_bytes())
         })
     };

@@ -1,5 +1,5 @@
-//! The block that comes from the leaf and its admission: rendered once, written to each request by handing
-//! over counted bytes. What depends on the request (address, a node's XFCC) is added then.
+//! The block that comes from the leaf and its admission: rendered once, written to each request with one
+//! copy. What depends on the request (address, a node's XFCC) is added then.
 
 use http::header::{HeaderName, HeaderValue};
 
@@ -15,7 +15,7 @@ const MAX_FIELD: usize = 16 * 1024;
 /// The identity headers of one admitted client on one route.
 #[derive(Debug)]
 pub struct Rendered {
-    fields: Vec<(HeaderName, HeaderValue)>,
+    fields: Fields,
     /// Ours; apart from the fields as it may have to follow a node's.
     xfcc: Option<HeaderValue>,
     /// The client is a peer gateway: its XFCC stays, and ours follows.
@@ -30,7 +30,7 @@ impl Rendered {
     /// our own certificate.
     pub fn new(settings: &Settings, admission: &Admission, leaf: Option<&Certificate>, by: &[Box<str>]) -> Self {
         let mut rendered = Self {
-            fields: Vec::with_capacity(10),
+            fields: Fields::default(),
             xfcc: None,
             appends: settings.dialects.contains(&Dialect::Xfcc) && admission.principal.terms.clearance == Clearance::Node,
             tells_address: settings.dialects.contains(&Dialect::Portcullis),
@@ -61,14 +61,12 @@ impl Rendered {
 
     /// Writes into headers that claim nothing any more. `client`: the effective address, as it is written.
     pub(super) fn write(&self, headers: &mut Fields, forwarded: Option<Vec<u8>>, client: Option<&HeaderValue>) {
-        for (name, value) in &self.fields {
-            headers.append(name.clone(), value.clone());
-        }
+        headers.append_all(&self.fields);
         if let Some(xfcc) = self.xfcc_behind(forwarded) {
             headers.append(XFCC, xfcc);
         }
         if let Some(client) = client.filter(|_| self.tells_address) {
-            headers.append(CLIENT_IP, client.clone());
+            headers.append(CLIENT_IP, client);
         }
     }
 
@@ -127,7 +125,7 @@ impl Rendered {
     fn field(&mut self, dialect: Dialect, name: HeaderName, field: &'static str, value: String) -> bool {
         match HeaderValue::try_from(value) {
             Ok(value) if value.len() <= MAX_FIELD => {
-                self.fields.push((name, value));
+                self.fields.append(name, value);
                 true
             }
             _ => {
@@ -143,7 +141,7 @@ impl Rendered {
         if !fields.is_empty()
             && let Ok(value) = HeaderValue::try_from(fields.join(", "))
         {
-            self.fields.push((LEFT_OUT, value));
+            self.fields.append(LEFT_OUT, value);
         }
     }
 }

@@ -8,6 +8,7 @@ use sfv::{BareItem, Parser};
 
 use super::*;
 use crate::admission::{Admission, Basis, Clearance, Principal, PrincipalId, PrincipalName, Provenance, Terms};
+use crate::message;
 use crate::pki::{Certificate, Fingerprint};
 
 /// A self-signed leaf. `dns` and `uris` may be no names at all.
@@ -51,7 +52,7 @@ fn written(rendered: &Rendered, asked: &[(&'static str, &'static str)]) -> Field
 
 fn text<'a>(headers: &'a Fields, name: &str) -> Option<&'a str> {
     assert!(headers.get_all(name).count() <= 1, "{name} stands twice");
-    headers.get(name).map(|value| value.to_str().unwrap())
+    headers.get(name).map(|value| message::text(value).unwrap())
 }
 
 type Pairs = Vec<(String, String)>;
@@ -238,7 +239,7 @@ fn no_name_breaks_the_structure() {
         let settings = Settings { xfcc_cert: true, ..settings() };
         let rendered = Rendered::new(&settings, &admission(Clearance::User, Basis::Pin, &name), Some(&leaf), &[]);
         let headers = written(&rendered, &[]);
-        assert!(headers.iter().all(|(_, value)| value.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte))), "{headers:?}");
+        assert!(headers.iter().all(|(_, value)| value.iter().all(|byte| (b' '..=b'~').contains(byte))), "{headers:?}");
         let xfcc = text(&headers, "x-forwarded-client-cert").unwrap();
         for wide in [false, true] {
             let elements = parse_xfcc(xfcc, wide).unwrap_or_else(|| panic!("{xfcc}"));
@@ -272,7 +273,7 @@ fn vary_on_either_field_becomes_a_star() {
             headers.append(header::VARY, HeaderValue::from_static(line));
         }
         guard_vary(&mut headers);
-        let left: Vec<&str> = headers.get_all(&header::VARY).map(|value| value.to_str().unwrap()).collect();
+        let left: Vec<&str> = headers.get_all(&header::VARY).map(|value| message::text(value).unwrap()).collect();
         assert_eq!(left, expected, "{lines:?}");
     }
 }

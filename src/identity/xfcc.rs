@@ -2,7 +2,6 @@
 //! quotes Subject, Cert and Chain only; we quote wherever a reserved character stands, and leave out what no
 //! quoting makes safe: parsers disagree about a backslash before a quote.
 
-use http::HeaderValue;
 use rustls_pki_types::CertificateDer;
 
 use super::text;
@@ -114,16 +113,16 @@ fn quoted_if_needed(value: &str) -> Option<String> {
 
 /// Joins what a node forwarded, so that ours can be appended. `None` where some parser might read past its end, and so
 /// take our element for a part of the last one.
-pub(super) fn joined<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> Option<Vec<u8>> {
+pub(super) fn joined<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
     let mut joined = Vec::new();
     for line in lines {
-        if !ends_outside_quotes(line.as_bytes()) {
+        if !ends_outside_quotes(line) {
             return None;
         }
         if !joined.is_empty() {
             joined.push(b',');
         }
-        joined.extend_from_slice(line.as_bytes());
+        joined.extend_from_slice(line);
     }
     (!joined.is_empty()).then_some(joined)
 }
@@ -184,8 +183,7 @@ mod tests {
             (&[], None),
         ];
         for (lines, expected) in table {
-            let lines: Vec<HeaderValue> = lines.iter().map(|line| HeaderValue::from_static(line)).collect();
-            let joined = joined(lines.iter());
+            let joined = joined(lines.iter().map(|line| line.as_bytes()));
             assert_eq!(joined.as_deref(), expected.map(str::as_bytes), "{lines:?}");
         }
     }

@@ -57,13 +57,13 @@ impl<'a> Asked<'a> {
     }
 
     /// A preflight to a route that asks for no certificate is the upstream's own affair.
-    pub fn preflight<'h>(&self, method: &Method, headers: &'h Fields) -> Option<Preflight<'h>> {
+    pub fn preflight(&self, method: &Method, headers: &Fields) -> Option<Preflight> {
         if self.auth() == RouteAuth::None { None } else { Preflight::of(method, headers) }
     }
 
     /// Says what a preflight is told. Browsers send them without a certificate: they are answered alike whether or not a route
     /// exists, by whether anybody who can reach it lists the origin.
-    pub fn check_preflight(&self, snapshot: &Snapshot, preflight: &Preflight<'_>) -> Result<(), Failure> {
+    pub fn check_preflight(&self, snapshot: &Snapshot, preflight: &Preflight) -> Result<(), Failure> {
         let asked = self.route.zip(preflight.origin());
         let listed = asked.is_some_and(|(route, origin)| snapshot.preflight_allows(&route.scope, origin));
         if listed { Ok(()) } else { Err(Failure::Denied(Denial::OriginDenied)) }
@@ -141,7 +141,7 @@ impl<'a> Call<'a> {
     }
 
     /// Who proves a key here may do it from a page; where somebody else is asked for a certificate, no page of another origin calls.
-    pub fn preflight<'h>(&self, method: &Method, headers: &'h Fields) -> Option<Preflight<'h>> {
+    pub fn preflight(&self, method: &Method, headers: &Fields) -> Option<Preflight> {
         Preflight::of(method, headers).filter(|_| self.surface == Surface::Challenge)
     }
 

@@ -3,13 +3,13 @@
 
 use std::rc::Rc;
 
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::AUTHORIZATION;
 
 use super::Context;
 use crate::admission::RouteAuth;
 use crate::challenge::{Bearer, Tokens};
 use crate::gate::Standing;
-use crate::message::Fields;
+use crate::message::{Fields, text};
 use crate::pki::Fingerprint;
 use crate::rules::Rules;
 
@@ -56,12 +56,12 @@ impl Context {
 
     /// The same for a call that may have its token in its body: there, or in its head, and not in both.
     pub(super) fn asking_with(&self, rules: &Rules, headers: &Fields, text: &str) -> Option<Rc<Standing>> {
-        let is_twofold = headers.get_all(&AUTHORIZATION).any(|value| Tokens::mentions(value.as_bytes()));
+        let is_twofold = headers.get_all(&AUTHORIZATION).any(Tokens::mentions);
         if is_twofold { Some(self.worthless(NOT_ALONE)) } else { self.read(rules, text) }
     }
 
     fn token(&self, rules: &Rules, headers: &Fields) -> Option<Rc<Standing>> {
-        let mut ours = headers.get_all(&AUTHORIZATION).filter(|value| Tokens::mentions(value.as_bytes()));
+        let mut ours = headers.get_all(&AUTHORIZATION).filter(|value| Tokens::mentions(value));
         let value = ours.next()?;
         // Two credentials, or one wrapped in something: whoever reads it behind us may see another one than we do.
         let alone = headers.get_all(&AUTHORIZATION).count() == 1;
@@ -122,12 +122,12 @@ impl Context {
 /// Takes every token of ours out of a request: wherever it stands, whoever has it could use it. `Authorization` may have others beside.
 pub(super) fn strip(headers: &mut Fields) {
     // Most values are shorter.
-    headers.retain(|_, value| value.len() < SHORTEST || !Tokens::mentions(value.as_bytes()));
+    headers.retain(|_, value| value.len() < SHORTEST || !Tokens::mentions(value));
 }
 
 /// Returns the token of a `Bearer` credential (RFC 6750, 2.1; RFC 9110, 11.4: the scheme in any case, then spaces).
-pub fn bearer_token(value: &HeaderValue) -> Option<&str> {
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+pub fn bearer_token(value: &[u8]) -> Option<&str> {
+    let (scheme, token) = text(value)?.split_once(' ')?;
     let token = token.trim_start_matches(' ');
     let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     (scheme.eq_ignore_ascii_case("Bearer") && is_token).then_some(token)

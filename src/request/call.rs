@@ -130,9 +130,9 @@ impl OurCall<'_> {
         let mut answer = Response::from(answer);
         if let Origin::Other(origin) = request.origin
             && lists(Some(origin))
-            && let Some(origin) = head.headers.get(header::ORIGIN)
+            && let Some(origin) = head.headers.get_owned(header::ORIGIN)
         {
-            cross_site::permit(&mut answer.headers, origin);
+            cross_site::permit(&mut answer.headers, &origin);
         }
         answer.headers.insert(super::X_REQUEST_ID, record.id_value());
         record.hold = Some(hold);

@@ -18,17 +18,15 @@ pub(super) fn check(head: &RequestHead) -> Result<(), Failure> {
         return Err(Failure::Malformed("a header that belongs to HTTP/1.1"));
     }
     let mut lengths = headers.get_all(&header::CONTENT_LENGTH);
-    if lengths.next().is_some_and(|length| length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit))
-        || lengths.next().is_some()
-    {
+    if lengths.next().is_some_and(|length| length.is_empty() || !length.iter().all(u8::is_ascii_digit)) || lengths.next().is_some() {
         return Err(Failure::Malformed("Content-Length is no number, once"));
     }
     // RFC 9113, 8.2.1: HTTP/1.1 would strip the space, and may find something else behind it.
-    let is_padded = |value: &HeaderValue| value.as_bytes().first().is_some_and(is_blank) || value.as_bytes().last().is_some_and(is_blank);
+    let is_padded = |value: &[u8]| value.first().is_some_and(is_blank) || value.last().is_some_and(is_blank);
     if headers.iter().any(|(_, value)| is_padded(value)) {
         return Err(Failure::Malformed("a field value begins or ends with white space"));
     }
-    if headers.get_all(&header::TE).any(|te| !te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
+    if headers.get_all(&header::TE).any(|te| !te.eq_ignore_ascii_case(b"trailers")) {
         return Err(Failure::Malformed("TE is something else than trailers"));
     }
     if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
@@ -46,7 +44,7 @@ pub(super) fn join_cookies(headers: &mut Fields) {
     if headers.get_all(&header::COOKIE).nth(1).is_none() {
         return;
     }
-    let joined = headers.get_all(&header::COOKIE).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    let joined = headers.get_all(&header::COOKIE).collect::<Vec<_>>().join(&b"; "[..]);
     // INVARIANT: made of header values, a semicolon and a space.
     if let Ok(joined) = HeaderValue::from_bytes(&joined) {
         headers.insert(header::COOKIE, joined);
@@ -76,8 +74,7 @@ impl Offer {
             let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
             return Some(Self { protocols, connect: head.method == Method::CONNECT, client: Offered::of(head, body) });
         }
-        let mut upgrades = head.headers.get_all(&header::UPGRADE);
-        let protocols = upgrades.next()?.clone();
+        let protocols = head.headers.get_owned(header::UPGRADE)?;
         // RFC 9110, 7.8: Upgrade counts only where Connection names it, and not in HTTP/1.0.
         if head.version != http::Version::HTTP_11 || !has_token(&head.headers, &header::CONNECTION, "upgrade") {
             return None;
@@ -101,7 +98,7 @@ impl Offer {
     /// Takes the offer up, if the request is fit for it.
     pub(super) fn chosen(&mut self, protocol: Vec<u8>, headers: &Fields) -> Result<Chosen, Failure> {
         let has_body =
-            headers.contains_key(header::TRANSFER_ENCODING) || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+            headers.contains_key(header::TRANSFER_ENCODING) || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != b"0");
         if has_body {
             return Err(Failure::Malformed("an upgrade has no body"));
         }
@@ -174,6 +171,6 @@ mod tests {
         let mut request = request("/", &[("cookie", b"a=1"), ("cookie", b"b=2"), ("cookie", b"c=3; d=4")]);
         join_cookies(&mut request.headers);
         let cookies: Vec<_> = request.headers.get_all("cookie").collect();
-        assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
+        assert_eq!(cookies, [b"a=1; b=2; c=3; d=4"]);
     }
 }

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::gate::{Grant, Hold, Lifeline};
 use crate::http1::Upgraded;
 use crate::identity;
-use crate::message::{Fields, Request, RequestHead, Response};
+use crate::message::{Fields, Request, RequestHead, Response, text};
 use crate::upstream::hop_by_hop::{self, HopError};
 use crate::upstream::{self, Body, BodyError, Upload, UploadLimits, tunnel};
 
@@ -59,7 +59,9 @@ impl Onward<'_> {
         identity::replace(headers, rendered.as_deref(), self.needed, client.as_ref());
         let scheme = if self.context.secure { "https" } else { "http" };
         self.current.rules.trust.write(headers, self.origin, &self.context.peer, scheme, &self.host);
-        headers.insert(header::HOST, self.host.clone());
+        if headers.get(header::HOST) != Some(self.host.as_bytes()) {
+            headers.insert(header::HOST, &self.host);
+        }
         headers.insert(X_REQUEST_ID, id);
         if asked.trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -116,7 +118,7 @@ impl Chosen {
             headers.insert(header::UPGRADE, protocol);
         }
         if let Some(key) = &self.key {
-            headers.insert(header::SEC_WEBSOCKET_KEY, key.clone());
+            headers.insert(header::SEC_WEBSOCKET_KEY, key);
         }
         headers.remove(header::CONTENT_LENGTH);
     }
@@ -162,11 +164,11 @@ fn switch(
 /// Refuses an expectation that we do not meet, and a body that says itself that it is too large.
 pub(super) fn check_body(headers: &mut Fields, limit: Option<u64>) -> Result<(), Failure> {
     // We say 100 ourselves, once somebody wants the body.
-    if headers.get_all(&header::EXPECT).any(|expect| !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if headers.get_all(&header::EXPECT).any(|expect| !expect.eq_ignore_ascii_case(b"100-continue")) {
         return Err(Failure::ExpectationFailed);
     }
     headers.remove(header::EXPECT);
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| text(length)?.parse::<u64>().ok());
     match (length, limit) {
         (Some(length), Some(limit)) if length > limit => Err(Failure::BodyTooLarge),
         _ => Ok(()),
@@ -206,7 +208,7 @@ fn clean_trailers(trailers: &mut HeaderMap) {
     *trailers = fields.to_map();
 }
 
-fn names_ours(trailer: &HeaderValue) -> bool {
+fn names_ours(trailer: &[u8]) -> bool {
     hop_by_hop::tokens(trailer).any(identity::is_ours)
 }
 

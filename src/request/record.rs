@@ -66,7 +66,7 @@ pub(super) struct Tunnelled(Record);
 
 impl Record {
     pub(super) fn begin(context: Rc<Context>, current: &Current, head: &RequestHead) -> Self {
-        let field = |name: HeaderName| head.headers.get(name).cloned();
+        let field = |name: HeaderName| head.headers.get_owned(name);
         let is_logged = context.worker.log.is_on();
         Self {
             id: field(X_REQUEST_ID).filter(is_request_id).unwrap_or_else(|| context.worker.ids.next()),

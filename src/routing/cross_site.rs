@@ -6,65 +6,65 @@ use http::header::{self, HeaderName, HeaderValue};
 
 use super::authority::Authority;
 use crate::admission::Origin;
-use crate::message::Fields;
+use crate::message::{Fields, text};
 
 /// A CORS preflight: what a page of `origin` asks to be allowed.
-#[derive(Clone, Copy, Debug)]
-pub struct Preflight<'a> {
-    origin: &'a HeaderValue,
-    method: &'a HeaderValue,
-    headers: Option<&'a HeaderValue>,
+#[derive(Clone, Debug)]
+pub struct Preflight {
+    origin: HeaderValue,
+    method: HeaderValue,
+    headers: Option<HeaderValue>,
 }
 
 /// Says from which page a request comes, as far as its headers tell. `scheme` is the one we were asked with.
 pub fn classify<'a>(headers: &'a Fields, scheme: &str, authority: &Authority<'_>) -> Origin<'a> {
-    let cross_site = headers.get(&SEC_FETCH_SITE).is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
+    let cross_site = headers.get(&SEC_FETCH_SITE).is_some_and(|site| site.eq_ignore_ascii_case(b"cross-site"));
     let mut origins = headers.get_all(&header::ORIGIN);
     match (origins.next(), origins.next()) {
         (None, _) if cross_site => Origin::CrossSite,
         (None, _) => Origin::Absent,
-        (Some(origin), None) => match origin.to_str() {
+        (Some(origin), None) => match text(origin) {
             // A browser that says both is lying about one of them.
-            Ok(origin) if is_same_origin(origin, scheme, authority) => {
+            Some(origin) if is_same_origin(origin, scheme, authority) => {
                 if cross_site {
                     Origin::CrossSite
                 } else {
                     Origin::Same
                 }
             }
-            Ok(origin) => Origin::Other(origin),
-            Err(_) => Origin::Other(NO_ORIGIN),
+            Some(origin) => Origin::Other(origin),
+            None => Origin::Other(NO_ORIGIN),
         },
         // Two are none that a list could name.
         (Some(_), Some(_)) => Origin::Other(NO_ORIGIN),
     }
 }
 
-impl<'a> Preflight<'a> {
+impl Preflight {
     /// Recognises a preflight: an OPTIONS that names the method to come.
-    pub fn of(method: &Method, headers: &'a Fields) -> Option<Self> {
+    pub fn of(method: &Method, headers: &Fields) -> Option<Self> {
         if method != Method::OPTIONS {
             return None;
         }
         let mut origins = headers.get_all(&header::ORIGIN);
-        let (origin, None) = (origins.next()?, origins.next()) else { return None };
-        let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
-        Some(Self { origin, method, headers: headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) })
+        let (Some(_), None) = (origins.next(), origins.next()) else { return None };
+        let (origin, method) = (headers.get_owned(header::ORIGIN)?, headers.get_owned(header::ACCESS_CONTROL_REQUEST_METHOD)?);
+        Some(Self { origin, method, headers: headers.get_owned(header::ACCESS_CONTROL_REQUEST_HEADERS) })
     }
 
     /// Returns the origin as sent, for `admission` to look up; `None` where no list can name it.
-    pub fn origin(&self) -> Option<&'a str> {
+    pub fn origin(&self) -> Option<&str> {
         self.origin.to_str().ok()
     }
 
     /// Returns the headers of a 204 for a listed origin: what was asked for, echoed. `*` is never sent.
     pub fn answer(&self) -> Fields {
         let mut answer = Fields::default();
-        permit(&mut answer, self.origin);
+        permit(&mut answer, &self.origin);
         answer.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Method, Access-Control-Request-Headers"));
-        answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, self.method.clone());
-        if let Some(headers) = self.headers {
-            answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, headers.clone());
+        answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, &self.method);
+        if let Some(headers) = &self.headers {
+            answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, headers);
         }
         // Short, so that an origin taken off a list is soon asked again.
         answer.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("60"));
@@ -74,7 +74,7 @@ impl<'a> Preflight<'a> {
 
 /// Lets a listed origin read a response: its exact name, with credentials, and never `*`.
 pub fn permit(response: &mut Fields, origin: &HeaderValue) {
-    response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     response.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     response.append(header::VARY, HeaderValue::from_static("Origin"));
 }
@@ -145,12 +145,12 @@ mod tests {
         let preflight = Preflight::of(&Method::OPTIONS, &asked).unwrap();
         assert_eq!(preflight.origin(), Some("https://app.example.com"));
         let answer = preflight.answer();
-        assert_eq!(answer.get("access-control-allow-origin").unwrap(), "https://app.example.com");
-        assert_eq!(answer.get("access-control-allow-credentials").unwrap(), "true");
-        assert_eq!(answer.get("access-control-allow-methods").unwrap(), "PUT");
-        assert_eq!(answer.get("access-control-allow-headers").unwrap(), "content-type,x-y");
-        assert_eq!(answer.get_all("vary").next().unwrap(), "Origin");
-        assert!(answer.iter().all(|(_, value)| value != "*"));
+        assert_eq!(answer.get("access-control-allow-origin").unwrap(), b"https://app.example.com");
+        assert_eq!(answer.get("access-control-allow-credentials").unwrap(), b"true");
+        assert_eq!(answer.get("access-control-allow-methods").unwrap(), b"PUT");
+        assert_eq!(answer.get("access-control-allow-headers").unwrap(), b"content-type,x-y");
+        assert_eq!(answer.get_all("vary").next().unwrap(), b"Origin");
+        assert!(answer.iter().all(|(_, value)| value != b"*"));
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Pool {
 /// RFC 9113, 8.3.1: the authority stands in the target, not in `Host`; and nothing is said about the connection.
 fn for_http2(mut request: Request<Upload>, scheme: Scheme) -> Result<http::Request<Upload>, Error> {
     let headers = &mut request.head.headers;
-    let authority = headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok()).ok_or(Error::Malformed)?;
+    let authority = headers.get(header::HOST).and_then(|host| Authority::try_from(host).ok()).ok_or(Error::Malformed)?;
     headers.remove(header::HOST);
     headers.remove(header::CONNECTION);
     let mut parts = std::mem::take(&mut request.head.uri).into_parts();

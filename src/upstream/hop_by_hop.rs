@@ -30,8 +30,9 @@ pub fn strip_request(headers: &mut Fields, is_ours: fn(&[u8]) -> bool) -> Result
     if named.iter().any(|name| is_kept(name) || is_ours(name.as_str().as_bytes())) {
         return Err(HopError::Named);
     }
-    let upgrade = headers.get(header::UPGRADE).filter(|_| named.contains(&header::UPGRADE)).cloned();
-    headers.retain(|name, _| !is_hop_by_hop(name) && !is_respelled(name) && !is_among(&named, name));
+    let upgrade = headers.get_owned(header::UPGRADE).filter(|_| named.contains(&header::UPGRADE));
+    let is_folded = headers.is_folded();
+    headers.retain(|name, _| !(is_hop_by_hop(name) || is_among(&named, name) || is_folded && is_respelled(name)));
     Ok(Asked { upgrade, trailers })
 }
 
@@ -48,14 +49,18 @@ pub fn has_token(headers: &Fields, name: &HeaderName, token: &str) -> bool {
 }
 
 /// Yields the elements of a comma-separated list.
-pub fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 /// Returns what `Connection` names, without the options that are no headers.
 fn named(headers: &Fields) -> Result<Vec<HeaderName>, HopError> {
     let mut named = Vec::new();
     for value in headers.get_all(&header::CONNECTION) {
+        // Nearly always.
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            continue;
+        }
         for token in tokens(value) {
             if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
                 continue;

@@ -15,12 +15,12 @@ use crate::message::Fields;
 /// Returns the first protocol that a client offers and a route lists. HTTP itself and TLS are never upgraded to:
 /// what is behind them would be nobody's to judge.
 pub fn chosen<'a>(offered: &'a HeaderValue, listed: &[Box<str>]) -> Option<&'a [u8]> {
-    tokens(offered).find(|token| !is_never(token) && listed.iter().any(|listed| token.eq_ignore_ascii_case(listed.as_bytes())))
+    tokens(offered.as_bytes()).find(|token| !is_never(token) && listed.iter().any(|listed| token.eq_ignore_ascii_case(listed.as_bytes())))
 }
 
 /// Says whether all that a client offers is what nobody upgrades to: such an offer may be ignored.
 pub fn is_idle_offer(offered: &HeaderValue) -> bool {
-    tokens(offered).all(is_never)
+    tokens(offered.as_bytes()).all(is_never)
 }
 
 fn is_never(token: &[u8]) -> bool {
@@ -36,8 +36,8 @@ fn is_never(token: &[u8]) -> bool {
 pub fn websocket_key(headers: &Fields) -> Option<HeaderValue> {
     let mut keys = headers.get_all(&header::SEC_WEBSOCKET_KEY);
     let (key, None) = (keys.next()?, keys.next()) else { return None };
-    let bytes = STANDARD.decode(key.as_bytes()).ok()?;
-    (bytes.len() == 16).then(|| key.clone())
+    let bytes = STANDARD.decode(key).ok()?;
+    headers.get_owned(header::SEC_WEBSOCKET_KEY).filter(|_| bytes.len() == 16)
 }
 
 /// Makes a key, for a client that came without one (RFC 8441, 5).
@@ -51,13 +51,13 @@ pub fn new_websocket_key() -> Option<HeaderValue> {
 pub fn is_switch_to(headers: &Fields, protocol: &[u8], key: Option<&HeaderValue>) -> bool {
     let mut upgrades = headers.get_all(&header::UPGRADE);
     let (Some(upgrade), None) = (upgrades.next(), upgrades.next()) else { return false };
-    if !upgrade.as_bytes().eq_ignore_ascii_case(protocol) || !has_token(headers, &header::CONNECTION, "upgrade") {
+    if !upgrade.eq_ignore_ascii_case(protocol) || !has_token(headers, &header::CONNECTION, "upgrade") {
         return false;
     }
     let Some(key) = key else { return true };
     let mut accepts = headers.get_all(&header::SEC_WEBSOCKET_ACCEPT);
     let (Some(accept), None) = (accepts.next(), accepts.next()) else { return false };
-    accept.as_bytes() == accept_of(key).as_bytes()
+    accept == accept_of(key).as_bytes()
 }
 
 /// RFC 6455, 4.2.2: what proves that the upstream meant this handshake.

@@ -107,7 +107,7 @@ fn to_revoke(headers: &HeaderMap, body: &[u8]) -> Result<Held, Refused> {
     let given = if body.is_empty() { Held { token: None } } else { read(body)? };
     let mut shown = headers.get_all(header::AUTHORIZATION).iter();
     match (given.token, shown.next(), shown.next()) {
-        (None, Some(value), None) => Ok(Held { token: bearer_token(value).map(str::to_owned) }),
+        (None, Some(value), None) => Ok(Held { token: bearer_token(value.as_bytes()).map(str::to_owned) }),
         (token, ..) => Ok(Held { token }),
     }
 }

@@ -293,9 +293,9 @@ fn fields_refer_to_the_head_and_keep_their_order_and_case() {
     let head = Bytes::from_static(b"GET /p?q HTTP/1.1\r\nHost: a\r\nX-B: 1\r\nX-A: 2\r\nX-B: 3\r\n\r\n");
     let asking = read_request(&head).unwrap();
     let headers = &asking.head.headers;
-    let names: Vec<_> = headers.iter().map(|(name, value)| (str::from_utf8(name).unwrap(), value.to_str().unwrap())).collect();
+    let names: Vec<_> = headers.iter().map(|(name, value)| (str::from_utf8(name).unwrap(), str::from_utf8(value).unwrap())).collect();
     assert_eq!(names, [("Host", "a"), ("X-B", "1"), ("X-A", "2"), ("X-B", "3")]);
     let range = head.as_ptr() as usize..head.as_ptr() as usize + head.len();
-    assert!(headers.iter().all(|(_, value)| range.contains(&(value.as_bytes().as_ptr() as usize))));
+    assert!(headers.iter().all(|(_, value)| range.contains(&(value.as_ptr() as usize))));
     assert_eq!(asking.head.uri, "/p?q");
 }
