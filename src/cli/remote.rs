@@ -39,6 +39,10 @@ pub(super) struct Target {
     /// What the proxy's certificate is verified by; without it what the system trusts
     #[arg(long, value_name = "FILE")]
     pub(super) cacert: Option<PathBuf>,
+    /// File whose first line is a bearer token, in place of a certificate or beside the one that it is bound to: the listener has to
+    /// have `tokens = true`
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     password: input::CertPassword,
 }
@@ -46,6 +50,8 @@ pub(super) struct Target {
 /// A proxy that may be called.
 pub(super) struct Remote {
     way: Way,
+    /// What is shown beside the certificate, or in its place.
+    token: Option<HeaderValue>,
     runtime: Runtime,
 }
 
@@ -75,6 +81,9 @@ pub(super) struct Elsewhere {
     /// What the proxy's certificate is verified by; without it what the system trusts
     #[arg(long, value_name = "FILE", requires = "admin")]
     cacert: Option<PathBuf>,
+    /// File whose first line is a bearer token, in place of a certificate or beside the one that it is bound to
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     password: input::CertPassword,
 }
@@ -82,7 +91,7 @@ pub(super) struct Elsewhere {
 impl Elsewhere {
     /// Finds the way, where a proxy is meant.
     pub(super) fn remote(&self, config: &load::Config, key: Option<&str>) -> Result<Option<Remote>, Failure> {
-        let Self { admin, cert, cacert, password } = self;
+        let Self { admin, cert, cacert, token_file, password } = self;
         if admin.is_none() {
             return Ok(None);
         }
@@ -92,6 +101,7 @@ impl Elsewhere {
             cert: cert.clone(),
             key: key.map(PathBuf::from),
             cacert: cacert.clone(),
+            token_file: token_file.clone(),
             password: password.clone(),
         };
         target.remote().map(Some)
@@ -111,7 +121,8 @@ impl Target {
             None if self.cacert.is_some() => return Err(Failure::usage("--cacert goes with --admin: the control socket is not TLS")),
             None => Way::Local(self.socket()?),
         };
-        Remote::by(way)
+        let token = self.token_file.as_deref().map(bearer).transpose()?;
+        Ok(Remote { token, ..Remote::by(way)? })
     }
 
     fn socket(&self) -> Result<PathBuf, Failure> {
@@ -133,6 +144,15 @@ impl Target {
         let client = self.cert.as_ref().map(|cert| key_pair(cert, self.key.as_deref(), password)).transpose()?;
         Ok(Tls { ca, client: client.map(|pair| pair.certified), server_name: None })
     }
+}
+
+/// Reads a token, as a request shows it.
+fn bearer(path: &Path) -> Result<HeaderValue, Failure> {
+    let line = input::first_line(path)?;
+    let mut value =
+        HeaderValue::try_from(format!("Bearer {}", line.trim())).map_err(|_| Failure::file(path, "its first line is no bearer token"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Reads the URL of a proxy.
@@ -175,7 +195,7 @@ impl Remote {
 
     fn by(way: Way) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local)?;
-        Ok(Self { way, runtime })
+        Ok(Self { way, token: None, runtime })
     }
 
     /// Asks; whatever is no success is the failure.
@@ -203,6 +223,7 @@ impl Remote {
         // RFC 9110, 13.1.1: an entity tag, in quotes.
         let tag = version.and_then(|version| HeaderValue::try_from(format!("\"{version}\"")).ok());
         request.headers_mut().extend(tag.map(|tag| (header::IF_MATCH, tag)));
+        request.headers_mut().extend(self.token.clone().map(|token| (header::AUTHORIZATION, token)));
         self.runtime
             .block_on(async {
                 let exchange = self.exchange(request);

@@ -157,3 +157,24 @@ async fn whoever_asks_by_a_token_is_named_by_it_and_keeps_it() {
     let (verdict, said) = world.run(&["ledger", "verify"]);
     assert_eq!(verdict, Some(0), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_from_elsewhere_shows_a_token_in_place_of_a_certificate() {
+    let world = World::start().await;
+    let [operator, alice] = [("operator", &world.operator), ("alice", &world.alice)].map(|(name, identity)| world.token(name, identity));
+    world.workspace.write("operator.token", format!("{operator}\n"));
+    world.workspace.write("alice.token", alice);
+    let at = |listener: &str| format!("https://localhost:{}", world.proxy.address(listener).port());
+    let call = |url: &str, file: &str| {
+        let there = ["--admin", url, "--token-file", file, "--cacert", "server.pem"];
+        world.run(&[&["allow", "list", "--source", "all"], &there[..]].concat())
+    };
+    let (code, said) = call(&at("control"), "operator.token");
+    assert!(code == Some(0) && said.contains("alice"), "{code:?} {said}");
+    let (code, said) = call(&at("control"), "alice.token");
+    assert!(code == Some(1) && said.contains("clearance_too_low"), "{code:?} {said}");
+    let (code, said) = call(&at("control"), "server.pem");
+    assert!(code == Some(1) && said.contains("no_credential"), "what is no token of ours is no credential: {code:?} {said}");
+    assert_eq!(call(&at("control"), "nowhere").0, Some(3));
+    assert_eq!(world.run(&["allow", "list", "--token-file", "operator.token"]).0, Some(2), "the control socket asks for none");
+}
