@@ -1,20 +1,39 @@
-//! What a client sends to prove a key, and shows afterwards: `cert-data`, a challenge and its signature, a token; from a JSON body or bare.
+//! What a client sends to prove a key, and shows afterwards: the bodies of `get-cert-challenge`, `auth` and the calls about a token, read as the
+//! calls read them; and `cert-data`, a challenge and its signature, a token, bare.
 //! Beyond "no panic": nothing that was not made here is taken, and what is read as a token of ours is found wherever it stands.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use portcullis::admin::akeyless::bodies::{Answer, Held, Proof, Wanted};
 use portcullis::challenge::{Bearer, CertData, Challenges, Claim, Message, Settings, Tokens, cert_data};
 use portcullis::clock::Clock;
 
 const NOW: u64 = 1_800_000_000;
 
 fuzz_target!(|bytes: &[u8]| {
+    bodies(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let body: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    let field = |name: &str| body[name].as_str().unwrap_or(text);
-    token(field("token"));
-    answer(field("access-id"), field("cert-data"), field("cert-challenge"), field("signed-cert-challenge"));
+    token(text);
+    answer("p-aaaaaaaaaaaa", text, text, text);
 });
+
+fn bodies(bytes: &[u8]) {
+    if let Ok(Held { token: Some(text) }) = Held::read(bytes) {
+        token(&text);
+    }
+    let wanted = Wanted::read(bytes);
+    if let Ok(Wanted { access_id, data }) = &wanted {
+        assert!((1..=255).contains(&access_id.len()), "an access id of {} bytes", access_id.len());
+        assert!((1..=8).contains(&data.chain().len()), "a chain of {}", data.chain().len());
+    }
+    let Ok(Answer { access_id, cert_data, proof }) = Answer::read(bytes) else { return };
+    // What is an answer asks for a challenge as well, if its certificate can be read.
+    assert_eq!(wanted.is_ok(), CertData::read(&cert_data).is_ok(), "the two calls read one body otherwise");
+    match proof {
+        Proof::Signature { challenge, signature } => answer(&access_id, &cert_data, &challenge, &signature),
+        Proof::Key(key) => answer(&access_id, &cert_data, "", &key),
+    }
+}
 
 fn token(text: &str) {
     let tokens = Tokens::new(Settings::default(), None);

@@ -1,7 +1,7 @@
 //! The operator API: what answers on listeners that serve `admin`, and on the local socket. `request` admits the caller and
 //! asks `needs` for the rank that a call takes; handlers judge nobody. `cli/run.rs` makes it once for all workers.
 
-mod akeyless;
+pub mod akeyless;
 mod azure;
 mod dialect;
 mod error;

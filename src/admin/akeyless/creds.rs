@@ -11,9 +11,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::incoming::{Incoming, Refused, malformed, read};
+use super::bodies::Held;
+use super::incoming::{Incoming, Refused, malformed};
 use crate::admin::{Error, Shared, operations};
 use crate::admission::{Candidate, ClientAddress, Decision, Denial, Scope};
 use crate::challenge::{Bearer, Ours};
@@ -24,12 +25,6 @@ use crate::request::service::Caller;
 
 pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new().route(VALIDATE, post(validate)).route(DESCRIBE, post(describe)).route(REVOKE, post(revoke)).route(JWKS, get(jwks))
-}
-
-/// A token that something is asked of.
-#[derive(Deserialize)]
-pub(super) struct Held {
-    token: Option<String>,
 }
 
 /// What it is worth.
@@ -102,6 +97,10 @@ async fn revoke(State(shared): State<Arc<Shared>>, caller: Caller, headers: Head
     }
 }
 
+fn read(body: &[u8]) -> Result<Held, Refused> {
+    Held::read(body).map_err(|why| malformed(&why))
+}
+
 /// Takes the token from the body; of a call without one, from its head: the published SDKs have no argument for it.
 fn to_revoke(headers: &HeaderMap, body: &[u8]) -> Result<Held, Refused> {
     let given = if body.is_empty() { Held { token: None } } else { read(body)? };
@@ -128,8 +127,8 @@ async fn jwks(State(shared): State<Arc<Shared>>, caller: Caller) -> Response {
 }
 
 /// Reads the token; the inner `Err`: it is none that counts.
-pub(super) fn held(incoming: &Incoming<'_>, held: Held) -> Result<Result<Box<Ours>, Denial>, Refused> {
-    let token = held.token.ok_or_else(|| malformed("token is missing"))?;
+fn held(incoming: &Incoming<'_>, held: Held) -> Result<Result<Box<Ours>, Denial>, Refused> {
+    let token = held.token.ok_or_else(|| malformed(&"token is missing"))?;
     Ok(match incoming.view.rules.tokens.read(token.trim_ascii(), incoming.now()) {
         Bearer::Ours(ours) => Ok(ours),
         Bearer::Foreign | Bearer::Refused(_) => Err(Denial::TokenInvalid),

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::admin::{Ready, Shared, operations};
 use crate::admission::{Access, Candidate, Decision, Denial, RequestScope, Scope, Surface};
@@ -100,15 +99,9 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// Reads a body. What it holds may be secret: an error says where it is wrong, not how.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body)
-        .map_err(|error| malformed(&format!("the body is not the JSON of this call: line {}, column {}", error.line(), error.column())))
-}
-
 /// Refuses what is no call: in the caller's own hands to mend.
-pub(super) fn malformed(why: &str) -> Refused {
-    told(StatusCode::BAD_REQUEST, why, Failure::Malformed("not the JSON of this call"))
+pub(super) fn malformed(why: &dyn ToString) -> Refused {
+    told(StatusCode::BAD_REQUEST, &why.to_string(), Failure::Malformed("not the JSON of this call"))
 }
 
 /// Refuses for reasons of ours.

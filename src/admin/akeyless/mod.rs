@@ -2,6 +2,7 @@
 //! published SDKs, and is refused with `{"error": "…"}`. Methods of authentication by certificate are our managed principals:
 //! `methods.rs`. A key is proven by `proving.rs`, and what comes of it is asked of `creds.rs`. `docs/adapters.md` says what differs.
 
+pub mod bodies;
 mod creds;
 mod form;
 mod incoming;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::dialect::{Foreign, is_of_the_certificate};
@@ -30,12 +31,7 @@ pub(super) fn router() -> Router<Arc<Shared>> {
 
 /// Finds the token of a call whose body says by whom it is made; of a body that is none it finds nothing.
 pub(super) fn token(body: &[u8]) -> Option<Zeroizing<String>> {
-    #[derive(Deserialize)]
-    struct Held {
-        token: Option<String>,
-    }
-    let held: Held = serde_json::from_slice(body).ok()?;
-    held.token.map(Zeroizing::new).filter(|token| !token.is_empty())
+    bodies::Held::read(body).ok()?.token.map(Zeroizing::new).filter(|token| !token.is_empty())
 }
 
 /// Tells a refusal in a sentence, which is all that the original's clients print.

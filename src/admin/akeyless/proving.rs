@@ -12,12 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::incoming::{Incoming, Refused, failed, malformed, read};
+use super::bodies::{Answer, Proof, Wanted};
+use super::incoming::{Incoming, Refused, failed, malformed};
 use crate::admin::Shared;
-use crate::admin::v1::certificates::Secret;
 use crate::admission::{Admission, Basis, Candidate, Claims, Decision, Denial, PrincipalId};
 use crate::challenge::cert_data::{self, CertData};
 use crate::challenge::{Challenges, Claim, Order, Refusal};
@@ -30,32 +30,6 @@ use crate::request::service::Caller;
 
 pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new().route(CHALLENGE, post(challenge)).route(AUTH, post(auth))
-}
-
-/// Who wants a challenge. Other fields are for other ways of the original.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Wanted {
-    access_id: Option<String>,
-    cert_data: Option<String>,
-}
-
-/// An answer to one.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Answer {
-    access_type: Option<String>,
-    access_id: Option<String>,
-    cert_data: Option<String>,
-    cert_challenge: Option<String>,
-    signed_cert_challenge: Option<String>,
-    key_data: Option<Secret>,
-}
-
-/// What is to be proven, and by what.
-enum Proof {
-    Key(Zeroizing<String>),
-    Signature { challenge: String, signature: String },
 }
 
 /// A token.
@@ -77,10 +51,7 @@ struct Creds {
 async fn challenge(State(shared): State<Arc<Shared>>, caller: Caller, body: Bytes) -> Response {
     let made = || -> Result<String, Refused> {
         let incoming = Incoming::of(&shared, &caller, CHALLENGE)?;
-        let wanted: Wanted = read(&body)?;
-        let access_id = access_id(wanted.access_id)?;
-        let data = wanted.cert_data.ok_or_else(|| malformed("cert-data is missing"))?;
-        let data = CertData::read(&data).map_err(|why| malformed(&format!("cert-data {why}")))?;
+        let Wanted { access_id, data } = Wanted::read(&body).map_err(|why| malformed(&why))?;
         let claim = Claim { origin: &incoming.arrival.dialled, access_id: &access_id, leaf: data.leaf() };
         let challenge = incoming.ready.challenges.issue(&claim).ok_or_else(|| failed(Failure::Internal))?;
         Ok(STANDARD.encode(challenge))
@@ -89,37 +60,29 @@ async fn challenge(State(shared): State<Arc<Shared>>, caller: Caller, body: Byte
 }
 
 async fn auth(State(shared): State<Arc<Shared>>, caller: Caller, headers: HeaderMap, body: Bytes) -> Response {
-    let answered = match Incoming::of(&shared, &caller, AUTH).and_then(|incoming| Ok((incoming, read::<Answer>(&body)?))) {
-        Ok((incoming, answer)) => {
-            wipe(body, &answer);
-            authenticate(&shared, &incoming, answer, &headers).await
-        }
+    let answered = match Incoming::of(&shared, &caller, AUTH) {
+        Ok(incoming) => match read(body) {
+            Ok(answer) => authenticate(&shared, &incoming, answer, &headers).await,
+            Err(refused) => Err(refused),
+        },
         Err(refused) => Err(refused),
     };
     answered.map_or_else(|refused| *refused, |issued| Json(issued).into_response())
 }
 
-/// A private key stays nowhere that we can reach; engines keep pieces of what they read for a while.
-fn wipe(body: Bytes, answer: &Answer) {
-    if answer.key_data.is_some()
+/// A private key stays nowhere that we can reach, nor does what could not be read; engines keep pieces of what they read for a while.
+fn read(body: Bytes) -> Result<Answer, Refused> {
+    let answer = Answer::read(&body);
+    if !matches!(&answer, Ok(Answer { proof: Proof::Signature { .. }, .. }))
         && let Ok(mut body) = body.try_into_mut()
     {
         body.as_mut().zeroize();
     }
+    answer.map_err(|why| malformed(&why))
 }
 
 async fn authenticate(shared: &Shared, incoming: &Incoming<'_>, answer: Answer, headers: &HeaderMap) -> Result<Issued, Refused> {
-    let key = answer.key_data.map(Secret::take);
-    if answer.access_type.as_deref().is_some_and(|kind| kind != "cert") {
-        return Err(malformed("access-type is none that is served here: cert"));
-    }
-    let id = access_id(answer.access_id)?;
-    let text = answer.cert_data.ok_or_else(|| malformed("cert-data is missing"))?;
-    let proof = match (answer.cert_challenge, answer.signed_cert_challenge, key) {
-        (Some(challenge), Some(signature), None) => Proof::Signature { challenge, signature },
-        (None, None, Some(key)) => Proof::Key(key),
-        _ => return Err(malformed("cert-challenge and signed-cert-challenge are needed, both, and no key-data beside them")),
-    };
+    let Answer { access_id: id, cert_data: text, proof } = answer;
     let data = CertData::read(&text).map_err(|why| incoming.refuse(Denial::Unsuitable, &format!("cert-data {why}"), &id, None))?;
     let accepts_keys = incoming.view.rules.tokens.settings().accept_key_data;
     let proven = prove(&incoming.ready.challenges, &incoming.arrival.dialled, &id, &data, proof, accepts_keys).await;
@@ -232,12 +195,7 @@ fn tell(incoming: &Incoming<'_>, decision: &Decision, admission: &Admission, fin
     log.flush();
 }
 
-fn access_id(given: Option<String>) -> Result<String, Refused> {
-    given.filter(|id| (1..=MOST_ID).contains(&id.len())).ok_or_else(|| malformed("access-id is missing, or longer than 255 bytes"))
-}
-
 const CHALLENGE: &str = "/api/v2/get-cert-challenge";
 const AUTH: &str = "/api/v2/auth";
-const MOST_ID: usize = 255;
 /// Of a challenge, a signature or a key, decoded.
 const MOST_PROOF: usize = 16 << 10;
