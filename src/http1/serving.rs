@@ -39,6 +39,8 @@ where
     // Made here, and served where it lies: an `async fn` keeps room for its arguments beside what it makes of them.
     async move {
         let close = poll_fn(|context| connection.poll_ended(&mut ending, context)).await;
+        // RFC 9112, 8: of a body that the connection's end ends, a goodbye would say that it is whole.
+        let torn = matches!(&connection.state, State::Writing(writing) if writing.encoder.ends_with_connection());
         // Whatever is under way goes first: it may hold the connection, too.
         connection.state = State::Head;
         let unread = connection.wire.is_unread();
@@ -46,7 +48,8 @@ where
         let timer = &connection.timer;
         // On the heap, so that what closing needs does not lie in the task of every idle connection.
         match close {
-            Close::Abort => End::Closed,
+            Close::Clean if torn => End::Closed,
+            Close::Cut if torn => End::Cut,
             Close::Clean => {
                 Box::pin(self::close(io, None, unread, timer)).await;
                 End::Closed
@@ -66,8 +69,6 @@ where
 /// How the connection is to be closed.
 #[derive(Clone, Copy, Debug)]
 enum Close {
-    /// Without a goodbye: the answer's end is the connection's, and it did not come.
-    Abort,
     Clean,
     Cut,
     Refuse(Refusal),
@@ -154,7 +155,6 @@ where
                 State::Writing(writing) => {
                     match ready!(self.wire.poll_write(writing, late, &self.timer, self.settings.progress, context)) {
                         Written::Broken => return Poll::Ready(Close::Clean),
-                        Written::Cut => return Poll::Ready(Close::Abort),
                         Written::Whole => {}
                     }
                     if let Some(close) = self.rest() {
@@ -249,7 +249,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
             let (flushed, left) = self.poll_flush(context);
             let waits = match gathered {
                 Ok(waits) => waits,
-                Err(_) if writing.encoder.ends_with_connection() => return Poll::Ready(Written::Cut),
                 Err(_) => return Poll::Ready(Written::Broken),
             };
             match flushed {
@@ -278,10 +277,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
 
 /// How the writing of an answer ended.
 enum Written {
-    /// The client is gone, or is told by the missing end of its answer.
+    /// The client is gone, or is told by the missing end of its answer, or of its connection.
     Broken,
-    /// Only a connection without a goodbye tells that the answer is not whole.
-    Cut,
     Whole,
 }
 

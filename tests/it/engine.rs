@@ -1,6 +1,7 @@
 //! Our HTTP/1.1 engine beside hyper's: the same bytes, cut at every place, and what reaches a service of them. Where they
 //! differ, the table says why, and ours lets less through.
 
+mod answers;
 mod corpus;
 mod harness;
 mod invariants;
@@ -13,17 +14,16 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use portcullis::http1::{self, Ending, EndingKind, Settings};
+use portcullis::http1::{self, Ending, EndingKind};
 use portcullis::message;
-use portcullis::ticker::Ticker;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use harness::{Pieces, Script, Then};
 
 /// Streams of requests, and why hyper lets more of one through, where it does.
 const STREAMS: &[(&str, Option<&str>)] = &[
@@ -84,11 +84,11 @@ const STREAMS: &[(&str, Option<&str>)] = &[
 #[test]
 fn what_reaches_a_service_is_what_reaches_it_through_hyper_or_less_with_a_reason() {
     for (stream, reason) in STREAMS {
-        let whole = ours(stream, 0);
+        let whole = ours(stream, &[]);
         for cut in 1..stream.len() {
-            assert_eq!(ours(stream, cut), whole, "cut at {cut}: {stream:?}");
+            assert_eq!(ours(stream, &[cut, stream.len()]), whole, "cut at {cut}: {stream:?}");
         }
-        assert_eq!(ours_by_the_byte(stream), whole, "byte by byte: {stream:?}");
+        assert_eq!(ours(stream, &[1]), whole, "byte by byte: {stream:?}");
         let reference = through_hyper(stream);
         match reason {
             None => assert_eq!(whole, reference, "{stream:?}"),
@@ -101,40 +101,24 @@ fn what_reaches_a_service_is_what_reaches_it_through_hyper_or_less_with_a_reason
     }
 }
 
-fn ours(stream: &str, cut: usize) -> Vec<String> {
-    serve(vec![&stream[..cut], &stream[cut..]])
-}
-
-fn ours_by_the_byte(stream: &str) -> Vec<String> {
-    serve((0..stream.len()).map(|at| &stream[at..=at]).collect())
-}
-
-fn serve(pieces: Vec<&str>) -> Vec<String> {
-    local(pieces, async |io, seen| {
-        let settings = Settings {
-            head: Duration::from_secs(5),
-            idle: Duration::from_secs(5),
-            progress: Duration::from_secs(5),
-            head_bytes: 4096,
-            ticker: Ticker::new(),
-            refusal: Rc::new(|_| Bytes::new()),
-        };
+fn ours(stream: &str, cuts: &[usize]) -> Vec<String> {
+    local(stream, cuts, async |io, seen| {
         let service = move |request: message::Request<_>| {
             let answered = told(request.into(), Rc::clone(&seen));
             Box::pin(async move { message::Response::from(answered.await) })
         };
-        http1::serve(io, service, settings, Never).await;
+        http1::serve(io, service, harness::settings(), Never).await;
     })
 }
 
 fn through_hyper(stream: &str) -> Vec<String> {
-    local(vec![stream], async |io, seen| {
+    local(stream, &[], async |io, seen| {
         let service = hyper::service::service_fn(move |request| {
             let answer = told(request, Rc::clone(&seen));
             async move { Ok::<_, Infallible>(answer.await) }
         });
         // It fails where the stream does.
-        let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service).await;
+        let _ = hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(TokioIo::new(io), service).await;
     })
 }
 
@@ -161,22 +145,13 @@ async fn told<B: Body<Data = Bytes> + Unpin>(request: Request<B>, seen: Seen) ->
     Response::new(Full::default())
 }
 
-/// Sends a stream in pieces, ends it when nothing more comes back, and returns what was seen of it.
-fn local(pieces: Vec<&str>, server: impl AsyncFnOnce(DuplexStream, Seen)) -> Vec<String> {
+/// Serves a stream in pieces that ends, and returns what was seen of it.
+fn local(stream: &str, cuts: &[usize], server: impl AsyncFnOnce(Pieces, Seen)) -> Vec<String> {
+    let script = Script { stream: stream.into(), cuts: cuts.to_vec(), then: Then::Ends, ..Script::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let seen = Seen::default();
-        let client = async {
-            for piece in pieces {
-                let _ = ours.write_all(piece.as_bytes()).await;
-                // On this clock that is when everybody else has nothing left to do.
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            let _ = tokio::time::timeout(Duration::from_secs(1), ours.read_to_end(&mut Vec::new())).await;
-            drop(ours);
-        };
-        tokio::join!(client, server(theirs, Rc::clone(&seen)));
+        server(Pieces::new(script), Rc::clone(&seen)).await;
         seen.take()
     })
 }

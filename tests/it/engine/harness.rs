@@ -57,6 +57,8 @@ pub enum Then {
 #[derive(Debug, Default)]
 pub struct Heard {
     pub client: Vec<u8>,
+    /// It was told that nothing more comes.
+    pub goodbye: bool,
     /// By connection, in the order in which they were opened.
     pub upstreams: Vec<Vec<u8>>,
     /// Of each request: its method, its target, and the connection that it was sent on.
@@ -70,7 +72,7 @@ pub fn play(client: &Script, upstreams: &[Script]) -> Heard {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let state = Rc::new(State { scripts: upstreams.to_vec(), ..State::default() });
         let stream = Pieces::new(client.clone());
-        let told = Rc::clone(&stream.told);
+        let (told, goodbye) = (Rc::clone(&stream.told), Rc::clone(&stream.goodbye));
         let served = Rc::clone(&state);
         let service = move |request: Request<Incoming>| Box::pin(forward(Rc::clone(&served), request));
         let ends = AfterAll(Box::pin(sleep(Duration::from_secs(60))));
@@ -79,7 +81,7 @@ pub fn play(client: &Script, upstreams: &[Script]) -> Heard {
         sleep(Duration::from_secs(60)).await;
         let upstreams = state.told.borrow().iter().map(|told| told.borrow().clone()).collect();
         let client = told.borrow().clone();
-        Heard { client, upstreams, requests: state.requests.take(), end: format!("{end:?}") }
+        Heard { client, goodbye: goodbye.get(), upstreams, requests: state.requests.take(), end: format!("{end:?}") }
     })
 }
 
@@ -232,12 +234,13 @@ pub struct Pieces {
     turn: usize,
     paused: bool,
     told: Rc<RefCell<Vec<u8>>>,
+    goodbye: Rc<Cell<bool>>,
     reader: Option<Waker>,
 }
 
 impl Pieces {
     pub fn new(script: Script) -> Self {
-        Self { script, at: 0, turn: 0, paused: false, told: Rc::default(), reader: None }
+        Self { script, at: 0, turn: 0, paused: false, told: Rc::default(), goodbye: Rc::default(), reader: None }
     }
 
     /// Returns how many bytes may have come by now.
@@ -318,6 +321,7 @@ impl AsyncWrite for Pieces {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.goodbye.set(true);
         Poll::Ready(Ok(()))
     }
 }

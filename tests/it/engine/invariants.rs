@@ -60,8 +60,7 @@ fn sent(asked: &[Message], told: &[u8], heard: &Heard, (connection, switches): (
 /// Holds what the client heard against what upstreams said.
 fn hear(asked: &[Message], answered: &[(usize, Message)], heard: &Heard) -> Result<(), String> {
     let heads: Vec<_> = asked.iter().map(|request| request.line[0] == "HEAD").chain([false]).collect();
-    let ended = heard.end != "Cut";
-    let (answers, rest) = reference::answers(&heard.client, &heads, ended);
+    let (answers, rest) = reference::answers(&heard.client, &heads, heard.goodbye);
     let said = || String::from_utf8_lossy(&heard.client).into_owned();
     let switched = answers.last().is_some_and(|(answer, _)| answer.line[1] == "101");
     if rest == Rest::Malformed && !switched {
@@ -86,13 +85,7 @@ fn hear(asked: &[Message], answered: &[(usize, Message)], heard: &Heard) -> Resu
         };
         let same_status = original.line[1] == answer.line[1];
         let same_body = match (&answer.body, &original.body) {
-            (Body::Whole(found, _), Body::Whole(expected, _)) if found == expected => true,
-            // Its request broke off, and took it along. Here, too, only the missing goodbye tells.
-            (Body::Whole(found, _), Body::Whole(expected, _)) => {
-                is_until_end(answer) && matches!(asked[number].body, Body::Short) && expected.starts_with(found)
-            }
-            // Of a body until the end only the connection's end tells, without a goodbye, and that is not seen here.
-            (Body::Whole(..), Body::Short | Body::Malformed) if is_until_end(answer) => true,
+            (Body::Whole(found, _), Body::Whole(expected, _)) => found == expected,
             (Body::Whole(found, _), Body::Short | Body::Malformed) => {
                 return Err(format!("the answer to request {number} broke off and came as a whole of {} bytes", found.len()));
             }
@@ -110,10 +103,6 @@ fn hear(asked: &[Message], answered: &[(usize, Message)], heard: &Heard) -> Resu
         }
     }
     Ok(())
-}
-
-fn is_until_end(answer: &Message) -> bool {
-    answer.field("content-length").is_none() && answer.field("transfer-encoding").is_none()
 }
 
 fn origin_form(target: &str) -> &str {
