@@ -45,6 +45,11 @@ impl Inbound {
         self.buffer.is_empty()
     }
 
+    /// Returns how many bytes wait to be taken.
+    pub(super) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Takes what waits, as it is: it is no longer ours to read.
     pub(super) fn take_rest(&mut self) -> Bytes {
         // A copy: a tunnel would hold on to all of the slab.

@@ -157,9 +157,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
         self.0.borrow_mut().poll_gone(context)
     }
 
-    /// Says whether the client has said that it sends nothing more.
+    /// Says whether the client has said that it sends nothing more, and all that it sent is read.
     pub(super) fn is_ended(&self) -> bool {
-        self.0.borrow().ended
+        let inner = self.0.borrow();
+        inner.ended && inner.inbound.is_empty()
     }
 
     /// The exchange is over; `false`: the rest of its request stands in the way of another one.
@@ -195,21 +196,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Inner<IO> {
     /// Keeps what else the client sends for later. A body that is not read yet is for its reader to look at.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.ended || !self.inbound.is_done() || !self.inbound.is_empty() {
-            return Poll::Pending;
-        }
-        let Some(io) = &mut self.io else { return Poll::Ready(()) };
-        match ready!(self.inbound.poll_fill(io, context, Size::Head)) {
-            // Not read on: what a client sends ahead is bounded by one buffer, and the kernel's.
-            Ok(1..) => Poll::Pending,
-            // RFC 8446, 6.1: a close_notify ends one direction. Its sender may read on, and has asked for something.
-            Ok(0) => {
-                self.ended = true;
-                Poll::Pending
+        // Read on where it sends ahead, or nobody would notice that it went away; no further than a buffer, and the kernel's.
+        while !self.ended && self.inbound.is_done() && self.inbound.len() < MOST_AHEAD {
+            let Some(io) = &mut self.io else { return Poll::Ready(()) };
+            match ready!(self.inbound.poll_fill(io, context, Size::Head)) {
+                Ok(1..) => {}
+                // RFC 8446, 6.1: a close_notify ends one direction. Its sender may read on, and has asked for something.
+                Ok(0) => self.ended = true,
+                // RFC 9112, 9.8: an end without one, or a reset, ends both.
+                Err(_) => return Poll::Ready(()),
             }
-            // RFC 9112, 9.8: an end without one, or a reset, ends both.
-            Err(_) => Poll::Ready(()),
         }
+        Poll::Pending
     }
 }
 
@@ -283,5 +281,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Source for Wire<IO> {
     }
 }
 
+/// As many bytes behind a request are read before it is answered, but for one read.
+const MOST_AHEAD: usize = 4 * 1024;
 /// As many bytes of interim answers wait for a client at most, but for one more.
 const MOST_INTERIM: usize = 16 * 1024;

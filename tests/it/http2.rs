@@ -1,6 +1,6 @@
 //! HTTP/2 frames by hand: what HTTP/1.1 cannot carry is refused before it is forwarded; early data never taken.
 
-use crate::support::raw::{Frame, Raw};
+use crate::support::raw::{Ended, Frame, Raw};
 use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, eventually};
 
 async fn start(client_auth: &str) -> (TestUpstream, TestProxy, Identity) {
@@ -13,7 +13,7 @@ async fn start(client_auth: &str) -> (TestUpstream, TestProxy, Identity) {
 }
 
 /// A frame: length, type, flags, stream, payload.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
@@ -26,18 +26,18 @@ fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// Connection preface, empty SETTINGS, and one request whose head has these fields.
-fn request(fields: &[(&[u8], &[u8])], body: &[u8]) -> Vec<u8> {
+pub fn request(fields: &[(&[u8], &[u8])], body: &[u8]) -> Vec<u8> {
     [head(fields), frame(0x0, END_STREAM, 1, body)].concat()
 }
 
 /// The same up to where its body begins.
-fn head(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+pub fn head(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
     let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &*frame(0x4, 0, 0, &[]), &*frame(0x1, 0x4, 1, &block)].concat()
 }
 
 /// The four that every request has, with others in their place and more behind.
-fn usual<'a>(changed: &[(&'a [u8], &'a [u8])], more: &[(&'a [u8], &'a [u8])]) -> Vec<(&'a [u8], &'a [u8])> {
+pub fn usual<'a>(changed: &[(&'a [u8], &'a [u8])], more: &[(&'a [u8], &'a [u8])]) -> Vec<(&'a [u8], &'a [u8])> {
     let all: [(&[u8], &[u8]); 4] = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"localhost"), (b":path", b"/")];
     let pick = |(name, value): (&'a [u8], &'a [u8])| {
         changed.iter().find(|(other, _)| *other == name).map_or((name, value), |(_, value)| (name, *value))
@@ -141,9 +141,33 @@ async fn is_reset_behind_its_answer(client: &Client) -> bool {
     }
 }
 
+/// RFC 9110, 10.1.1: whoever expects a 100 may send its body without one, and no later than the final answer it knows whether to. A
+/// 100 itself does not come over HTTP/2 (`docs/http1.md`).
+#[tokio::test(flavor = "multi_thread")]
+async fn who_expects_a_100_is_answered_whether_or_not_it_waits() {
+    let (upstream, proxy, alice) = start("request").await;
+    let expecting = head(&usual(&[], &[(b"expect", b"100-continue"), (b"content-length", b"4")]));
+    let mut raw = Raw::open(&Client::http2(&proxy, Some(&alice))).await;
+    raw.write(&expecting).await;
+    eventually("the request is on its way", || upstream.begun() == 1);
+    raw.write(frame(0x0, END_STREAM, 1, b"body")).await;
+    assert!(raw.first_answer().await.is_success());
+    let received = upstream.last();
+    assert_eq!((received.header("expect"), &*received.body), (vec![], &b"body"[..]), "it is between us and the client");
+    // Refused, it hears so at once, and need not send what nobody reads.
+    let mallory = Leaf::new("mallory").self_signed();
+    let mut raw = Raw::open(&Client::http2(&proxy, Some(&mallory))).await;
+    raw.write(&expecting).await;
+    assert_eq!(raw.first_answer().await, Ended::Answered { success: false });
+    let mut raw = Raw::open(&Client::http2(&proxy, Some(&alice))).await;
+    raw.write(head(&usual(&[], &[(b"expect", b"200-ok")]))).await;
+    assert_eq!(raw.first_answer().await, Ended::Answered { success: false });
+    assert_eq!(upstream.begun(), 1);
+}
+
 const END_STREAM: u8 = 0x1;
-const PING: u8 = 0x6;
-const RST_STREAM: u8 = 0x3;
+pub const PING: u8 = 0x6;
+pub const RST_STREAM: u8 = 0x3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn early_data_is_never_accepted() {
