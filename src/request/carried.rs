@@ -55,6 +55,7 @@ pub(super) fn join_cookies(headers: &mut Fields) {
 pub(super) struct Offer {
     protocols: HeaderValue,
     connect: bool,
+    get: bool,
     client: Option<Offered>,
 }
 
@@ -72,14 +73,14 @@ impl Offer {
     pub(super) fn of(head: &RequestHead, body: Option<&Incoming>) -> Option<Self> {
         if let Some(protocol) = head.extensions.get::<Protocol>() {
             let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
-            return Some(Self { protocols, connect: head.method == Method::CONNECT, client: Offered::of(head, body) });
+            return Some(Self { protocols, connect: head.method == Method::CONNECT, get: false, client: Offered::of(head, body) });
         }
         let protocols = head.headers.get_owned(header::UPGRADE)?;
         // RFC 9110, 7.8: Upgrade counts only where Connection names it, and not in HTTP/1.0.
         if head.version != http::Version::HTTP_11 || !has_token(&head.headers, &header::CONNECTION, "upgrade") {
             return None;
         }
-        Some(Self { protocols, connect: false, client: Offered::of(head, body) })
+        Some(Self { protocols, connect: false, get: head.method == Method::GET, client: Offered::of(head, body) })
     }
 
     pub(super) fn protocols(&self) -> &HeaderValue {
@@ -103,6 +104,8 @@ impl Offer {
             return Err(Failure::Malformed("an upgrade has no body"));
         }
         let key = match protocol.eq_ignore_ascii_case(b"websocket") {
+            // RFC 6455, 4.1: a handshake is a GET, and whoever sees another method sees no handshake.
+            true if !self.connect && !self.get => return Err(Failure::Malformed("a WebSocket is opened by GET")),
             true if self.connect => Some(tunnel::new_websocket_key().ok_or(Failure::Internal)?),
             true => Some(tunnel::websocket_key(headers).ok_or(Failure::Malformed("Sec-WebSocket-Key is no key"))?),
             false => None,

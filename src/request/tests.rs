@@ -20,6 +20,7 @@ use crate::upstream::Incoming;
 use crate::upstream::testing::{Say, Scripted};
 use crate::upstream::{Settings, Upstreams, tunnel};
 
+const WEBSOCKET: &str = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 struct Never;
@@ -185,7 +186,8 @@ fn what_must_not_be_forwarded_never_is() {
         (get("/nowhere", ""), 401),
         (get("/open", "Upgrade: chat\r\nConnection: upgrade\r\n"), 400),
         (get("/open", "Upgrade: websocket\r\nConnection: upgrade\r\n"), 400),
-        (get("/plain", "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), 400),
+        (get("/open", WEBSOCKET).replace("GET", "POST"), 400),
+        (get("/plain", WEBSOCKET), 400),
         ("TRACE /open HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(), 405),
         ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nConnection: close\r\n\r\n".into(), 405),
         ("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(), 400),

@@ -32,6 +32,7 @@ mod live;
 mod lockout;
 mod logs;
 mod managing;
+mod methods;
 mod monitor;
 mod notices;
 mod open_streams;
