@@ -49,3 +49,89 @@ thread_local! {
 
 /// On one worker: more are under way at once only where there is memory for it.
 const MOST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use super::super::body::{Body, BodyError, Pace, Watch};
+    use super::super::incoming::Incoming;
+    use super::*;
+    use crate::http1;
+    use crate::ticker::Ticker;
+
+    fn download() -> Download {
+        let pace = Pace { timer: Ticker::new().timer(), progress: Duration::ZERO };
+        Download::new(Incoming::Http1(http1::Incoming::default()), pace, |_| {}, None)
+    }
+
+    /// On a worker, of which a timer is.
+    fn local(test: impl FnOnce()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async { test() });
+    }
+
+    fn place(lent: &Lent) -> *const Download {
+        lent.get().unwrap()
+    }
+
+    fn on_the_shelf() -> usize {
+        SHELF.with_borrow(|shelf| {
+            assert!(shelf.iter().all(|room| room.is_none()), "something is left in a room");
+            shelf.len()
+        })
+    }
+
+    #[test]
+    fn room_is_lent_again_once_its_answer_has_ended_and_never_twice() {
+        local(|| {
+            let (first, second) = (Lent::new(download()), Lent::new(download()));
+            let (at, other) = (place(&first), place(&second));
+            assert_ne!(at, other);
+            drop(first);
+            assert_eq!(on_the_shelf(), 1);
+            let again = Lent::new(download());
+            assert_eq!((place(&again), place(&second), on_the_shelf()), (at, other, 0));
+        });
+    }
+
+    #[test]
+    fn no_more_room_is_kept_than_there_is_place_for() {
+        local(|| {
+            let all: Vec<_> = (0..MOST + 3).map(|_| Lent::new(download())).collect();
+            drop(all);
+            assert_eq!(on_the_shelf(), MOST);
+        });
+    }
+
+    /// When its own answer has ended, lets another one end and begins a third.
+    struct Last(Option<Body>, Rc<RefCell<Vec<Body>>>);
+
+    impl Watch for Last {
+        fn poll_cut(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+
+        fn passed(&mut self, _: usize) {}
+
+        fn ended(&mut self, _: Result<(), BodyError>) {
+            self.0 = None;
+            self.1.borrow_mut().push(Body::stream(download()));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_ends_may_end_others_and_begin_one() {
+        local(|| {
+            let begun = Rc::<RefCell<Vec<Body>>>::default();
+            let other = Body::stream(download());
+            drop(Body::stream(download()).watched(Box::new(Last(Some(other), Rc::clone(&begun)))));
+            // Of two rooms the other's came free first, and was lent to the third.
+            assert_eq!((begun.borrow().len(), on_the_shelf()), (1, 1));
+            begun.borrow_mut().clear();
+            assert_eq!(on_the_shelf(), 2);
+        });
+    }
+}
