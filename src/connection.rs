@@ -96,6 +96,7 @@ async fn establish(worker: Rc<Worker>, accepted: Accepted) -> Option<Serving> {
     let arriving = Arriving { worker: &worker, rules: &rules, listener, metrics: &metrics };
     let (session, asker, address) = arriving.shake_hands(transport, asker).await?;
     let (session, standing) = arriving.admit(session, asker, address).await?;
+    session.sni.iter().for_each(|sni| standing.opened_for(sni));
     let context = Rc::new(request::Context {
         worker: Rc::clone(&worker.requests),
         standing: Rc::clone(&standing),

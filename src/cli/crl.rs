@@ -57,7 +57,7 @@ pub(super) fn run(command: &Command, output: &Output) -> Result<Exit, Failure> {
                 true => String::from_utf8(bytes).map_err(|_| Failure::file(file, "neither PEM nor DER"))?,
                 false => STANDARD.encode(bytes),
             };
-            let done = how.target.remote()?.call(&Method::PUT, &how.query(&path(name)), Some(&json!({ "crl": crl })))?;
+            let done = how.target.remote()?.showing(*output).call(&Method::PUT, &how.query(&path(name)), Some(&json!({ "crl": crl })))?;
             output.answer(&done, format!("{name}: {}", how.told("in force")));
         }
         Command::Rm(Remove { name, confirm, how }) => {

@@ -107,15 +107,20 @@ pub(super) fn ask_new() -> Result<Zeroizing<String>, Failure> {
 
 /// Reads a file whole; `-` is standard input.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_up_to(path, MAX_INPUT)
+}
+
+/// The same, of so many bytes.
+pub(super) fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let result = if path == Path::new("-") {
-        std::io::stdin().lock().take(MAX_INPUT + 1).read_to_end(&mut bytes)
+        std::io::stdin().lock().take(most + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT + 1).read_to_end(&mut bytes))
+        std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
     };
     result.map_err(|error| Failure::file(path, error))?;
-    if bytes.len() as u64 > MAX_INPUT {
-        return Err(Failure::file(path, format_args!("more than {} MiB", MAX_INPUT >> 20)));
+    if bytes.len() as u64 > most {
+        return Err(Failure::file(path, format_args!("more than {} MiB", most >> 20)));
     }
     Ok(bytes)
 }

@@ -139,17 +139,21 @@ impl Where {
 
 fn log(arguments: &LogArguments, output: Output) -> Result<Exit, Failure> {
     if let Some(remote) = arguments.elsewhere.remote(&arguments.place.config, arguments.place.key.as_deref())? {
-        let listed = remote::log(arguments, &remote)?;
+        let listed = remote::log(arguments, &remote, output)?;
         output.answer(&listed, &listed);
         return Ok(Exit::Done);
     }
     let reader = arguments.place.reader(Extent::All)?;
     let mut found: VecDeque<Entry> = VecDeque::new();
-    for entry in reader.entries(arguments.from.unwrap_or(0)) {
+    let from = arguments.from.unwrap_or(0);
+    let mut bar = Progress::new("entries read", arguments.reads(from, reader.size()), output);
+    for entry in reader.entries(from) {
+        bar.advance();
         if !arguments.take(&mut found, entry.map_err(not_read)?) {
             break;
         }
     }
+    drop(bar);
     if arguments.raw {
         for entry in &found {
             print_line(reader.line(entry.index).map_err(not_read)?.unwrap_or_default());
@@ -177,6 +181,12 @@ impl LogArguments {
             found.push_back(entry);
         }
         true
+    }
+
+    /// Returns how many entries have to be read, of so many.
+    fn reads(&self, from: u64, size: u64) -> u64 {
+        let all = size.saturating_sub(from);
+        if self.from.is_some() && !self.is_filtered() { all.min(self.limit as u64) } else { all }
     }
 
     /// Says whether all have to be looked at to know which are listed.

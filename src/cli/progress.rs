@@ -12,12 +12,14 @@ pub(super) struct Progress {
     all: u64,
     /// Where it may be shown: when it was last drawn, and whether it was.
     drawn: Option<Option<Instant>>,
+    /// What is said behind it.
+    then: &'static str,
 }
 
 impl Progress {
     pub(super) fn new(what: &'static str, all: u64, output: Output) -> Self {
         let shown = all > FEW && !output.is_json() && std::io::stderr().is_terminal();
-        Self { what, done: 0, all, drawn: shown.then_some(None) }
+        Self { what, done: 0, all, drawn: shown.then_some(None), then: "" }
     }
 
     /// So many are done, of all.
@@ -33,6 +35,11 @@ impl Progress {
         let _ = write!(std::io::stderr(), "\r[{:<BAR$}] {done} of {} {}", "#".repeat(filled), self.all, self.what);
     }
 
+    /// Has something said behind it, where it was seen.
+    pub(super) fn say_then(&mut self, words: &'static str) {
+        self.then = words;
+    }
+
     pub(super) fn advance(&mut self) {
         self.reach(self.done + 1);
     }
@@ -43,6 +50,9 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if self.drawn.flatten().is_some() {
             let _ = writeln!(std::io::stderr());
+            if !self.then.is_empty() {
+                let _ = writeln!(std::io::stderr(), "{}", self.then);
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The way to a running proxy, for every command that talks to one: its control socket, found by the configuration, or with
 //! `--admin` a listener that serves `admin`, over mutual TLS. JSON in, JSON out; what a refusal says is the failure.
 
+mod upload;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::CertificateDer;
@@ -14,13 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
-use super::{Failure, input, load};
+use super::{Failure, Output, input, load};
 use crate::admin;
+use crate::admission::Surface;
 use crate::config;
 use crate::pki::{Certificate, files};
 use crate::tls::KeyPair;
 use crate::upstream::fetch::{self, FetchError};
 use crate::upstream::{Tls, Url, UrlError};
+use upload::Upload;
 
 /// Which proxy is meant.
 #[derive(Debug, clap::Args)]
@@ -53,6 +57,8 @@ pub(super) struct Remote {
     /// What is shown beside the certificate, or in its place.
     token: Option<HeaderValue>,
     runtime: Runtime,
+    /// Where long bodies are shown on their way.
+    shown: Option<Output>,
 }
 
 enum Way {
@@ -195,7 +201,12 @@ impl Remote {
 
     fn by(way: Way) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::local)?;
-        Ok(Self { way, token: None, runtime })
+        Ok(Self { way, token: None, runtime, shown: None })
+    }
+
+    /// Shows how far long bodies have come, where a person looks on.
+    pub(super) fn showing(self, output: Output) -> Self {
+        Self { shown: Some(output), ..self }
     }
 
     /// Asks; whatever is no success is the failure.
@@ -219,7 +230,7 @@ impl Remote {
 
     /// Calls, and returns whatever is answered.
     pub(super) fn send(&self, method: &Method, target: &str, body: Option<&Value>, version: Option<u64>) -> Result<Reply, Failure> {
-        let mut request = request(method, target, body)?;
+        let mut request = request(method, target, body, self.shown)?;
         // RFC 9110, 13.1.1: an entity tag, in quotes.
         let tag = version.and_then(|version| HeaderValue::try_from(format!("\"{version}\"")).ok());
         request.headers_mut().extend(tag.map(|tag| (header::IF_MATCH, tag)));
@@ -245,7 +256,7 @@ impl Remote {
         }
     }
 
-    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
+    async fn exchange(&self, mut request: Request<Upload>) -> Result<Reply, Failure> {
         match &self.way {
             Way::Local(path) => {
                 let reachable = admin::Reachable::of(path).map_err(|error| unreachable(path, &error))?;
@@ -270,9 +281,14 @@ impl Remote {
     }
 }
 
-fn request(method: &Method, target: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, Failure> {
+fn request(method: &Method, target: &str, body: Option<&Value>, shown: Option<Output>) -> Result<Request<Upload>, Failure> {
     let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-    let mut request = Request::new(Full::new(bytes));
+    // The proxy would break off in the middle of it, and its answer might not be heard.
+    let path = target.split('?').next().unwrap_or_default();
+    if admin::asks(Surface::Admin, method, path).is_some_and(|needs| bytes.len() as u64 > needs.body) {
+        return Err(Failure::refused(format_args!("body_too_large: the call would have {} MiB{TOO_LONG}", bytes.len() >> 20)));
+    }
+    let mut request = Request::new(Upload::new(bytes, shown));
     *request.method_mut() = method.clone();
     *request.uri_mut() = target.parse().map_err(|error| Failure::usage(format_args!("{target}: {error}")))?;
     if body.is_some() {
@@ -281,7 +297,7 @@ fn request(method: &Method, target: &str, body: Option<&Value>) -> Result<Reques
     Ok(request)
 }
 
-async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
+async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request: Request<Upload>) -> Result<Reply, Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let driver = tokio::spawn(connection);
     let answered = sender.send_request(request).await;
@@ -333,7 +349,7 @@ impl Reply {
             (None, None) => format!("the answer is {}", self.status),
         };
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
-            message += "\n  a call may have 16 MiB, a whole set of principals (`allow replace`) 256 MiB: who has more lists it in a file of `[[allowlist]]`";
+            message += TOO_LONG;
         }
         for detail in error["details"].as_array().into_iter().flatten() {
             let (key, why) = (detail["key"].as_str().unwrap_or_default(), detail["why"].as_str().unwrap_or_default());
@@ -388,6 +404,8 @@ fn broken(error: hyper::Error) -> Failure {
 
 /// A reload of a million entries takes a few seconds, a set of a hundred thousand certificates more on a slow disk.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
+const TOO_LONG: &str = "\n  a call may have 16 MiB, a whole set of principals (`allow replace`) 256 MiB: who has more puts it into files, \
+    `[[allowlist]]` or `[revocation] crls`";
 /// The most that is given.
 const PAGE: usize = 1000;
 const MAX_ANSWER: usize = 256 << 20;

@@ -71,6 +71,8 @@ pub struct Met {
     pub last_seen: String,
     /// It is connected.
     pub live: bool,
+    /// The name that its connection was opened for (SNI), where that is known.
+    pub sni: Option<String>,
 }
 
 impl Compared {
@@ -119,25 +121,29 @@ fn judge(sighting: &Sighting, candidate: &Candidate, rules: &Rules, at: UnixTime
     let failed = match rules.listener(&sighting.listener) {
         None => {
             report = Report::nothing(rules.generation);
-            Some(format!("there is no listener {}", sighting.listener))
+            Some((Failure::NoRoute, format!("there is no listener {}", sighting.listener)))
+        }
+        Some(listener) if !listener.tls.knows(sighting.sni.as_deref()) => {
+            report = Report::unrecognized(rules.generation, sighting.sni.as_deref().unwrap_or_default());
+            None
         }
         Some(listener) => {
             let asked = sighting.scope();
-            let Led { request, nowhere } = Led::of(sighting, asked.request, rules, listener);
+            let Led { request, failed } = Led::of(sighting, asked.request, rules, listener);
             let scope = Scope { request, control: listener.tls.serves_only_ours, ..asked };
             report = Report::of(&rules.snapshot.decide(Some(candidate), &scope, at));
             report.route = request.and_then(|request| request.route).map(|route| route.name.to_string());
             match request {
                 Some(request) if !listener.serves.surfaces.contains(&request.surface) => {
-                    Some(format!("the listener does not serve {}", request.surface.name()))
+                    Some((Failure::NoRoute, format!("the listener does not serve {}", request.surface.name())))
                 }
-                _ => nowhere,
+                _ => failed,
             }
         }
     };
     report.listener = Some(sighting.listener.to_string());
-    if let Some(why) = failed.filter(|_| report.admits()) {
-        report.fail(Failure::NoRoute, why);
+    if let Some((failure, why)) = failed.filter(|_| report.admits()) {
+        report.fail(failure, why);
     }
     report
 }
@@ -146,13 +152,13 @@ fn judge(sighting: &Sighting, candidate: &Candidate, rules: &Rules, at: UnixTime
 struct Led<'r> {
     request: Option<RequestScope<'r>>,
     /// Why it leads to no upstream.
-    nowhere: Option<String>,
+    failed: Option<(Failure, String)>,
 }
 
 impl<'r> Led<'r> {
     fn of(sighting: &'r Sighting, asked: Option<RequestScope<'r>>, rules: &'r Rules, listener: &ListenerRules) -> Self {
-        let Some(request) = asked.filter(|request| request.surface.is_proxied()) else { return Self { request: asked, nowhere: None } };
-        match sighting.place().and_then(|place| Self::by_place(place, request, rules, listener)) {
+        let Some(request) = asked.filter(|request| request.surface.is_proxied()) else { return Self { request: asked, failed: None } };
+        match sighting.place().and_then(|place| Self::by_place(place, sighting.sni.as_deref(), request, (rules, listener))) {
             Some(led) => led,
             None => Self::by_name(request, rules),
         }
@@ -161,9 +167,9 @@ impl<'r> Led<'r> {
     /// By host and path, as the request itself would be. `None`: they cannot be read.
     fn by_place(
         (method, host, path): (&str, &str, &str),
+        sni: Option<&str>,
         request: RequestScope<'r>,
-        rules: &'r Rules,
-        listener: &ListenerRules,
+        (rules, listener): (&'r Rules, &ListenerRules),
     ) -> Option<Self> {
         let method: Method = method.parse().ok()?;
         let uri = Uri::builder().scheme("https").authority(host).path_and_query(path).build().ok()?;
@@ -171,21 +177,29 @@ impl<'r> Led<'r> {
         let asked = Asked::of(&rules.routes, Authority::of(&uri, &none).ok()?, normalise(path).ok()?);
         if listener.serves.control_hosts.iter().any(|ours| **ours == *asked.authority.host) {
             let request = Some(RequestScope { route: None, ..request });
-            return Some(Self { request, nowhere: Some(format!("{host} is one of control_hosts: no upstream is behind it")) });
+            let why = format!("{host} is one of control_hosts: no upstream is behind it");
+            return Some(Self { request, failed: Some((Failure::NoRoute, why)) });
         }
         // By itself it changes nothing, and was counted as what may: it upgrades.
         let upgrades = request.unsafe_method && matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
         let name = asked.route.map(|route| &route.scope.name);
         let route = rules.routes.iter().find(|route| Some(&route.scope.name) == name).map(|route| &route.scope);
-        let nowhere = route.is_none().then(|| format!("no route leads {host}{path} anywhere"));
-        Some(Self { request: Some(RequestScope { route, access: asked.access(&method, upgrades), ..request }), nowhere })
+        let nowhere = route.is_none().then(|| (Failure::NoRoute, format!("no route leads {host}{path} anywhere")));
+        let covered = listener.tls.names(sni);
+        let directed = asked.is_ours(&listener.serves, sni, covered).and_then(|_| asked.check_directed(sni, covered));
+        // As a request itself is asked, before its route is.
+        let failed = match (directed, sni) {
+            (Err(failure), Some(sni)) => Some((failure, format!("the connection was opened for {sni}, and {host} is not to be had on it"))),
+            _ => nowhere,
+        };
+        Some(Self { request: Some(RequestScope { route, access: asked.access(&method, upgrades), ..request }), failed })
     }
 
     fn by_name(request: RequestScope<'r>, rules: &'r Rules) -> Self {
         let name = request.route.map(|route| &*route.name);
         let route = name.and_then(|name| rules.routes.iter().find(|route| *route.scope.name == *name)).map(|route| &route.scope);
-        let nowhere = name.filter(|_| route.is_none()).map(|name| format!("there is no route {name}"));
-        Self { request: Some(RequestScope { route, ..request }), nowhere }
+        let failed = name.filter(|_| route.is_none()).map(|name| (Failure::NoRoute, format!("there is no route {name}")));
+        Self { request: Some(RequestScope { route, ..request }), failed }
     }
 }
 
@@ -202,6 +216,7 @@ impl Met {
             address: scope.address.ip().map(|ip| ip.to_string()),
             last_seen: Date::of(sighting.last).to_string(),
             live: sighting.live,
+            sni: sighting.sni.as_deref().map(super::printable),
         }
     }
 }

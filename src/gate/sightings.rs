@@ -25,6 +25,8 @@ pub struct Sighting {
     pub last: u64,
     /// The connection lives.
     pub live: bool,
+    /// The name that its connection was opened for, where it gave one; not known of strangers.
+    pub sni: Option<Box<str>>,
     question: Question,
 }
 
@@ -48,6 +50,7 @@ pub(super) struct Sightings {
 struct Entry {
     candidate: Rc<Candidate>,
     question: Question,
+    sni: Option<Box<str>>,
     last: u64,
     number: u64,
 }
@@ -68,10 +71,11 @@ impl Sighting {
         spot(self.fingerprint, &self.listener, &self.question)
     }
 
-    fn of(candidate: &Candidate, listener: &Arc<str>, question: Question, last: u64, live: bool) -> Option<Self> {
+    fn of(candidate: &Candidate, listener: &Arc<str>, asked: (Question, Option<Box<str>>), last: u64, live: bool) -> Option<Self> {
+        let (question, sni) = asked;
         let leaf = candidate.leaf().ok()?;
         let chain = std::iter::once(&leaf.der).chain(candidate.intermediates()).cloned().collect();
-        Some(Self { fingerprint: leaf.fingerprint, chain, listener: Arc::clone(listener), last, live, question })
+        Some(Self { fingerprint: leaf.fingerprint, chain, listener: Arc::clone(listener), last, live, sni, question })
     }
 }
 
@@ -84,6 +88,7 @@ impl Stranger {
             listener: self.listener.as_str().into(),
             last: self.last,
             live: false,
+            sni: None,
             question: self.question.clone(),
         }
     }
@@ -93,8 +98,10 @@ impl Gate {
     /// Tells of clients that were admitted on this worker and are gone.
     pub fn sightings(&self) -> Vec<Sighting> {
         let entries = self.sightings.borrow();
-        let told =
-            |(spot, entry): (&Spot, &Entry)| Sighting::of(&entry.candidate, &spot.listener, entry.question.clone(), entry.last, false);
+        let told = |(spot, entry): (&Spot, &Entry)| {
+            let asked = (entry.question.clone(), entry.sni.clone());
+            Sighting::of(&entry.candidate, &spot.listener, asked, entry.last, false)
+        };
         entries.entries.iter().filter_map(told).collect()
     }
 
@@ -128,13 +135,14 @@ impl Standing {
         let spot = spot(leaf.fingerprint, &self.asker.listener, &question);
         let mut sightings = self.gate.sightings.borrow_mut();
         sightings.count += 1;
-        let entry = Entry { candidate: Rc::clone(candidate), question, last: self.gate.clock.now().as_secs(), number: sightings.count };
+        let (sni, last) = (self.sni.get().cloned(), self.gate.clock.now().as_secs());
+        let entry = Entry { candidate: Rc::clone(candidate), question, sni, last, number: sightings.count };
         sightings.entries.insert(spot, entry);
         sightings.forget();
     }
 
     fn sighting(&self, now: u64) -> Option<Sighting> {
-        Sighting::of(self.candidate()?, &self.asker.listener, self.last_question(), now, true)
+        Sighting::of(self.candidate()?, &self.asker.listener, (self.last_question(), self.sni.get().cloned()), now, true)
     }
 
     /// Returns what was asked last: about a request, or about the connection where there was none.
@@ -173,6 +181,7 @@ mod tests {
         let entry = Entry {
             candidate: Rc::new(Candidate::presented(&[CertificateDer::from(vec![0])]).expect("presented")),
             question: question.clone(),
+            sni: None,
             last: number,
             number,
         };

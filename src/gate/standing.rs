@@ -29,6 +29,8 @@ pub struct Standing {
     pub(super) asker: Asker,
     /// Seconds since the epoch.
     pub(super) since: u64,
+    /// The name that the client opened it for (SNI).
+    pub(super) sni: OnceCell<Box<str>>,
     /// An operator ended it.
     pub(super) dismissed: Cell<bool>,
     /// It began what ended its own right: the first admin is there. What it asked for is answered, nothing else is.
@@ -116,6 +118,7 @@ impl Standing {
             control,
             asker,
             since: gate.clock.now().as_secs(),
+            sni: OnceCell::new(),
             dismissed: Cell::new(false),
             leaving: Cell::new(false),
             slot: Cell::new(0),
@@ -220,6 +223,12 @@ impl Standing {
     /// Judges the connection itself, anew: for the log, where no request came to be.
     pub fn decision(&self) -> Decision {
         self.gate.decide(self.candidate(), &Scope { address: self.address, request: None, control: self.control })
+    }
+
+    /// Says for which name the client opened the connection: told where other rules are considered, never judged by.
+    pub fn opened_for(&self, sni: &str) {
+        // It is said once.
+        let _ = self.sni.set(sni.into());
     }
 
     /// Returns who is asking.

@@ -16,6 +16,7 @@ mod certificates;
 mod challenge;
 mod commands;
 mod control;
+mod control_attacks;
 mod engine;
 mod explain;
 mod fetched;

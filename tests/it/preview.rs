@@ -150,3 +150,39 @@ fn assert_unchanged(proxy: &TestProxy) {
     let sources = proxy.status()["sources"].to_string();
     assert!(!sources.contains("secret.txt"), "{sources}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_judged_by_the_name_that_it_opened_its_connection_for() {
+    let upstream = TestUpstream::start().await;
+    let alice = Leaf::new("alice").self_signed();
+    let workspace = Workspace::new();
+    workspace.allow("alice", &alice);
+    for (name, covers) in [("narrow", "a.test"), ("other", "localhost")] {
+        crate::support::certificates::server(&[covers]).write(workspace.directory.path(), name);
+    }
+    let config = Workspace::config("require", &upstream.url(), "");
+    let proxy = workspace.start(&config);
+    Client::new(&proxy, Some(&alice)).sni("a.test").get("/once").await.expect("admitted");
+    await_seen(&workspace, &config, 1);
+    let served_with = |name: &str| config.replace("server.pem", &format!("{name}.pem")).replace("server.key", &format!("{name}.key"));
+    let open = "[[route]]\nname = \"open\"\nhosts = [\"a.test\"]\nupstream = \"app\"\nauth = \"none\"\n";
+    for (what, next, words) in [
+        ("the certificate covers the host no more", served_with("narrow"), "opened for a.test"),
+        ("the host is under another policy", format!("{config}{open}"), "opened for a.test"),
+        ("the handshake does not begin", served_with("other").replace("client_auth", "strict_sni = true\nclient_auth"), "strict_sni"),
+    ] {
+        let (code, answer, said) = preview(&workspace, &next);
+        let found = client(&answer, &alice).unwrap_or_else(|| panic!("{what}: {answer}"));
+        assert_eq!(
+            (code, &found["after"]["code"], &found["met"]["sni"]),
+            (Some(1), &"misdirected".into(), &"a.test".into()),
+            "{what}: {said}"
+        );
+        assert!(said.contains(words), "{what}: {said}");
+    }
+    // The same without the check, and with a certificate that covers both: nobody loses anything.
+    for next in [config.clone(), config.replace("client_auth", "strict_sni = true\nclient_auth")] {
+        let (code, answer, said) = preview(&workspace, &next);
+        assert_eq!((code, &answer["cut_off"]), (Some(0), &0.into()), "{said}");
+    }
+}

@@ -198,14 +198,26 @@ impl Above {
         }
     }
 
-    /// Tells whether a CRL, as it comes or goes, may speak of somebody above whose certificate is not known, or who has to have a fresh
-    /// one. What it lists of the others is seen where it is compiled.
-    pub(super) fn is_spoken_of_by(&self, crl: &Crl) -> bool {
+    /// Says why a CRL, as it comes or goes, may speak of somebody above: whose certificate is not known, or who has to have a fresh one.
+    /// What it lists of the others is seen where it is compiled.
+    pub(super) fn may_be_spoken_of_by(&self, crl: &Crl) -> Option<&'static str> {
         let is_issuers = |certificate: &Arc<Certificate>| {
             let key = &certificate.authority_key_id;
             *certificate.issuer.der == *crl.issuer.der || (key.is_some() && *key == crl.authority_key_id)
         };
-        self.is_open() || !self.unknown.is_empty() || self.waiting.iter().any(is_issuers)
+        let waits = || self.waiting.iter().any(is_issuers).then_some("one has `require_crl_dp`, and this CRL is of its issuer");
+        self.unsure().or_else(waits)
+    }
+
+    /// Says why nobody can tell which certificates are theirs.
+    pub(super) fn unsure(&self) -> Option<&'static str> {
+        let reasons = [
+            (!self.authorities.is_empty(), "one comes by an authority, with certificates that nobody can name beforehand"),
+            (!self.keys.is_empty(), "one comes by an SPKI pin, with any certificate of that key"),
+            (!self.renewing.is_empty(), "one renews its certificate by itself (`renewal = \"same-key\"`)"),
+            (!self.unknown.is_empty(), "of one only the fingerprint is known: with its certificate shown whole it could be told"),
+        ];
+        reasons.into_iter().find_map(|(is_so, why)| is_so.then_some(why))
     }
 }
 

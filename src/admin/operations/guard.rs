@@ -116,11 +116,7 @@ fn is_below(above: &Above, state: &State, snapshot: &Snapshot, change: &Change) 
     let nobody = Document::default();
     let touches = match change {
         Change::BootstrapClosed {} | Change::FilesReloaded(_) => false,
-        Change::CrlPut { name, der, .. } => {
-            let before = state.crl(name).is_some_and(|kept| above.is_spoken_of_by(&kept.crl));
-            before || der.read().map_or(true, |crl| above.is_spoken_of_by(crl))
-        }
-        Change::CrlRemove { name } => state.crl(name).is_some_and(|kept| above.is_spoken_of_by(&kept.crl)),
+        Change::CrlPut { .. } | Change::CrlRemove { .. } => return is_told_of_nobody(above, state, change),
         Change::PrincipalPut { document } => {
             let old = state.principal(&document.id).map_or(&nobody, |kept| &kept.document);
             ranks(old) || ranks(document) || above.is_touched_by(old, document)
@@ -144,6 +140,20 @@ fn is_below(above: &Above, state: &State, snapshot: &Snapshot, change: &Change) 
         }
     };
     if touches { Err(Refusal::ClearanceTooLow) } else { Ok(()) }
+}
+
+/// Refuses a CRL, as it comes or goes, of which nobody can tell whether it speaks of somebody above.
+fn is_told_of_nobody(above: &Above, state: &State, change: &Change) -> Result<(), Refusal> {
+    let (name, new) = match change {
+        Change::CrlPut { name, der, .. } => (name, Some(der.read()?)),
+        Change::CrlRemove { name } => (name, None),
+        _ => return Ok(()),
+    };
+    let old = state.crl(name).map(|kept| &kept.crl);
+    match old.into_iter().chain(new).find_map(|crl| above.may_be_spoken_of_by(crl)) {
+        Some(why) => Err(Refusal::MaybeAbove { why: format!("of admins and nodes {why}") }),
+        None => Ok(()),
+    }
 }
 
 /// Tells whether an id names a certificate that is pinned for somebody who is not above: pins come before all else.

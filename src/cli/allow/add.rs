@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let mut document = Map::from_iter([("name".to_owned(), Value::from(arguments.name.as_str()))]);
     arguments.credentials.write(&mut document)?;
     arguments.terms.write(&mut document);
-    let remote = arguments.how.target.remote()?;
+    let remote = arguments.how.target.remote()?.showing(output);
     let made = create(&remote, &arguments.how, document)?;
     output.answer(&made, arguments.how.changed(&made, "let in") + &may_do_nothing(&made["principal"]));
     Ok(Exit::Done)

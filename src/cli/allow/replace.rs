@@ -35,7 +35,7 @@ pub(in crate::cli) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
     let password = if arguments.set.is_dir() { arguments.password.read()? } else { None };
     let set = set::read(&arguments.set, &arguments.terms, password.as_ref().map(|password| password.as_str()), output)?;
-    let (how, remote) = (&arguments.how, arguments.how.target.remote()?);
+    let (how, remote) = (&arguments.how, arguments.how.target.remote()?.showing(output));
     let body = json!({ "principals": set });
     if !how.dry_run {
         let would = remote.call(&Method::PUT, "/v1/principals?dry_run=true", Some(&body))?;

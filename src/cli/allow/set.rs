@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path, terms: &Terms, password: Option<&str>, output: O
     if !common.is_empty() {
         return Err(Failure::usage("terms are for a directory of certificates; a file says them of each principal"));
     }
-    let bytes = input::read(path)?;
+    let bytes = input::read_up_to(path, MOST)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| Failure::file(path, "not UTF-8"))?;
     if path.extension() == Some(OsStr::new("toml")) {
         let value: toml::Table = text.parse().map_err(|error| Failure::file(path, error))?;
@@ -136,4 +136,6 @@ fn json_of(value: toml::Value) -> Value {
     }
 }
 
+/// What a call may have.
+const MOST: u64 = 256 << 20;
 const EXTENSIONS: [&str; 6] = ["pem", "crt", "cer", "der", "pfx", "p12"];

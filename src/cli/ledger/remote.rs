@@ -27,17 +27,18 @@ fn page(remote: &Remote, from: u64) -> Result<Page, Failure> {
     serde_json::from_value(page).map_err(|error| Failure::network(format_args!("the answer is not the proxy's: {error}")))
 }
 
-pub(super) fn log(arguments: &LogArguments, remote: &Remote) -> Result<Listed, Failure> {
-    let is_filtered = arguments.is_filtered();
+pub(super) fn log(arguments: &LogArguments, remote: &Remote, output: Output) -> Result<Listed, Failure> {
     let mut from = match arguments.from {
         Some(from) => from,
         // Only the newest are asked for.
-        None if !is_filtered => page(remote, u64::MAX)?.size.saturating_sub(arguments.limit as u64),
+        None if !arguments.is_filtered() => page(remote, u64::MAX)?.size.saturating_sub(arguments.limit as u64),
         None => 0,
     };
-    let mut found = VecDeque::new();
+    let (mut found, mut bar, first) = (VecDeque::new(), None, from);
     loop {
         let Page { size, entries, next } = page(remote, from)?;
+        let bar = bar.get_or_insert_with(|| Progress::new("entries read", arguments.reads(first, size), output));
+        bar.reach(next.map_or(size, |next| next + 1).saturating_sub(first));
         let goes_on = entries.into_iter().all(|entry| arguments.take(&mut found, entry));
         match next.filter(|_| goes_on) {
             Some(next) => from = next + 1,

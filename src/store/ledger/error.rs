@@ -39,6 +39,9 @@ impl fmt::Display for OpenError {
             Self::Io { path, error } if error.kind() == io::ErrorKind::PermissionDenied => {
                 write!(f, "{}: {error}; the state directory has to belong to the user that the proxy runs as (chown -R)", path.display())
             }
+            Self::Io { path, error } if error.kind() == io::ErrorKind::NotFound => {
+                write!(f, "{}: {error}; name the state directory (`[store] path`), or a copy of it, with --state", path.display())
+            }
             Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Publish(error) => error.fmt(f),
         }

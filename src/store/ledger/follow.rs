@@ -114,18 +114,28 @@ pub enum Unfollowed {
 impl std::fmt::Display for Unfollowed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Checkpoint(error) => write!(f, "the checkpoint: {error}"),
-            Self::Entry { index, why } => write!(f, "entry {index} {why}"),
-            Self::Head { size } => write!(f, "the {size} entries are not what the checkpoint has signed"),
-            Self::Missing { size, taken } => write!(f, "only {taken} of {size} entries are there"),
-            Self::Rewritten { size } => {
-                write!(f, "the first {size} entries are not what the checkpoint seen before has signed: history was rewritten")
+            Self::Checkpoint(error) => {
+                write!(f, "the checkpoint: {error}; is --verifier the key of that proxy, from a copy of its ledger.pub?")
             }
-            Self::Seen(error) => write!(f, "the checkpoint seen before: {error}"),
-            Self::Shorter { size, seen } => write!(f, "has {size} entries, and {seen} were signed before: entries are gone"),
+            Self::Entry { index, why } => write!(f, "entry {index} {why}; {THERE}"),
+            Self::Head { size } => write!(f, "the {size} entries are not what the checkpoint has signed; {THERE}"),
+            Self::Missing { size, taken } => {
+                write!(f, "only {taken} of {size} entries are there; ask again, and if they stay away {THERE}")
+            }
+            Self::Rewritten { size } => {
+                write!(f, "the first {size} entries are not what the checkpoint seen before has signed: history was rewritten; {KEEP}")
+            }
+            Self::Seen(error) => {
+                write!(f, "the checkpoint seen before: {error}; if the file of --checkpoint is another proxy's, name this one's")
+            }
+            Self::Shorter { size, seen } => write!(f, "has {size} entries, and {seen} were signed before: entries are gone; {KEEP}"),
         }
     }
 }
+
+/// Nothing that is read from elsewhere can tell more.
+const THERE: &str = "run `portcullis ledger verify` on its machine, and compare with a backup";
+const KEEP: &str = "keep the file of --checkpoint, which proves it, and ask who restored a backup or replaced the state directory";
 
 impl std::error::Error for Unfollowed {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
