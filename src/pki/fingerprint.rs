@@ -63,6 +63,10 @@ impl FromStr for Fingerprint {
     type Err = NotADigest;
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
+        // As nearly all of a million stand.
+        if let Some(plain) = hex::digest(text) {
+            return Ok(Self(plain));
+        }
         let digits = match text.split_once(':') {
             Some((scheme, digits)) if scheme.eq_ignore_ascii_case("sha256") => digits,
             _ => text,

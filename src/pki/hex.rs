@@ -28,7 +28,7 @@ pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
 
 /// Writes lower-case digits.
 pub fn lower(bytes: &[u8]) -> String {
-    encode(bytes, b"0123456789abcdef")
+    encode(bytes, LOWER)
 }
 
 /// Writes upper-case digits.
@@ -36,18 +36,29 @@ pub fn upper(bytes: &[u8]) -> String {
     encode(bytes, b"0123456789ABCDEF")
 }
 
+/// Adds lower-case digits to a text.
+pub fn push_lower(bytes: &[u8], text: &mut String) {
+    push(bytes, LOWER, text);
+}
+
 fn encode(bytes: &[u8], digits: &[u8; 16]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
+    push(bytes, digits, &mut text);
+    text
+}
+
+fn push(bytes: &[u8], digits: &[u8; 16], text: &mut String) {
     for byte in bytes {
         text.push(char::from(digits[usize::from(byte >> 4)]));
         text.push(char::from(digits[usize::from(byte & 15)]));
     }
-    text
 }
 
 fn digit(character: u8) -> Option<u8> {
     char::from(character).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
+
+const LOWER: &[u8; 16] = b"0123456789abcdef";
 
 /// By character; `NO_DIGIT` where it is none.
 const VALUES: [u8; 256] = {

@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
 use super::super::principal::{Principal, PrincipalId, PrincipalName, Provenance, Terms};
 use super::compare::conflict;
 use super::{Claim, Conflict, Credential, Kin, Pin, Place, Roster, index, name_at};
+use crate::threads::beside;
 
 /// Collects the principals of one source, then compiles them.
 #[derive(Debug, Default)]
@@ -24,7 +28,7 @@ impl RosterBuilder {
             self.roster.check_credential(credential, provenance)?;
         }
         let owner = self.push(principal.name.as_str(), &principal.terms, &principal.provenance);
-        if principal.id != PrincipalId::derived(&principal.name) {
+        if is_chosen(principal) {
             self.roster.ids.push((owner, principal.id));
         }
         if let Some(ids) = &mut self.ids {
@@ -45,20 +49,87 @@ impl RosterBuilder {
         if self.ids.is_some() {
             self.check_id_of(PrincipalId::derived(name), provenance)?;
         }
-        // The pin before its owner: one look tells whether it is there, and puts it there.
-        let owner = self.roster.len();
-        match self.roster.pins.insert(pin.fingerprint, owner, None) {
-            Ok(at) => self.push_kin(pin, at),
-            Err(known) => {
-                let first = self.roster.credential_provenance(&self.roster.pins, known);
-                return Err(conflict(Claim::Certificate, &pin.fingerprint, first, provenance));
-            }
-        }
+        let owner = self.insert_pin(pin, provenance)?;
         self.push(name.as_str(), terms, provenance);
         if let Some(ids) = &mut self.ids {
             ids.insert(PrincipalId::derived(name), owner);
         }
         Ok(())
+    }
+
+    /// The same of a principal that the ledger wrote, whose id is its own. The name was checked before.
+    pub fn add_chosen_pin(
+        &mut self,
+        (id, name): (PrincipalId, &str),
+        terms: &Arc<Terms>,
+        pin: Pin,
+        provenance: &Provenance,
+    ) -> Result<(), Conflict> {
+        self.roster.check_name(name, provenance)?;
+        self.chosen_ids();
+        self.check_id_of(id, provenance)?;
+        let owner = self.insert_pin(pin, provenance)?;
+        self.push(name, terms, provenance);
+        self.roster.ids.push((owner, id));
+        self.chosen_ids().insert(id, owner);
+        Ok(())
+    }
+
+    /// Adds many principals that are one pin each, all under the same terms and of one file: names on one core, pins on another. `name`
+    /// writes the name of one, which was checked before. Only for a builder that has nobody yet; false: two of them share what only one
+    /// may have, and nobody was added.
+    pub fn add_pins<T: Sync>(
+        &mut self,
+        (terms, file): (&Arc<Terms>, &Arc<str>),
+        all: &[T],
+        pin: impl Fn(&T) -> (Pin, u32) + Sync,
+        name: impl Fn(&T, &mut String) + Sync,
+    ) -> bool {
+        if !self.roster.is_empty() {
+            return false;
+        }
+        let hasher = self.roster.name_hasher;
+        let names = || {
+            let (mut names, mut ends, mut table) = (String::new(), Vec::with_capacity(all.len()), HashTable::with_capacity(all.len()));
+            names.reserve(all.len() * USUAL_NAME);
+            for (at, one) in all.iter().enumerate() {
+                let start = names.len();
+                name(one, &mut names);
+                ends.push(index(names.len()));
+                let (owner, hash) = (index(at), hasher.hash(&names[start..]));
+                let same = |other: &u32| name_at(&names, &ends, *other).eq_ignore_ascii_case(&names[start..]);
+                match table.entry(hash, same, |other| hasher.hash(name_at(&names, &ends, *other))) {
+                    Entry::Occupied(_) => return None,
+                    Entry::Vacant(vacant) => vacant.insert(owner),
+                };
+            }
+            Some((names, ends, table))
+        };
+        let mut pins = Self::default();
+        let by_pin = || {
+            pins.roster.pins.reserve(all.len());
+            for (at, one) in all.iter().enumerate() {
+                let (pin, line) = pin(one);
+                let Ok(place) = pins.roster.pins.insert(pin.fingerprint, index(at), None) else { return None };
+                pins.push_kin(pin, place);
+                pins.roster.places.push(Place { file: 0, line });
+            }
+            Some(pins.roster)
+        };
+        let (Some((names, ends, by_name)), Some(roster)) = beside(names, by_pin) else { return false };
+        let cors = if terms.cors_origins.is_empty() { Vec::new() } else { vec![Arc::clone(terms)] };
+        self.roster = Roster {
+            terms: vec![0; all.len()],
+            all_terms: if all.is_empty() { Vec::new() } else { vec![Arc::clone(terms)] },
+            files: vec![Arc::clone(file)],
+            names,
+            ends,
+            cors: if all.is_empty() { Vec::new() } else { cors },
+            by_name,
+            name_hasher: hasher,
+            ..roster
+        };
+        true
     }
 
     /// Makes room for so many more principals that are one pin each.
@@ -92,12 +163,32 @@ impl RosterBuilder {
         &self.roster
     }
 
+    /// Adds the pin of a principal before that: one look tells whether it is there, and puts it there.
+    fn insert_pin(&mut self, pin: Pin, provenance: &Provenance) -> Result<u32, Conflict> {
+        let owner = self.roster.len();
+        match self.roster.pins.insert(pin.fingerprint, owner, None) {
+            Ok(at) => {
+                self.push_kin(pin, at);
+                Ok(owner)
+            }
+            Err(known) => {
+                let first = self.roster.credential_provenance(&self.roster.pins, known);
+                Err(conflict(Claim::Certificate, &pin.fingerprint, first, provenance))
+            }
+        }
+    }
+
     fn check_id(&mut self, principal: &Principal) -> Result<(), Conflict> {
         // Derived ids are 60 bits of a hash of names that differ; only an id that somebody chose can meet another.
-        if self.ids.is_none() && principal.id != PrincipalId::derived(&principal.name) {
-            self.ids = Some((0..self.roster.len()).map(|owner| (self.roster.id(owner), owner)).collect());
+        if is_chosen(principal) {
+            self.chosen_ids();
         }
         self.check_id_of(principal.id, &principal.provenance)
+    }
+
+    fn chosen_ids(&mut self) -> &mut HashMap<PrincipalId, u32> {
+        let roster = &self.roster;
+        self.ids.get_or_insert_with(|| (0..roster.len()).map(|owner| (roster.id(owner), owner)).collect())
     }
 
     fn check_id_of(&self, id: PrincipalId, provenance: &Provenance) -> Result<(), Conflict> {
@@ -165,4 +256,11 @@ impl RosterBuilder {
     }
 }
 
+/// Its id is not, or may not be, that of its name: those of the ledger are random, and not worth a hash each.
+fn is_chosen(principal: &Principal) -> bool {
+    principal.provenance.is_ledger() || principal.id != PrincipalId::derived(&principal.name)
+}
+
 const RECENT: usize = 4;
+/// Room for most names.
+const USUAL_NAME: usize = 24;

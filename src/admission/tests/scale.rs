@@ -117,6 +117,49 @@ fn a_large_source_is_shared_and_found_in() {
 }
 
 #[test]
+fn many_pins_at_once_are_as_if_added_one_by_one() {
+    let (terms, many, file) = (Arc::new(terms()), 3_000_u32, written(0).file);
+    let all: Vec<u32> = (0..many).collect();
+    let pin = |number: u32| -> Pin {
+        let digest = Fingerprint::of(&number.to_be_bytes());
+        if number.is_multiple_of(5) { Pin::known(digest, Some([u64::from(number) << 8, 7])) } else { digest.into() }
+    };
+    let add = |all: &[u32], name: &(dyn Fn(u32) -> String + Sync)| {
+        let mut builder = RosterBuilder::default();
+        let added =
+            builder.add_pins((&terms, &file), all, |number| (pin(*number), number + 1), |number, names| names.push_str(&name(*number)));
+        (added, builder)
+    };
+    let name = |number: u32| format!("Client/{number}");
+    let mut one_by_one = RosterBuilder::default();
+    for number in &all {
+        one_by_one.add_pin(&name(*number).parse().unwrap(), &terms, pin(*number), &written(number + 1)).unwrap();
+    }
+    let (added, at_once) = add(&all, &name);
+    assert!(added);
+    let (mut one_by_one, mut at_once) = (one_by_one, at_once);
+    // Whoever comes later is compared with them.
+    for builder in [&mut one_by_one, &mut at_once] {
+        let met = builder.add_pin(&"client/7".parse().unwrap(), &terms, Fingerprint::of(b"other").into(), &written(0)).unwrap_err();
+        assert_eq!((met.claim, met.first.line), (Claim::Name, 8));
+        builder.add_pin(&"other".parse().unwrap(), &terms, Fingerprint::of(b"other").into(), &written(0)).unwrap();
+    }
+    let (one_by_one, at_once) = (one_by_one.finish(), at_once.finish());
+    let entries = |roster: &Roster| roster.entries().map(|entry| format!("{entry:?}")).collect::<Vec<_>>();
+    assert_eq!(entries(&at_once), entries(&one_by_one));
+    assert_eq!(at_once.find_name("CLIENT/2999"), Some(2_999));
+    assert!(at_once.resident() <= one_by_one.resident());
+    for (what, all, name) in [
+        ("a name twice", all.clone(), &(|number: u32| format!("client/{}", number % 2_999)) as &(dyn Fn(u32) -> String + Sync)),
+        ("a certificate twice", all.iter().copied().chain([5]).collect(), &|number| format!("client/{number}")),
+    ] {
+        let (added, builder) = add(&all, name);
+        assert!(!added && builder.finish().is_empty(), "{what}");
+    }
+    assert!(add(&[], &name).0);
+}
+
+#[test]
 fn digests_that_somebody_made_up_are_loaded_and_found_like_any() {
     // With the prefix as hash each would be compared with all before it: 20,000,000,000 comparisons.
     let (terms, many) = (Arc::new(terms()), 200_000_u32);

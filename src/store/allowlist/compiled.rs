@@ -72,9 +72,27 @@ pub(super) fn read_file(spec: ListSpec<'_>, reading: &Reading) -> Parsed<(Roster
     let stem = name_of_file(spec.prefix, spec.path).map_err(|why| (0, FileError { line: 0, why }))?;
     let file: Arc<str> = spec.path.display().to_string().into();
     let mut builder = RosterBuilder::default();
-    builder.reserve(listing.entries.len());
-    for entry in &listing.entries {
-        add_entry(&mut builder, spec.terms, &stem, &file, entry, &listing.entries).map_err(refused)?;
+    let name = |entry: &Entry, names: &mut String| match &entry.name {
+        Some(name) => names.push_str(name.as_str()),
+        None => {
+            names.extend([stem.as_str(), "/"]);
+            hex::push_lower(&entry.pin.fingerprint.as_bytes()[..DIGITS], names);
+        }
+    };
+    // One that is made up has to be a name as much as one that is written.
+    let made_up = listing.entries.iter().find(|entry| entry.name.is_none()).map(|entry| {
+        let mut made_up = String::new();
+        name(entry, &mut made_up);
+        made_up.parse::<PrincipalName>()
+    });
+    if made_up.is_some_and(|made_up| made_up.is_err())
+        || !builder.add_pins((spec.terms, &file), &listing.entries, |entry| (entry.pin, entry.line), name)
+    {
+        // Somebody is there twice, or cannot be named: one after the other tells who.
+        builder.reserve(listing.entries.len());
+        for entry in &listing.entries {
+            add_entry(&mut builder, spec.terms, &stem, &file, entry, &listing.entries).map_err(refused)?;
+        }
     }
     let warnings = listing.warnings.iter().map(|(line, why)| SourceError::new(spec.path, *line, why.clone())).collect();
     let ends = listing.ends.map(|not_after| End { principal: None, not_after });
@@ -100,7 +118,7 @@ fn add_entry(
     }
     let digest = entry.pin.fingerprint.as_bytes();
     let digits = |digest: &[u8]| [stem.as_str(), "/", &hex::lower(digest)].concat();
-    match add(&digits(&digest[..8]))? {
+    match add(&digits(&digest[..DIGITS]))? {
         Ok(()) => Ok(()),
         // The same certificate twice is one.
         Err(conflict) if at_line(all, conflict.first.line).is_some_and(|first| first.pin == entry.pin) => Ok(()),
@@ -132,5 +150,7 @@ fn conflict_words(conflict: &Conflict) -> String {
     format!("the {} {} belongs to another principal already ({})", conflict.claim, conflict.value, conflict.first)
 }
 
+/// So many bytes of a fingerprint make a name.
+const DIGITS: usize = 8;
 /// As many as a kind has series.
 const MOST_ENDS: usize = 100;
