@@ -45,7 +45,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["upstream", "request", "connection", "monitor", "admin", "cli/echo", "cli/remote"]),
     ("hyper_util", &["upstream", "connection", "monitor", "admin", "cli/echo", "cli/remote"]),
     ("ipnet", &["admission", "gate", "address", "config"]),
-    ("memchr", &["pki", "tls", "http1", "store/ledger"]),
+    ("memchr", &["pki", "tls", "http1", "store"]),
     ("notify", &["reload"]),
     ("p12_keystore", &["pki"]),
     ("bcrypt_pbkdf", &["pki"]),

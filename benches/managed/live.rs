@@ -49,7 +49,7 @@ impl Journal for Timed {
         appended
     }
 
-    fn check(&self, change: NewEntry) -> Result<(), String> {
+    fn check(&self, change: &NewEntry) -> Result<(), String> {
         self.0.check(change)
     }
 

@@ -60,7 +60,7 @@ fn main() {
         let name = format!("new/{round}");
         let put = Change::put(document(&name, u64::from(principals) + round));
         let one = change(reloader.control(), put);
-        let kept = reloader.control().view().state.principal_named(&name).expect("kept").document.id.clone();
+        let kept = reloader.control().view().state.principal_named(&name).expect("kept").document().id.clone();
         let two = change(reloader.control(), Change::PrincipalRemove { id: kept, name });
         let asked = Instant::now();
         let three = change(reloader.control(), Change::revoke(&format!("sha256:{}", fingerprint(round)), None));

@@ -66,9 +66,10 @@ async fn list(State(shared): State<Arc<Shared>>, Wanted(page): Wanted<Page>) -> 
     let mut principals = view.state.principals(page.token.as_deref());
     let (mut ledger_users, mut last) = (Vec::new(), None);
     for kept in principals.by_ref().take(PAGE) {
-        let assigned_role = role_of(&Rights::of(&kept.document));
-        ledger_users.extend(kept.document.pinned().map(|pin| User { assigned_role, user_id: pin.to_string() }));
-        last = Some(&kept.document.name);
+        let document = kept.document();
+        let assigned_role = role_of(&Rights::of(&document));
+        ledger_users.extend(document.pinned().map(|pin| User { assigned_role, user_id: pin.to_string() }));
+        last = Some(kept.name());
     }
     let version = page.version.filter(|version| version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte)));
     let version = version.map(|version| format!("api-version={version}&")).unwrap_or_default();
@@ -80,7 +81,7 @@ async fn show(State(shared): State<Arc<Shared>>, Path(user): Path<String>) -> Re
     let view = operations::control(&shared)?.view();
     let fingerprint = user_id(&user)?;
     let of_file = |snapshot: &Snapshot| snapshot.allowlist.owner_of_pin(&fingerprint).map(|principal| Rights::of_terms(&principal.terms));
-    let rights = view.state.owner(&fingerprint).map(|kept| Rights::of(&kept.document)).or_else(|| of_file(&view.rules.snapshot));
+    let rights = view.state.owner(&fingerprint).map(|kept| Rights::of(&kept.document())).or_else(|| of_file(&view.rules.snapshot));
     let rights = rights.ok_or(Refusal::NotFound)?;
     Ok(Json(User { assigned_role: role_of(&rights), user_id: fingerprint.to_string() }))
 }
@@ -116,11 +117,11 @@ async fn assign(
                 };
                 return Ok(vec![Change::put(document.normalised().map_err(Refusal::Invalid)?)]);
             };
-            let Some(role) = wanted.filter(|role| *role != role_of(&Rights::of(&kept.document))) else { return Ok(Vec::new()) };
-            if !Rights::of(&kept.document).is_plain() {
+            let mut document = kept.document();
+            let Some(role) = wanted.filter(|role| *role != role_of(&Rights::of(&document))) else { return Ok(Vec::new()) };
+            if !Rights::of(&document).is_plain() {
                 return Err(Refusal::Invalid(vec![invalid("assignedRole", "would take away a `deny` or a `when`, which no role can say")]));
             }
-            let mut document = kept.document.clone();
             (document.clearance, document.role) = (None, Some(role.to_owned()));
             document.permissions.clear();
             Ok(vec![Change::put(document.normalised().map_err(Refusal::Invalid)?)])
@@ -128,7 +129,7 @@ async fn assign(
     )
     .await?;
     let kept = recorded.state.owner(&fingerprint).ok_or(Refusal::NotFound)?;
-    Ok(Json(User { assigned_role: role_of(&Rights::of(&kept.document)), user_id: fingerprint.to_string() }))
+    Ok(Json(User { assigned_role: role_of(&Rights::of(&kept.document())), user_id: fingerprint.to_string() }))
 }
 
 /// Takes a certificate off its principal, and the principal away with its last one.
@@ -143,7 +144,7 @@ async fn remove(State(shared): State<Arc<Shared>>, caller: Caller, Path(user): P
                 not_of_a_file(snapshot, &fingerprint)?;
                 return Err(Refusal::NotFound);
             };
-            let mut document = kept.document.clone();
+            let mut document = kept.document();
             document.certificates.retain(|entry| entry.fingerprint != fingerprint.to_string());
             let is_last = document.certificates.is_empty() && document.spki_pins.is_empty() && document.authority.is_empty();
             Ok(vec![match is_last {

@@ -74,23 +74,23 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Makes a layer of many at once: as `with`, but that each is put together only when its part is built. A million of them, made and
-    /// freed at once, would leave the heap in pieces, and the first change after the start to clear them away.
+    /// Makes a layer of many at once: as `with`, but that `add` adds those of one part to it. A million entries, made and freed at once,
+    /// would leave the heap in pieces, and the first change after the start to clear them away.
     pub fn load<T: Sync>(
-        items: &[T],
+        items: &[&T],
         id: impl Fn(&T) -> PrincipalId,
-        entry: impl Fn(&T) -> Option<Entry> + Sync,
+        add: impl Fn(&[&T], &mut RosterBuilder) -> Result<(), Conflict> + Sync,
     ) -> Result<Self, Conflict> {
         let mut layer = Self::default();
         let mut slots: Vec<(usize, Vec<&T>)> = (0..SLOTS).map(|slot| (slot, Vec::new())).collect();
-        items.iter().for_each(|item| slots[layer.slot(&id(item))].1.push(item));
+        for item in items {
+            slots[layer.slot(&id(item))].1.push(item);
+        }
         let parts = shared_out(&slots, MANY, |slots| {
             let part = |(slot, items): &(usize, Vec<&T>)| {
                 let mut builder = RosterBuilder::default();
                 builder.reserve(items.len());
-                for (principal, credentials) in items.iter().filter_map(|item| entry(item)) {
-                    builder.add(&principal, &credentials)?;
-                }
+                add(items, &mut builder)?;
                 layer.part(*slot, builder.finish())
             };
             slots.iter().filter(|(_, items)| !items.is_empty()).map(part).collect::<Result<Vec<Part>, Conflict>>()

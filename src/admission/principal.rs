@@ -99,7 +99,12 @@ impl Provenance {
     /// Says that an entry of the ledger wrote it.
     pub fn ledger(index: u64) -> Self {
         static LEDGER: LazyLock<Arc<str>> = LazyLock::new(|| LEDGER_ENTRY.into());
-        Self { file: Arc::clone(&LEDGER), line: u32::try_from(index).unwrap_or(u32::MAX) }
+        Self { file: Arc::clone(&LEDGER), line: Self::ledger_line(index) }
+    }
+
+    /// Returns the line that stands for an entry of the ledger.
+    pub fn ledger_line(index: u64) -> u32 {
+        u32::try_from(index).unwrap_or(u32::MAX)
     }
 
     /// The ledger wrote it, not a file.

@@ -197,7 +197,7 @@ impl Compiler<'_> {
                 Disabled::Conflict(conflict) => allowlist::describe(conflict).why,
                 Disabled::Invalid(wrong) => wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             };
-            let message = format!("the managed principal {} (ledger entry {}) admits nobody: {why}", kept.document.name, kept.index);
+            let message = format!("the managed principal {} (ledger entry {}) admits nobody: {why}", kept.name(), kept.index);
             self.warn_of_ledger(kept.index, message);
         }
     }

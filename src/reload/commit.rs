@@ -65,8 +65,8 @@ impl<F: FnMut(Install)> Thread<F> {
     }
 
     /// In force first, then recorded: what is taken away holds though the disk is full.
-    fn tighten(&mut self, noticed: Instant, prepared: Prepared, run: Vec<Planned>) {
-        let entries = self.entries(&run);
+    fn tighten(&mut self, noticed: Instant, prepared: Prepared, mut run: Vec<Planned>) {
+        let entries = self.entries(&mut run);
         let generation = self.put_in_force(noticed, prepared);
         let first = self.unrecorded.entries.len();
         self.unrecorded.entries.extend(entries);
@@ -83,10 +83,10 @@ impl<F: FnMut(Install)> Thread<F> {
     }
 
     /// Recorded first: nobody gets in of whom a restart would know nothing.
-    fn widen(&mut self, noticed: Instant, prepared: Prepared, run: Vec<Planned>) {
+    fn widen(&mut self, noticed: Instant, prepared: Prepared, mut run: Vec<Planned>) {
         // What waits was first.
         let recorded = self.record().and_then(|_| {
-            let entries = self.entries(&run);
+            let entries = self.entries(&mut run);
             self.append(entries)
         });
         match recorded {
@@ -139,15 +139,14 @@ impl<F: FnMut(Install)> Thread<F> {
         loaded.rules.generation
     }
 
-    fn entries(&self, run: &[Planned]) -> Vec<NewEntry> {
+    fn entries(&self, run: &mut [Planned]) -> Vec<NewEntry> {
         let mut entries = Vec::new();
         let mut before = self.loader.policy_hash(self.loader.managed());
         for planned in run {
             let after = self.loader.policy_hash(&planned.state);
-            let last = planned.changes.len().saturating_sub(1);
-            for (at, change) in planned.changes.iter().enumerate() {
-                let asked = (&planned.mutation.actor, planned.mutation.reason.clone());
-                entries.push(entry(change, asked, (before.clone(), after.clone()), at < last));
+            let last = planned.entries.len().saturating_sub(1);
+            for (at, entry) in std::mem::take(&mut planned.entries).into_iter().enumerate() {
+                entries.push(NewEntry { before: before.clone(), after: after.clone(), more: at < last, ..entry });
             }
             before = after;
         }

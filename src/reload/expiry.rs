@@ -207,7 +207,7 @@ impl Found {
     }
 
     fn managed(&mut self, kept: &Managed, names: bool, general: &[u32], now: u64) {
-        let document = &kept.document;
+        let document = &kept.document();
         let label = if names { &document.name } else { &document.id };
         let notice = if document.expiry_notice.is_empty() { general } else { &document.expiry_notice };
         for end in document.ends() {

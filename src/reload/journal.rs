@@ -18,7 +18,7 @@ pub trait Journal: Send {
     fn append(&mut self, changes: Vec<NewEntry>, now: Duration) -> Result<Vec<Appended>, String>;
 
     /// Says why a change could never be recorded, if it could not: however much room there is.
-    fn check(&self, change: NewEntry) -> Result<(), String>;
+    fn check(&self, change: &NewEntry) -> Result<(), String>;
 
     /// Makes public what was appended: after whoever asked was answered.
     fn publish(&mut self) -> Result<(), String>;
@@ -59,7 +59,7 @@ impl Journal for OpenLedger {
         self.ledger.append(changes, now).map_err(|error| error.to_string())
     }
 
-    fn check(&self, change: NewEntry) -> Result<(), String> {
+    fn check(&self, change: &NewEntry) -> Result<(), String> {
         self.ledger.check(change).map_err(|error| error.to_string())
     }
 

@@ -40,7 +40,7 @@ impl Journal for Memory {
         Ok(appended)
     }
 
-    fn check(&self, change: NewEntry) -> Result<(), String> {
+    fn check(&self, change: &NewEntry) -> Result<(), String> {
         if change.data.to_string().contains("PRIVATE KEY-----") { Err("holds a private key".to_owned()) } else { Ok(()) }
     }
 
@@ -109,7 +109,7 @@ pub(super) fn remove(name: &str) -> Plan {
     let name = name.to_owned();
     Box::new(move |state, _| {
         let kept = state.principal_named(&name).ok_or(Refusal::NotFound)?;
-        Ok(vec![Change::PrincipalRemove { id: kept.document.id.clone(), name: name.clone() }])
+        Ok(vec![Change::PrincipalRemove { id: kept.document().id.clone(), name: name.clone() }])
     })
 }
 
@@ -160,13 +160,13 @@ fn a_change_is_in_force_and_recorded_when_it_is_answered() {
     assert_eq!(install.rules.generation, recorded.generation);
     let pin = fingerprint(7).parse().expect("a fingerprint");
     assert_eq!(install.rules.snapshot.allowlist.owner_of_pin(&pin).expect("listed").provenance, Provenance::ledger(0));
-    let kept = recorded.state.principal_named("ci/one").expect("kept").document.clone();
+    let kept = recorded.state.principal_named("ci/one").expect("kept").document();
     assert_eq!((kept.version, kept.created.as_ref().map(|stamp| stamp.by.as_str())), (1, Some("socket")));
     // The entry alone makes the same state.
     let entry = lock(&world.journal.0).entries[0].clone();
     let mut replayed = State::default();
     replayed.replay(0, &Change::read(&entry.action, entry.data).expect("read")).expect("replayed");
-    assert_eq!(replayed.principal_named("ci/one").expect("there").document, kept);
+    assert_eq!(replayed.principal_named("ci/one").expect("there").document(), kept);
     assert_eq!((replayed.hash(), replayed.entries()), (recorded.state.hash(), 1));
     world.change(remove("ci/one")).expect("made");
     assert!(!world.is_listed("ci/one"));
@@ -223,7 +223,7 @@ fn a_full_ledger_refuses_what_widens_and_not_what_tightens() {
 fn what_can_never_be_recorded_is_never_in_force() {
     let world = world();
     let made = world.change(put(document("ci/one", 1))).expect("made");
-    let mut document = made.state.principal_named("ci/one").expect("kept").document.clone();
+    let mut document = made.state.principal_named("ci/one").expect("kept").document();
     // It takes away only, and so would be in force first; then it would wait for the ledger for ever, and all that widens behind it.
     let when = [("common_name".to_owned(), vec!["-----BEGIN PRIVATE KEY-----".to_owned()])].into();
     document.permissions.push(PermissionDocument { routes: vec!["*".to_owned()], access: "deny".to_owned(), when });
@@ -328,11 +328,11 @@ fn the_first_admin_closes_bootstrap_in_the_same_change() {
 fn a_plan_sees_what_the_changes_before_it_made() {
     let world = world();
     let made = world.change(put(document("ci/one", 1))).expect("made");
-    let id = made.state.principal_named("ci/one").expect("kept").document.id.clone();
+    let id = made.state.principal_named("ci/one").expect("kept").document().id.clone();
     let at_version = |wanted: u64| -> Plan {
         let id = id.clone();
         Box::new(move |state, _| {
-            let mut document = state.principal(&id).ok_or(Refusal::NotFound)?.document.clone();
+            let mut document = state.principal(&id).ok_or(Refusal::NotFound)?.document();
             if document.version != wanted {
                 return Err(Refusal::VersionMismatch { is: document.version });
             }
@@ -350,7 +350,7 @@ fn a_plan_sees_what_the_changes_before_it_made() {
 fn two_changes_of_one_principal_at_once_leave_the_last() {
     let world = world();
     let made = world.change(put(document("ci/one", 1))).expect("made");
-    let id = made.state.principal_named("ci/one").expect("kept").document.id.clone();
+    let id = made.state.principal_named("ci/one").expect("kept").document().id.clone();
     let twice = move |_: &State, _: &_| {
         let with = |number| Document { id: id.clone(), ..document("ci/one", number) };
         Ok(vec![Change::put(with(2)), Change::put(with(3))])
@@ -359,7 +359,7 @@ fn two_changes_of_one_principal_at_once_leave_the_last() {
     let view = world.reloader.control().view();
     let pins = |number| view.rules.snapshot.allowlist.pins(&fingerprint(number).parse().expect("a fingerprint"));
     assert_eq!((pins(1), pins(2), pins(3)), (false, false, true));
-    assert_eq!(view.state.principal_named("ci/one").expect("kept").document.version, 3);
+    assert_eq!(view.state.principal_named("ci/one").expect("kept").document().version, 3);
     assert!(!view.report.warnings.iter().any(|warning| warning.message.contains("admits nobody")), "{:?}", view.report.warnings);
 }
 
@@ -460,7 +460,7 @@ fn a_renewal_on_the_same_key_is_pinned_and_recorded() {
     world.until(|view| view.rules.snapshot.allowlist.pins(&second.fingerprint));
     let view = control.view();
     assert!(view.rules.snapshot.allowlist.pins(&first.fingerprint) && !view.rules.snapshot.allowlist.pins(&other.fingerprint));
-    assert_eq!(view.state.owner(&second.fingerprint).expect("kept").document.certificates.len(), 2);
+    assert_eq!(view.state.owner(&second.fingerprint).expect("kept").document().certificates.len(), 2);
     let entry = world.last_entry();
     assert_eq!((entry.actor.kind, entry.reason.as_deref()), (ActorKind::System, Some("renewed on the same key")));
     // Offered together with the second it is planned on a snapshot that knows of neither.
@@ -469,6 +469,6 @@ fn a_renewal_on_the_same_key_is_pinned_and_recorded() {
     let planned = |state: &State| super::renewal::plan(&offered, state, &before.rules.snapshot).expect("planned");
     assert_eq!(planned(&before.state).len(), 1);
     assert_eq!(planned(&view.state), []);
-    let off = Document { renewal: None, ..before.state.owner(&first.fingerprint).expect("kept").document.clone() };
+    let off = Document { renewal: None, ..before.state.owner(&first.fingerprint).expect("kept").document() };
     assert_eq!(planned(&before.state.apply(9, &Change::put(off)).expect("good")), []);
 }

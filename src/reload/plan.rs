@@ -13,7 +13,7 @@ use super::{Install, Thread};
 use crate::admission::layer::Entry;
 use crate::admission::{Allowlist, Claim, Conflict};
 use crate::clock::{self, Date};
-use crate::store::ledger::{Actor, Appended};
+use crate::store::ledger::{Actor, Appended, NewEntry};
 use crate::store::managed::{Change, Invalid, Refusal, Stamp, State};
 
 /// A mutation that was planned, with the state that it makes.
@@ -21,6 +21,8 @@ pub(super) struct Planned {
     pub(super) answer: oneshot::Sender<Result<Recorded, ChangeError>>,
     pub(super) mutation: Mutation,
     pub(super) changes: Vec<Change>,
+    /// What is recorded of each, but for the policy before and after.
+    pub(super) entries: Vec<NewEntry>,
     /// The documents among them.
     pub(super) compiled: Vec<Entry>,
     pub(super) state: Arc<State>,
@@ -53,6 +55,7 @@ impl Planned {
 struct Outcome {
     after: Arc<State>,
     changes: Vec<Change>,
+    entries: Vec<NewEntry>,
     compiled: Vec<Entry>,
     tightens: bool,
 }
@@ -81,14 +84,15 @@ impl<F: FnMut(Install)> Thread<F> {
                 Ok(Outcome { after, changes, .. }) if changes.is_empty() => {
                     drop(answer.send(Ok(Recorded { entries: Vec::new(), generation: self.generation(), state: after, changes })));
                 }
-                Ok(Outcome { after: state, changes, compiled, tightens }) if mutation.dry_run => {
-                    if let Some((_, run)) = self.compile(vec![Planned { answer, mutation, changes, compiled, state, tightens }], waiting) {
+                Ok(Outcome { after: state, changes, entries, compiled, tightens }) if mutation.dry_run => {
+                    let planned = Planned { answer, mutation, changes, entries, compiled, state, tightens };
+                    if let Some((_, run)) = self.compile(vec![planned], waiting) {
                         run.into_iter().for_each(|planned| planned.answer(Vec::new(), self.generation()));
                     }
                 }
-                Ok(Outcome { after, changes, compiled, tightens }) => {
+                Ok(Outcome { after, changes, entries, compiled, tightens }) => {
                     state = Arc::clone(&after);
-                    run.push(Planned { answer, mutation, changes, compiled, state: after, tightens });
+                    run.push(Planned { answer, mutation, changes, entries, compiled, state: after, tightens });
                 }
             }
         }
@@ -129,16 +133,21 @@ impl<F: FnMut(Install)> Thread<F> {
             after.make(after.entries(), &closed, None)?;
             changes.push(closed);
         }
-        changes.iter().try_for_each(|change| self.check_entry(change, mutation))?;
-        Ok(Outcome { after: Arc::new(after), changes, compiled, tightens })
+        let entries = self.entries_of(&changes, mutation)?;
+        Ok(Outcome { after: Arc::new(after), changes, entries, compiled, tightens })
     }
 
-    /// Keeps out what the ledger would never take: once in force it would wait to be recorded for ever, and all that widens behind it.
-    fn check_entry(&self, change: &Change, mutation: &Mutation) -> Result<(), Refusal> {
-        let Some(journal) = &self.journal else { return Ok(()) };
+    /// Says what is recorded of changes, and keeps out what the ledger would never take: once in force it would wait to be recorded for
+    /// ever, and all that widens behind it.
+    fn entries_of(&self, changes: &[Change], mutation: &Mutation) -> Result<Vec<NewEntry>, Refusal> {
+        let Some(journal) = &self.journal else { return Ok(Vec::new()) };
         let hash = self.loader.policy_hash(self.loader.managed());
-        let entry = entry(change, (&mutation.actor, mutation.reason.clone()), (hash.clone(), hash), false);
-        journal.check(entry).map_err(|why| Refusal::Invalid(vec![Invalid::new("", format!("cannot be recorded: {why}"))]))
+        let entry = |change| {
+            let entry = entry(change, (&mutation.actor, mutation.reason.clone()), (hash.clone(), hash.clone()), false);
+            let refused = |why| Refusal::Invalid(vec![Invalid::new("", format!("cannot be recorded: {why}"))]);
+            journal.check(&entry).map_err(refused).map(|()| entry)
+        };
+        changes.iter().map(entry).collect()
     }
 }
 

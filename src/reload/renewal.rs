@@ -16,17 +16,16 @@ pub(super) fn plan(renewed: &Renewed, state: &State, snapshot: &Snapshot) -> Res
     let decision = snapshot.decide(candidate.as_ref(), &scope, Clock::default().now());
     let renews = matches!(&decision.verdict, Verdict::Admit(admission) if matches!(admission.basis, Basis::Renewal { .. }));
     let predecessor = renewed.predecessor.to_string();
-    let Some(before) = kept.document.certificates.iter().find(|entry| renews && entry.fingerprint == predecessor) else {
+    let mut document = kept.document();
+    let Some(before) = document.certificates.iter().find(|entry| renews && entry.fingerprint == predecessor) else {
         return Ok(Vec::new());
     };
     // Those made together with this one are in the state and not yet in the snapshot.
-    if !kept.document.renews_same_key() || was_renewed_lately(&kept.document, &certificate) {
+    if !document.renews_same_key() || was_renewed_lately(&document, &certificate) {
         return Ok(Vec::new());
     }
-    let surplus = surplus(&kept.document, &certificate);
-    let mut document = kept.document.clone();
+    let (issuer, surplus) = (before.issuer.clone(), surplus(&document, &certificate));
     document.certificates.retain(|entry| !surplus.contains(&entry.fingerprint));
-    let issuer = before.issuer.clone();
     document.certificates.push(CertificateDocument { issuer, ..CertificateDocument::of(&certificate, CertificateSource::Renewed) });
     Ok(vec![Change::put(document)])
 }

@@ -98,7 +98,7 @@ async fn get(State(shared): State<Arc<Shared>>, caller: Caller, Input(named): In
     let view = operations::control(&shared)?.view();
     let which = method(&named.name);
     match which.find(&view.state, &view.rules.snapshot) {
-        Ok(kept) => Ok(Json(Method::of(&kept.document))),
+        Ok(kept) => Ok(Json(Method::of(&kept.document()))),
         Err(refusal) => {
             let of_file = which.find_static(&view.rules.snapshot).ok_or(refusal)?;
             Ok(Json(Method::of(&principals::describe(&of_file))))
@@ -113,13 +113,13 @@ async fn list(State(shared): State<Arc<Shared>>, caller: Caller, Input(filter): 
     let view = operations::control(&shared)?.view();
     let after = filter.pagination_token.as_deref().map(bare).filter(|after| !after.is_empty());
     let fits = |name: &str| is_meant && format!("/{}", name.to_ascii_lowercase()).contains(&part);
-    let mut found = view.state.principals(after).filter(|kept| fits(&kept.document.name)).take(PAGE + 1).peekable();
+    let mut found = view.state.principals(after).filter(|kept| fits(kept.name())).take(PAGE + 1).peekable();
     let (mut auth_methods, mut last) = (Vec::new(), None);
     while auth_methods.len() < PAGE
         && let Some(kept) = found.next()
     {
-        auth_methods.push(Method::of(&kept.document));
-        last = Some(format!("/{}", kept.document.name));
+        auth_methods.push(Method::of(&kept.document()));
+        last = Some(format!("/{}", kept.name()));
     }
     let next_page = last.filter(|_| found.peek().is_some());
     Ok(Json(Page { auth_methods, next_page }))

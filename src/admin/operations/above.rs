@@ -32,7 +32,7 @@ impl Above {
     pub(super) fn of(state: &State, snapshot: &Snapshot) -> Self {
         let mut above = Self::default();
         for (principal, credentials) in snapshot.allowlist.ranked(&RANKS) {
-            if principal.provenance.is_ledger() && state.principal(&principal.id.to_string()).is_none_or(|kept| !ranks(&kept.document)) {
+            if principal.provenance.is_ledger() && state.principal(&principal.id.to_string()).is_none_or(|kept| !ranks(&kept.document())) {
                 continue;
             }
             for (credential, _) in credentials {
@@ -46,10 +46,10 @@ impl Above {
                 }
             }
             if let Some(kept) = state.principal(&principal.id.to_string()) {
-                above.take_document(&kept.document);
+                above.take_document(&kept.document());
             }
         }
-        state.admins().for_each(|kept| above.take_document(&kept.document));
+        state.admins().for_each(|kept| above.take_document(&kept.document()));
         for fingerprint in snapshot.bootstrap.admins() {
             match snapshot.allowlist.shown(fingerprint) {
                 Some(shown) => above.know(shown, false),

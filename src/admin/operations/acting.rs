@@ -117,7 +117,7 @@ impl Acting {
             return false;
         }
         if let Some(kept) = state.principal(&principal.id) {
-            let document = &kept.document;
+            let document = &kept.document();
             return ranks(document.clearance()) && is_usable(document) && proves(document, &principal.basis, fingerprint);
         }
         match principal.basis {

@@ -21,7 +21,11 @@ pub(super) fn check(acting: &Acting, state: &State, snapshot: &Snapshot, changes
     let above = acting.is_operator().then(|| Above::of(state, snapshot));
     let mut after = state.clone();
     for change in changes {
-        after = made(above.as_ref(), &after, snapshot, change)?;
+        if let Some(above) = &above {
+            is_below(above, &after, snapshot, change)?;
+        }
+        is_unprotected(&after, change)?;
+        advance(&mut after, change, above.is_some())?;
     }
     keeps_an_admin(state, &after, snapshot, changes)
 }
@@ -61,6 +65,20 @@ pub(super) fn sift(acting: &Acting, state: &State, snapshot: &Snapshot, changes:
     (may, may_not)
 }
 
+/// Goes on to the state that comes of a change, as far as what is asked here depends on it: of a hundred thousand that are new and of no
+/// rank, each is checked where it is made.
+fn advance(state: &mut State, change: &Change, all: bool) -> Result<(), Refusal> {
+    let entries = state.entries();
+    let (ranked, plain) = match change {
+        Change::PrincipalPut { document } => (ranks(document), !document.protected && state.principal(&document.id).is_none()),
+        _ => (false, false),
+    };
+    if all || ranked || is_about_an_admin(state, change) {
+        return state.make(entries, change, None).or_else(whatever_is_not_the_ledgers);
+    }
+    if plain { Ok(()) } else { state.replay(entries, change) }
+}
+
 fn made(above: Option<&Above>, state: &State, snapshot: &Snapshot, change: &Change) -> Result<State, Refusal> {
     if let Some(above) = above {
         is_below(above, state, snapshot, change)?;
@@ -72,8 +90,8 @@ fn made(above: Option<&Above>, state: &State, snapshot: &Snapshot, change: &Chan
 /// Only then can there be none afterwards: where all admins are gone through, it is not for each of a hundred thousand others.
 fn is_about_an_admin(state: &State, change: &Change) -> bool {
     match change {
-        Change::PrincipalPut { document } => state.principal(&document.id).is_some_and(|kept| ranks(&kept.document)),
-        Change::PrincipalRemove { id, .. } => state.principal(id).is_some_and(|kept| ranks(&kept.document)),
+        Change::PrincipalPut { document } => state.principal(&document.id).is_some_and(|kept| ranks(&kept.document())),
+        Change::PrincipalRemove { id, .. } => state.principal(id).is_some_and(|kept| ranks(&kept.document())),
         Change::BootstrapClosed {}
         | Change::CrlPut { .. }
         | Change::CrlRemove { .. }
@@ -87,11 +105,14 @@ fn is_about_an_admin(state: &State, change: &Change) -> bool {
 
 /// The state that comes of it. Not yet stamped, so that it is good for comparing only.
 fn applied(state: &State, change: &Change) -> Result<State, Refusal> {
-    state.apply(state.entries(), change).or_else(|refusal| match refusal {
-        // Whoever has no name for something that is not the ledger's hears it from the control thread.
-        Refusal::NotFound => Ok(state.clone()),
-        refusal => Err(refusal),
-    })
+    let mut after = state.clone();
+    after.make(state.entries(), change, None).or_else(whatever_is_not_the_ledgers)?;
+    Ok(after)
+}
+
+/// Whoever has no name for something that is not the ledger's hears it from the control thread.
+fn whatever_is_not_the_ledgers(refusal: Refusal) -> Result<(), Refusal> {
+    if refusal == Refusal::NotFound { Ok(()) } else { Err(refusal) }
 }
 
 /// The server certificate registers one admin, and nobody else.
@@ -106,26 +127,26 @@ fn begins(state: &State, changes: &[Change]) -> Result<(), Refusal> {
 
 fn is_unprotected(state: &State, change: &Change) -> Result<(), Refusal> {
     match change {
-        Change::PrincipalRemove { id, .. } if state.principal(id).is_some_and(|kept| kept.document.protected) => Err(Refusal::Protected),
+        Change::PrincipalRemove { id, .. } if state.principal(id).is_some_and(|kept| kept.document().protected) => Err(Refusal::Protected),
         _ => Ok(()),
     }
 }
 
 /// An operator manages operators and users.
 fn is_below(above: &Above, state: &State, snapshot: &Snapshot, change: &Change) -> Result<(), Refusal> {
-    let nobody = Document::default();
     let touches = match change {
         Change::BootstrapClosed {} | Change::FilesReloaded(_) => false,
         Change::CrlPut { .. } | Change::CrlRemove { .. } => return is_told_of_nobody(above, state, change),
         Change::PrincipalPut { document } => {
-            let old = state.principal(&document.id).map_or(&nobody, |kept| &kept.document);
-            ranks(old) || ranks(document) || above.is_touched_by(old, document)
+            let old = state.principal(&document.id).map(|kept| kept.document()).unwrap_or_default();
+            ranks(&old) || ranks(document) || above.is_touched_by(&old, document)
         }
-        Change::PrincipalRemove { id, .. } => {
-            state.principal(id).is_some_and(|kept| ranks(&kept.document) || above.is_touched_by(&kept.document, &nobody))
-        }
+        Change::PrincipalRemove { id, .. } => state
+            .principal(id)
+            .map(|kept| kept.document())
+            .is_some_and(|old| ranks(&old) || above.is_touched_by(&old, &Document::default())),
         Change::TokenRevoked { principal: id, .. } | Change::TokensRevoked { id, .. } => match state.principal(id) {
-            Some(kept) => ranks(&kept.document),
+            Some(kept) => ranks(&kept.document()),
             // Of files; or of nobody that is known, and so maybe a well-known admin's.
             None => !id.parse().ok().and_then(|id| snapshot.allowlist.find_static_id(&id)).is_some_and(|of| is_low(of.terms.clearance)),
         },
@@ -160,7 +181,7 @@ fn is_told_of_nobody(above: &Above, state: &State, change: &Change) -> Result<()
 fn is_spared(state: &State, snapshot: &Snapshot, id: &RevokedId) -> bool {
     let Some(fingerprint) = id.fingerprint() else { return false };
     match state.owner(&fingerprint) {
-        Some(kept) => !ranks(&kept.document),
+        Some(kept) => !ranks(&kept.document()),
         None => snapshot.allowlist.owner_of_pin(&fingerprint).is_some_and(|owner| is_low(owner.terms.clearance)),
     }
 }
@@ -172,8 +193,11 @@ fn is_low(clearance: Clearance) -> bool {
 /// Returns the key that goes with a certificate that renews itself.
 fn renewed(state: &State, id: &RevokedId) -> Option<SpkiPin> {
     let fingerprint: Fingerprint = id.fingerprint()?;
-    let kept = state.owner(&fingerprint).filter(|kept| kept.document.renews_same_key())?;
-    let entry = kept.document.certificates.iter().find(|entry| entry.fingerprint == fingerprint.to_string())?;
+    let document = state.owner(&fingerprint)?.document();
+    if !document.renews_same_key() {
+        return None;
+    }
+    let entry = document.certificates.iter().find(|entry| entry.fingerprint == fingerprint.to_string())?;
     Some(entry.certificate()?.ok()?.spki_pin)
 }
 
@@ -196,7 +220,7 @@ fn keeps_an_admin(before: &State, after: &State, snapshot: &Snapshot, changes: &
 }
 
 fn has_admin(state: &State, snapshot: &Snapshot) -> bool {
-    let managed = || state.admins().any(|kept| is_usable(&kept.document) && has_credential(state, &kept.document));
+    let managed = || state.admins().map(|kept| kept.document()).any(|admin| is_usable(&admin) && has_credential(state, &admin));
     // Of those in files only what names their certificates outright is held against them.
     let ranks = [Clearance::Admin];
     let from_files = || {

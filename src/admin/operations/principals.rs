@@ -1,6 +1,6 @@
 //! Principals: found, made, changed, deleted, replaced all at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
@@ -16,6 +16,7 @@ use crate::pki::Fingerprint;
 use crate::reload::Recorded;
 use crate::request::service::Caller;
 use crate::store::managed::{Change, Document, Invalid, Managed, Refusal, State};
+use crate::threads::shared_out;
 
 /// Which principal is meant.
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ pub(crate) async fn replace(
 ) -> Result<Recorded, Error> {
     let document = sent(document)?;
     let plan: Plan = Box::new(move |state, snapshot| {
-        let old = &which.find(state, snapshot)?.document;
+        let old = &which.find(state, snapshot)?.document();
         version.check(old)?;
         // An id that a whole document does not name stays revoked: only whoever names the list of ids, or an id, takes one back.
         let left = old.leaves_out(state, &document);
@@ -125,7 +126,7 @@ pub(crate) async fn patch(shared: &Arc<Shared>, caller: &Caller, how: How, at: (
 /// Deletes a principal.
 pub(crate) async fn delete(shared: &Arc<Shared>, caller: &Caller, how: How, (which, version): (Which, IfMatch)) -> Result<Recorded, Error> {
     let plan: Plan = Box::new(move |state, snapshot| {
-        let document = &which.find(state, snapshot)?.document;
+        let document = &which.find(state, snapshot)?.document();
         version.check(document)?;
         Ok(vec![remove(document)])
     });
@@ -141,7 +142,7 @@ pub(crate) async fn edit(
     edited: impl Fn(&Document) -> Result<Document, Refusal> + Send + 'static,
 ) -> Result<Recorded, Error> {
     let plan: Plan = Box::new(move |state, snapshot| {
-        let old = &which.find(state, snapshot)?.document;
+        let old = &which.find(state, snapshot)?.document();
         version.check(old)?;
         Ok(put(old, edited(old)?).into_iter().collect())
     });
@@ -152,19 +153,20 @@ pub(crate) async fn edit(
 pub(crate) async fn replace_all(shared: &Arc<Shared>, caller: &Caller, how: How, documents: Vec<Document>) -> Result<Recorded, Error> {
     let mut wanted = Vec::with_capacity(documents.len());
     let mut names: HashMap<String, usize> = HashMap::new();
-    for (at, document) in documents.into_iter().enumerate() {
+    let read = shared_out(&documents, FEW, |documents| documents.iter().map(|document| document.clone().normalised()).collect::<Vec<_>>());
+    for (at, document) in read.into_iter().flatten().enumerate() {
         let within = |wrong: Vec<Invalid>| {
             let key = |wrong: Invalid| Invalid::new(format!("principals[{at}].{}", wrong.key), wrong.why);
             Error::from(Refusal::Invalid(wrong.into_iter().map(key).collect()))
         };
-        let document = document.normalised().map_err(within)?;
+        let document = document.map_err(within)?;
         if let Some(first) = names.insert(document.name.to_ascii_lowercase(), at) {
             return Err(within(vec![Invalid::new("name", format!("is that of principals[{first}], too"))]));
         }
         wanted.push((document, new_id()?));
     }
     let plan: Plan = Box::new(move |state, _| {
-        let mut stays: HashMap<&str, ()> = HashMap::new();
+        let mut stays: HashSet<PrincipalId> = HashSet::new();
         let mut puts = Vec::new();
         for (at, (document, id)) in wanted.iter().enumerate() {
             let known = match document.id.as_str() {
@@ -173,18 +175,19 @@ pub(crate) async fn replace_all(shared: &Arc<Shared>, caller: &Caller, how: How,
             };
             match known {
                 Some(known) => {
-                    if stays.insert(&known.document.id, ()).is_some() {
+                    if !stays.insert(*known.id()) {
                         return Err(Refusal::NameTaken);
                     }
-                    puts.extend(put(&known.document, document.clone()));
-                    puts.extend(known.document.leaves_out(state, document));
+                    let old = known.document();
+                    puts.extend(put(&old, document.clone()));
+                    puts.extend(old.leaves_out(state, document));
                 }
                 None => puts.push(Change::put(Document { id: id.clone(), ..document.clone() })),
             }
         }
-        let gone = state.principals(None).filter(|kept| !stays.contains_key(kept.document.id.as_str()));
+        let gone = state.principals(None).filter(|kept| !stays.contains(kept.id()));
         // First those that go: a name or certificate may go to another.
-        let mut changes: Vec<Change> = gone.map(|kept| remove(&kept.document)).collect();
+        let mut changes: Vec<Change> = gone.map(|kept| remove(&kept.document())).collect();
         changes.extend(puts);
         Ok(changes)
     });
@@ -229,6 +232,9 @@ pub(crate) fn new_id() -> Result<String, Error> {
     rand::fill(&mut random).map_err(|_| Failure::Internal)?;
     Ok(PrincipalId::from_random(&random).to_string())
 }
+
+/// Fewer documents are not worth a thread.
+const FEW: usize = 256;
 
 /// RFC 7396.
 fn merge(value: &mut Value, patch: &Value) {

@@ -44,14 +44,14 @@ struct Expired {
 impl Expired {
     /// The same, where nothing has changed meanwhile; else what is so now.
     fn still(&self, state: &State, now: u64) -> Option<Change> {
-        let kept = state.principal(&self.kept.document.id)?;
-        if Arc::ptr_eq(kept, &self.kept) { Some(self.change.clone()) } else { change(&kept.document, now) }
+        let kept = state.principal(&self.kept.id().to_string())?;
+        if Arc::ptr_eq(kept, &self.kept) { Some(self.change.clone()) } else { change(&kept.document(), now) }
     }
 }
 
 fn expired(state: &State, now: u64) -> Vec<Expired> {
     let all = state.principals(None);
-    all.filter_map(|kept| Some(Expired { change: change(&kept.document, now)?, kept: Arc::clone(kept) })).collect()
+    all.filter_map(|kept| Some(Expired { change: change(&kept.document(), now)?, kept: Arc::clone(kept) })).collect()
 }
 
 fn change(old: &Document, now: u64) -> Option<Change> {

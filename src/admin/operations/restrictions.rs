@@ -111,15 +111,15 @@ pub(crate) fn hits(view: &View, id: &RevokedId) -> (Vec<Hit>, bool) {
         take(None, Some(anchor.fingerprint.to_string()));
     }
     let mut looked = 0;
-    let entries = state.principals(None).flat_map(|kept| kept.document.certificates.iter().map(move |entry| (&kept.document, entry)));
-    for (document, entry) in entries {
+    for (kept, entry) in state.principals(None).flat_map(|kept| kept.document().certificates.into_iter().map(move |entry| (kept, entry))) {
         looked += 1;
         if looked > MOST_LOOKED {
             return (found, false);
         }
         let hit = |certificate: &Certificate| Revocation::id_hits(id, certificate);
         if matches!(entry.certificate(), Some(Ok(certificate)) if hit(&certificate)) {
-            let hit = Hit { principal: Some((document.id.clone(), document.name.clone())), fingerprint: Some(entry.fingerprint.clone()) };
+            let hit =
+                Hit { principal: Some((kept.id().to_string(), kept.name().to_owned())), fingerprint: Some(entry.fingerprint.clone()) };
             if !found.contains(&hit) && found.len() < MOST_HITS {
                 found.push(hit);
             }

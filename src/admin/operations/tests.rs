@@ -102,7 +102,7 @@ impl World {
     }
 
     fn of(&self, id: &str) -> Document {
-        self.state.principal(id).expect("there").document.clone()
+        self.state.principal(id).expect("there").document()
     }
 
     fn put(&mut self, document: Document) {

@@ -46,7 +46,7 @@ pub(crate) async fn take_back_all(shared: &Arc<Shared>, caller: &Caller, how: Ho
 
 fn find(which: &Which, state: &State, snapshot: &Snapshot) -> Option<Owner> {
     if let Ok(kept) = which.find(state, snapshot) {
-        let document = &kept.document;
+        let document = &kept.document();
         return Some(Owner { id: document.id.parse().ok()?, name: document.name.clone() });
     }
     let is_meant = |principal: &Principal| match which {

@@ -114,16 +114,17 @@ async fn list(State(shared): State<Arc<Shared>>, caller: Caller, Query(filter): 
             Some(text) => {
                 let fingerprint = find(&view.state, text)?;
                 let kept = view.state.owner(&fingerprint).ok_or(Refusal::NotFound)?;
-                let at = kept.document.pinned().position(|pinned| pinned == fingerprint).unwrap_or_default();
-                Definition::of(&kept.document, true, filter.metadata_only).into_iter().skip(at).take(1).collect()
+                let document = kept.document();
+                let at = document.pinned().position(|pinned| pinned == fingerprint).unwrap_or_default();
+                Definition::of(&document, true, filter.metadata_only).into_iter().skip(at).take(1).collect()
             }
             None => {
                 let named = |document: &Document| {
                     let is = |name: &str| filter.name.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(name));
                     is(&document.name) || document.display_name.as_deref().is_some_and(is)
                 };
-                let documents = view.state.principals(None).map(|kept| &kept.document).filter(|document| named(document));
-                let all = documents.flat_map(|document| Definition::of(document, filter.secondary, filter.metadata_only));
+                let documents = view.state.principals(None).map(|kept| kept.document()).filter(|document| named(document));
+                let all = documents.flat_map(|document| Definition::of(&document, filter.secondary, filter.metadata_only));
                 all.skip(filter.start).take(filter.page_size.unwrap_or(MOST).min(MOST)).collect()
             }
         };
@@ -173,7 +174,7 @@ async fn remove(
 ) -> Result<StatusCode, Error> {
     let fingerprint = found(&shared, thumbprint).await?;
     let plan = move |state: &Managed, snapshot: &Snapshot| {
-        let document = &Which::Certificate(fingerprint).find(state, snapshot)?.document;
+        let document = &Which::Certificate(fingerprint).find(state, snapshot)?.document();
         if document.pinned().next() != Some(fingerprint) {
             return Err(wrong("thumbprint", "is a secondary certificate: delete its primary, or it alone at /v1/principals"));
         }
@@ -263,7 +264,7 @@ fn find(state: &Managed, text: &str) -> Result<Fingerprint, Refusal> {
         return Ok(Fingerprint::from_bytes(sha256));
     }
     let sha1 = <[u8; 20]>::try_from(bytes.as_slice()).map_err(|_| wrong("thumbprint", "is neither SHA-1 nor SHA-256 in hex"))?;
-    let entries = state.principals(None).flat_map(|kept| &kept.document.certificates);
+    let entries = state.principals(None).flat_map(|kept| kept.document().certificates);
     let mut found = entries.filter(|entry| entry.thumbprint() == Some(sha1)).filter_map(|entry| entry.fingerprint.parse().ok());
     match (found.next(), found.next()) {
         (Some(only), None) => Ok(only),

@@ -118,7 +118,7 @@ pub(crate) async fn generate(
     };
     let view = control(&shared)?.view();
     // Before a key is made for nobody.
-    let name = name.map_or_else(|| which.find(&view.state, &view.rules.snapshot).map(|kept| kept.document.name.clone()), Ok)?;
+    let name = name.map_or_else(|| which.find(&view.state, &view.rules.snapshot).map(|kept| kept.name().to_owned()), Ok)?;
     let made = certificates::make(Wish { name, days: days.unwrap_or(365), key, password: password.map(Secret::take) }).await?;
     let added = std::slice::from_ref(&made.certificate);
     let recorded = certificates::add(&shared, &caller, how, (which, version), added, CertificateSource::Generated).await?;

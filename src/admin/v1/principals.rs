@@ -177,7 +177,7 @@ pub(crate) async fn get(
     let which = super::which(id, named.name)?;
     if let Ok(kept) = which.find(&view.state, &view.rules.snapshot) {
         let mut response = Json(Principal::managed(kept)).into_response();
-        response.headers_mut().insert(header::ETAG, etag(kept.document.version));
+        response.headers_mut().insert(header::ETAG, etag(kept.document().version));
         return Ok(response);
     }
     let found = tokio::task::spawn_blocking(move || which.find_static(&view.rules.snapshot)).await.map_err(|_| Failure::Internal)?;
@@ -249,8 +249,8 @@ pub(super) fn answer(recorded: &Recorded, which: &Which, dry_run: bool) -> Resul
     });
     let id = put.or_else(|| match which {
         Which::Id(id) => Some(id.clone()),
-        Which::Name(name) => recorded.state.principal_named(name).map(|kept| kept.document.id.clone()),
-        Which::Certificate(fingerprint) => recorded.state.owner(fingerprint).map(|kept| kept.document.id.clone()),
+        Which::Name(name) => recorded.state.principal_named(name).map(|kept| kept.id().to_string()),
+        Which::Certificate(fingerprint) => recorded.state.owner(fingerprint).map(|kept| kept.id().to_string()),
     });
     Ok(told(recorded, &id.unwrap_or_default(), dry_run))
 }
@@ -260,14 +260,14 @@ fn told(recorded: &Recorded, id: &str, dry_run: bool) -> Response {
     let changed = Changed { principal: kept.map(|kept| Principal::managed(kept)), receipt: Receipt::of(recorded, dry_run) };
     let mut response = Json(changed).into_response();
     if let Some(kept) = kept {
-        response.headers_mut().insert(header::ETAG, etag(kept.document.version));
+        response.headers_mut().insert(header::ETAG, etag(kept.document().version));
     }
     response
 }
 
 impl Principal {
     fn managed(kept: &Managed) -> Self {
-        Self { document: kept.document.clone(), source: "managed", written: Provenance::ledger(kept.index).to_string() }
+        Self { document: kept.document(), source: "managed", written: Provenance::ledger(kept.index).to_string() }
     }
 
     fn of_file(principal: &crate::admission::Principal) -> Self {
@@ -283,7 +283,7 @@ impl Replaced {
                 Change::PrincipalPut { document } if document.version == 1 => added.take(&document.name),
                 Change::PrincipalPut { document } => changed.take(&document.name),
                 Change::PrincipalRemove { id, name } => {
-                    let known = before.state.principal(id).map(|kept| kept.document.name.clone());
+                    let known = before.state.principal(id).map(|kept| kept.name().to_owned());
                     removed.take(known.as_ref().unwrap_or(name));
                 }
                 _ => {}

@@ -75,7 +75,14 @@ fn a_conflict_changes_nothing() {
     ] {
         assert_eq!(layer.with(&[], added.clone()).unwrap_err().claim, expected, "{what}");
         let all: Vec<Entry> = std::iter::once(entry(1, "one", 1)).chain(added.clone()).collect();
-        assert_eq!(Layer::load(&all, |entry| entry.0.id, |entry| Some(entry.clone())).unwrap_err().claim, expected, "{what}");
+        let all: Vec<&Entry> = all.iter().collect();
+        assert_eq!(
+            Layer::load(&all, |entry| entry.0.id, |some, builder| some.iter().try_for_each(|entry| builder.add(&entry.0, &entry.1)))
+                .unwrap_err()
+                .claim,
+            expected,
+            "{what}"
+        );
         // The same between a layer and a file, whichever came first.
         if let [entry] = &*added {
             let roster = roster(entry.clone());
@@ -156,7 +163,17 @@ fn a_change_among_many_copies_few() {
     });
     let layer = Layer::default().with(&[], entries.collect()).unwrap();
     let all: Vec<u32> = (0..many).collect();
-    let loaded = Layer::load(&all, |number| id(*number), |number| Some(entry(*number, &format!("client/{number}"), *number))).unwrap();
+    let all: Vec<&u32> = all.iter().collect();
+    let loaded = Layer::load(
+        &all,
+        |number| id(*number),
+        |some, builder| {
+            some.iter()
+                .map(|number| entry(**number, &format!("client/{number}"), **number))
+                .try_for_each(|entry| builder.add(&entry.0, &entry.1))
+        },
+    )
+    .unwrap();
     for number in [0, 1, 77, many - 1] {
         let name = format!("CLIENT/{number}");
         assert_eq!(loaded.find_name(&name).map(|found| found.id), Some(id(number)));

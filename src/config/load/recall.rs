@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::{Loader, Problem};
 use crate::store::SourceError;
-use crate::store::ledger::{self, Ledger, OpenError, Opened, Reader};
-use crate::store::managed::{Change, ManagedRoster, Recalled};
+use crate::store::ledger::{self, Entry, Ledger, OpenError, Opened, Reader};
+use crate::store::managed::{Change, ManagedRoster, Recalled, Written};
+use crate::threads::shared_out;
 
 /// The ledger, open, and how many entries the newest state stands for that was stored in it.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl Loader {
         let wrong = |why: String| super::from_source(&SourceError::new(directory, 0, why));
         let state = match self.saves {
             true => {
-                let opened = Ledger::open_reading(directory, None, |bytes| Recalled::from_bytes(&bytes));
+                let opened = Ledger::open_reading(directory, None, Recalled::from_bytes);
                 let Opened { ledger, state, warnings: said } = opened.map_err(|error| wrong(error.to_string()))?;
                 warnings.extend(said.iter().map(|warning| wrong(warning.to_string()).warning()));
                 let (begin, stored) = begin(state, |why| warnings.push(wrong(why).warning()));
@@ -42,7 +43,7 @@ impl Loader {
             false if !directory.join("ledger").is_dir() => Recalled::default(),
             false => match Reader::offline_with_state(directory) {
                 Ok((reader, state)) => {
-                    let state = state.map(|stored| ledger::State { size: stored.size, content: Recalled::from_bytes(&stored.content) });
+                    let state = state.map(|stored| ledger::State { size: stored.size, content: Recalled::from_bytes(stored.content) });
                     let (begin, _) = begin(state, |why| warnings.push(wrong(why).warning()));
                     let state = replayed(begin, &reader).map_err(wrong)?;
                     let missing = ["ledger.key", "checkpoint.seen"].into_iter().find(|name| is_missing(directory, name));
@@ -91,11 +92,39 @@ fn is_there(directory: &Path, name: &str) -> bool {
 }
 
 fn replayed(mut recalled: Recalled, reader: &Reader) -> Result<Recalled, String> {
-    for entry in reader.entries(recalled.state.entries()) {
-        let entry = entry.map_err(|error| error.to_string())?;
-        let index = entry.index;
-        let change = Change::read(&entry.action, entry.data).map_err(|why| format!("ledger entry {index}: {why}"))?;
-        recalled.replay(index, &change).map_err(|why| format!("ledger entry {index}: {why}"))?;
+    let size = reader.size();
+    while recalled.state.entries() < size {
+        let from = recalled.state.entries();
+        // Whole blocks, as the log is read and compared.
+        let blocks = (from / BLOCK..size.div_ceil(BLOCK)).take(AT_ONCE);
+        let blocks: Vec<(u64, u64)> = blocks.map(|block| ((block * BLOCK).max(from), ((block + 1) * BLOCK).min(size))).collect();
+        let read = shared_out(&blocks, 2, |blocks| {
+            let entries = blocks.iter().flat_map(|(first, end)| reader.entries(*first).take(usize::try_from(end - first).unwrap_or(0)));
+            entries.map(|entry| read(entry.map_err(|error| error.to_string())?)).collect::<Result<Vec<_>, String>>()
+        });
+        for part in read {
+            for (index, change, written) in part? {
+                recalled.replay(index, &change, written).map_err(|why| format!("ledger entry {index}: {why}"))?;
+            }
+        }
+        if recalled.state.entries() <= from {
+            return Err(format!("ledger entry {from} is missing"));
+        }
     }
     Ok(recalled)
 }
+
+fn read(entry: Entry) -> Result<(u64, Change, Written), String> {
+    let Entry { index, action, data, .. } = entry;
+    let change = Change::read(&action, data).map_err(|why| format!("ledger entry {index}: {why}"))?;
+    let written = change.written();
+    Ok((index, change, written))
+}
+
+/// Entries that are read together.
+const BLOCK: u64 = 256;
+/// So many blocks are in memory, read and not yet replayed.
+const AT_ONCE: usize = 64;
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! One spelling for each JSON value: RFC 8785 (JCS), with integers as the only numbers.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
@@ -29,6 +29,24 @@ pub(super) fn to_string(value: &Value) -> Result<String, NotCanonical> {
     Ok(out)
 }
 
+/// Writes a value that is a member of something else.
+pub(super) fn member(value: &Value) -> Result<String, NotCanonical> {
+    let mut out = String::new();
+    write(value, MAX_DEPTH - 1, &mut out)?;
+    Ok(out)
+}
+
+/// Writes a number.
+pub(super) fn integer(number: u64, out: &mut String) -> Result<(), NotCanonical> {
+    // RFC 7493, 2.2: beyond these bounds readers disagree about the value.
+    if number > MAX_INTEGER {
+        return Err(NotCanonical::Number);
+    }
+    // INVARIANT: a string takes all that is written.
+    let _ = write!(out, "{number}");
+    Ok(())
+}
+
 fn write(value: &Value, depth: usize, out: &mut String) -> Result<(), NotCanonical> {
     let inner = depth.checked_sub(1).ok_or(NotCanonical::Depth);
     match value {
@@ -36,9 +54,11 @@ fn write(value: &Value, depth: usize, out: &mut String) -> Result<(), NotCanonic
         Value::Bool(true) => out.push_str("true"),
         Value::Bool(false) => out.push_str("false"),
         Value::Number(number) => {
-            // RFC 7493, 2.2: beyond these bounds readers disagree about the value.
-            let exact = number.as_i64().filter(|number| number.unsigned_abs() <= MAX_INTEGER).ok_or(NotCanonical::Number)?;
-            out.push_str(&exact.to_string());
+            let exact = number.as_i64().ok_or(NotCanonical::Number)?;
+            if exact < 0 {
+                out.push('-');
+            }
+            integer(exact.unsigned_abs(), out)?;
         }
         Value::String(text) => string(text, out),
         Value::Array(items) => {
@@ -53,8 +73,12 @@ fn write(value: &Value, depth: usize, out: &mut String) -> Result<(), NotCanonic
         }
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
-            // RFC 8785, 3.2.3: names are ordered by their UTF-16 code units.
-            members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            // RFC 8785, 3.2.3: names are ordered by their UTF-16 code units, which for ASCII are its bytes.
+            if members.iter().all(|(name, _)| name.is_ascii()) {
+                members.sort_by_key(|(name, _)| *name);
+            } else {
+                members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            }
             out.push('{');
             for (at, (name, member)) in members.into_iter().enumerate() {
                 if at > 0 {
@@ -71,21 +95,25 @@ fn write(value: &Value, depth: usize, out: &mut String) -> Result<(), NotCanonic
 }
 
 /// RFC 8785, 3.2.2.2: the short escapes where there are some, `\u00xx` for the other controls, everything else as it is.
-fn string(text: &str, out: &mut String) {
+pub(super) fn string(text: &str, out: &mut String) {
     out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            '\u{c}' => out.push_str("\\f"),
-            '\r' => out.push_str("\\r"),
-            control if control < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(control))),
-            plain => out.push(plain),
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| *byte < b' ' || [b'"', b'\\'].contains(byte)) {
+        out.push_str(&text[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            0x8 => out.push_str("\\b"),
+            b'\t' => out.push_str("\\t"),
+            b'\n' => out.push_str("\\n"),
+            0xc => out.push_str("\\f"),
+            b'\r' => out.push_str("\\r"),
+            // INVARIANT: a string takes all that is written.
+            control => _ = write!(out, "\\u{control:04x}"),
         }
     }
+    out.push_str(&text[plain..]);
     out.push('"');
 }
 

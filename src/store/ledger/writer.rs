@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use memchr::memmem;
+
 use super::canonical;
 use super::data::{self, MAX_INLINE};
 use super::disk::Log;
@@ -99,7 +101,7 @@ impl Ledger {
         let mut placed = Vec::with_capacity(changes.len());
         for (at, change) in changes.into_iter().enumerate() {
             let index = size + at as u64;
-            let line = self.line(change, index, at, now)?;
+            let line = self.line(&change, index, at, now)?;
             placed.push((Appended { index, leaf: Hash::leaf(line.as_bytes()) }, line.len() as u64 + 1));
             text.push_str(&line);
             text.push('\n');
@@ -121,15 +123,15 @@ impl Ledger {
     }
 
     /// Says why no append could ever record a change, if none could; nothing is written.
-    pub fn check(&self, change: NewEntry) -> Result<(), AppendError> {
+    pub fn check(&self, change: &NewEntry) -> Result<(), AppendError> {
         placed(change, self.size(), 0, Duration::ZERO).map(|_| ())
     }
 
-    fn line(&self, change: NewEntry, index: u64, at: usize, now: Duration) -> Result<String, AppendError> {
+    fn line(&self, change: &NewEntry, index: u64, at: usize, now: Duration) -> Result<String, AppendError> {
         let Placed { mut entry, apart, line } = placed(change, index, at, now)?;
         let Some(data) = apart else { return Ok(line) };
         entry.detached = Some(data::put(&*self.shared.disk, &self.shared.directory, &data)?);
-        fits(&entry, at)
+        fits(&entry, None, at)
     }
 
     /// Asks whether the ledger can be written by now. The lock stays with what was opened first.
@@ -163,21 +165,19 @@ impl Ledger {
 
 /// Gives a change its place; its data apart, where that is too long for a line. All that can be said against it is said here, before
 /// anything is written.
-fn placed(change: NewEntry, index: u64, at: usize, now: Duration) -> Result<Placed, AppendError> {
-    let mut entry = Entry::place(change, index, now);
-    let data = canonical::to_string(&entry.data).map_err(|error| AppendError::NotCanonical(at, error))?;
-    if data.contains(SECRET) {
+fn placed(change: &NewEntry, index: u64, at: usize, now: Duration) -> Result<Placed, AppendError> {
+    let entry = Entry::place(change, index, now);
+    let data = canonical::member(&change.data).map_err(|error| AppendError::NotCanonical(at, error))?;
+    if memmem::find(data.as_bytes(), SECRET.as_bytes()).is_some() {
         return Err(AppendError::Secret(at));
     }
-    let apart = (data.len() > MAX_INLINE).then_some(data);
-    if apart.is_some() {
-        entry.data = serde_json::Value::Null;
-    }
-    let line = fits(&entry, at)?;
+    let (inline, apart) = if data.len() > MAX_INLINE { (None, Some(data)) } else { (Some(data), None) };
+    let line = fits(&entry, inline.as_deref().filter(|_| !change.data.is_null()), at)?;
     Ok(Placed { entry, apart, line })
 }
 
 struct Placed {
+    /// Without its data.
     entry: Entry,
     /// Data that is too long for a line.
     apart: Option<String>,
@@ -185,8 +185,8 @@ struct Placed {
     line: String,
 }
 
-fn fits(entry: &Entry, at: usize) -> Result<String, AppendError> {
-    let line = entry.to_line().map_err(|error| AppendError::NotCanonical(at, error))?;
+fn fits(entry: &Entry, data: Option<&str>, at: usize) -> Result<String, AppendError> {
+    let line = entry.to_line_of(data).map_err(|error| AppendError::NotCanonical(at, error))?;
     // Room for `detached`, which may come to it.
     if line.len() > MAX_LINE - 256 { Err(AppendError::TooLong(at)) } else { Ok(line) }
 }

@@ -12,6 +12,7 @@ use super::refusal::Invalid;
 use super::state::State;
 use crate::admission::{Clearance, PrincipalId, Reach, TokenId};
 use crate::clock::rfc3339;
+use crate::pki::Fingerprint;
 
 /// One change.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -72,6 +73,15 @@ pub enum Change {
     },
 }
 
+/// A change as it is hashed and kept: what of making one needs no state.
+#[derive(Debug)]
+pub struct Written {
+    /// Of the change; `None`: it changes nothing that is managed.
+    pub(super) digest: Option<Fingerprint>,
+    /// The JSON of the document that it puts.
+    pub(super) document: Box<[u8]>,
+}
+
 /// What a reload of files changed.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct FilesReloaded {
@@ -107,6 +117,9 @@ impl FilesReloaded {
         self.merged += later.merged + 1;
     }
 }
+
+/// What stands before a document.
+const PUT: &[u8] = br#"{"action":"principal.put","document":"#;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(count: &u64) -> bool {
@@ -180,6 +193,23 @@ impl Change {
         serde_json::from_value(data).map_err(|error| Invalid::new(action, error.to_string()))
     }
 
+    /// Writes it.
+    pub fn written(&self) -> Written {
+        if matches!(self, Self::FilesReloaded(_)) {
+            return Written { digest: None, document: Box::default() };
+        }
+        // INVARIANT: string keys and plain values: nothing fails.
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let document = match self {
+            Self::PrincipalPut { document } => {
+                let within = text.strip_prefix(PUT).and_then(|rest| rest.strip_suffix(b"}"));
+                within.map_or_else(|| serde_json::to_vec(document).unwrap_or_default().into(), Into::into)
+            }
+            _ => Box::default(),
+        };
+        Written { digest: Some(Fingerprint::of(&text)), document }
+    }
+
     /// Puts a CRL.
     pub fn crl(name: &str, der: CrlText) -> Self {
         Self::CrlPut { name: name.to_owned(), der, added: None }
@@ -240,16 +270,17 @@ impl Change {
             | Self::TokensRevoked { .. } => true,
             // A CRL that is fresh again lets those in whom a stale one kept out; one that was never there, where one is required.
             Self::CrlPut { .. } | Self::CrlRemove { .. } | Self::RevocationRemove { .. } => false,
-            Self::PrincipalPut { document } => state.principal(&document.id).is_some_and(|kept| is_less(document, &kept.document)),
+            Self::PrincipalPut { document } => state.principal(&document.id).is_some_and(|kept| is_less(document, &kept.document())),
             // Its ids stay: see `leaves`.
-            Self::PrincipalRemove { id, .. } => state.principal(id).is_some_and(|kept| may_go(&kept.document)),
+            Self::PrincipalRemove { id, .. } => state.principal(id).is_some_and(|kept| may_go(&kept.document())),
         }
     }
 }
 
 impl Document {
     fn settled(mut self, state: &State, stamp: Stamp, random: &[u8; 12]) -> Self {
-        let before = state.principal(&self.id).map(|kept| &kept.document);
+        let before = state.principal(&self.id).map(|kept| kept.document());
+        let before = before.as_ref();
         self.version = before.map_or(1, |before| before.version + 1);
         self.created = before.map_or_else(|| Some(stamp.clone()), |before| before.created.clone());
         let known = before.iter().flat_map(|before| &before.certificates).map(|known| (known.fingerprint.as_str(), &known.added));

@@ -212,6 +212,13 @@ impl Document {
                 credentials.push(Credential::Pin(Pin::known(fingerprint, *kin)));
                 continue;
             }
+            if let Some(read) = entry.der.as_ref().and_then(|_| entry.read.pin(&fingerprint, self.allow_any_eku)) {
+                match read {
+                    Ok(pin) => credentials.push(Credential::Pin(pin)),
+                    Err(why) => reader.unsuitable(&key("der"), why),
+                }
+                continue;
+            }
             match entry.certificate() {
                 None => credentials.push(Credential::Pin(Pin::from(fingerprint))),
                 Some(Err(why)) => reader.wrong(&key("der"), why),
@@ -219,7 +226,7 @@ impl Document {
                     reader.wrong(&key("fingerprint"), "is not that of the certificate beside it");
                 }
                 Some(Ok(certificate)) => match Pin::unsuitable(&certificate, self.allow_any_eku) {
-                    Some(why) => reader.wrong(&key("der"), format!("this certificate cannot be a pin: {why}")),
+                    Some(why) => reader.unsuitable(&key("der"), why),
                     None => credentials.push(Credential::Pin(Pin::from(&certificate))),
                 },
             }
@@ -306,6 +313,10 @@ struct Reader {
 impl Reader {
     fn wrong(&mut self, key: &str, why: impl Into<String>) {
         self.wrong.push(Invalid::new(key, why));
+    }
+
+    fn unsuitable(&mut self, key: &str, why: &str) {
+        self.wrong(key, format!("this certificate cannot be a pin: {why}"));
     }
 
     fn with<T, E: Display>(&mut self, key: impl Fn() -> String, text: &str, read: impl Fn(&str) -> Result<T, E>) -> Option<T> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::refusal::Invalid;
+use super::remembered::Remembered;
 use crate::admission::Clearance;
 use crate::pki::certificate::sha1;
 use crate::pki::{Certificate, Fingerprint, files};
@@ -121,6 +122,9 @@ pub struct CertificateDocument {
     pub added: Option<String>,
     #[serde(skip_serializing_if = "is_registered")]
     pub source: CertificateSource,
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub read: Remembered,
 }
 
 /// How a certificate came to be pinned.
@@ -246,6 +250,7 @@ impl CertificateDocument {
             issuer: None,
             added: None,
             source,
+            read: Remembered::of(certificate),
         }
     }
 

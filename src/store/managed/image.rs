@@ -6,12 +6,13 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::change::Change;
+use super::change::{Change, Written};
 use super::crl::CrlText;
 use super::document::{Document, Stamp};
 use super::left::reaches;
-use super::managed::{Kin, Managed};
+use super::managed::{Kin, Managed, Stored, Text};
 use super::many::{Compiled, Many};
 use super::refusal::Refusal;
 use super::revocations::KeptRevocation;
@@ -34,11 +35,13 @@ struct Head {
     tokens: (usize, usize),
 }
 
-/// Of a million of these a start reads each: plain fields, since what is flattened is read twice.
+/// Of a million of these a start reads each: plain fields, since what is flattened is read twice. The document is read once by whoever
+/// compiles it, and kept as the text that it is.
 #[derive(Deserialize, Serialize)]
-struct Principal<D> {
+struct Principal<'a> {
     index: u64,
-    document: D,
+    #[serde(borrow)]
+    document: &'a RawValue,
     /// What was read of its certificates once: read again it would take longer than all the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kin: Option<Vec<Kin>>,
@@ -93,7 +96,9 @@ impl State {
         let tokens = (self.tokens.singles().count(), self.tokens.principals().count());
         line(&mut out, &Head { version: VERSION, entries: self.entries(), bootstrap_closed, hash, principals, revocations, tokens });
         for kept in self.principals(None) {
-            line(&mut out, &Principal { index: kept.index, document: &kept.document, kin: kept.kin().map(<[Kin]>::to_vec) });
+            // INVARIANT: it is JSON, written by us or read once before.
+            let Ok(document) = serde_json::from_slice(kept.text()) else { continue };
+            line(&mut out, &Principal { index: kept.index, document, kin: kept.kin().map(<[Kin]>::to_vec) });
         }
         for kept in self.revocations() {
             let key = kept.key.map(|key| key.to_string());
@@ -126,17 +131,21 @@ pub struct Recalled {
 
 impl Recalled {
     /// Makes a change that was recorded after.
-    pub fn replay(&mut self, index: u64, change: &Change) -> Result<(), Refusal> {
-        self.state.replay(index, change)?;
+    pub fn replay(&mut self, index: u64, change: &Change, written: Written) -> Result<(), Refusal> {
+        self.state.replay_written(index, change, written)?;
         if let Change::PrincipalPut { .. } | Change::PrincipalRemove { .. } = change {
             self.touched.extend(change.object().parse::<PrincipalId>());
         }
         Ok(())
     }
 
-    /// Reads what was written; what is wrong with it is the error.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    /// Reads what was written; what is wrong with it is the error. The bytes are kept: documents lie in them.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, String> {
+        let stored: Stored = Arc::new(bytes);
+        let bytes = stored.as_slice();
+        let ends = memchr::memchr_iter(b'\n', bytes).chain([bytes.len()]);
+        let lines = ends.scan(0, |start, end| bytes.get(std::mem::replace(start, end + 1)..end));
+        let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
         let wrong = |error: serde_json::Error| error.to_string();
         let (first, rest) = lines.split_first().ok_or("is empty")?;
         let head: Head = serde_json::from_slice(first).map_err(wrong)?;
@@ -146,7 +155,7 @@ impl Recalled {
         let (principals, rest) = rest.split_at_checked(head.principals).ok_or("ends early")?;
         let mut lines = rest.iter().copied();
         let hash: Option<Fingerprint> = head.hash.map(|hash| hash.parse().map_err(|_| "holds no hash".to_owned())).transpose()?;
-        let parts: Result<Vec<_>, String> = shared_out(principals, FEW, part).into_iter().collect();
+        let parts: Result<Vec<_>, String> = shared_out(principals, FEW, |lines| part(lines, &stored)).into_iter().collect();
         let (parts, compiled): (Vec<Part>, Vec<Vec<Compiled>>) = parts?.into_iter().unzip();
         let (mut state, compiled) = (State::loaded(parts), compiled.into_iter().flatten().collect());
         let mut revocations = Vec::with_capacity(head.revocations.min(bytes.len() / 16));
@@ -176,15 +185,21 @@ impl Recalled {
 }
 
 /// Reads some of a million lines, and compiles each while it is at hand: once it is not, most of the time goes to fetching it again.
-fn part(lines: &[&[u8]]) -> Result<(Part, Vec<Compiled>), String> {
+fn part(lines: &[&[u8]], stored: &Stored) -> Result<(Part, Vec<Compiled>), String> {
     let (mut part, mut compiled, mut many) = (Part::of(lines.len()), Vec::with_capacity(lines.len()), Many::default());
+    let (among, begin) = (Arc::new(Arc::clone(stored)), stored.as_ptr().addr());
+    let wrong = |error: serde_json::Error| error.to_string();
     for line in lines {
-        let Principal { index, document, kin } = serde_json::from_slice::<Principal<Document>>(line).map_err(|error| error.to_string())?;
+        let Principal { index, document: text, kin } = serde_json::from_slice(line).map_err(wrong)?;
+        let text = text.get();
+        let document: Document = serde_json::from_str(text).map_err(wrong)?;
         let id: PrincipalId = document.id.parse().map_err(|why| format!("`{}` {why}", document.id))?;
-        let managed = Managed::recalled(document, index, kin).ok_or_else(|| format!("does not know each certificate of {id}"))?;
-        let managed = Arc::new(managed);
-        compiled.push(Compiled::of(id, &managed, many.compile(&managed)));
-        part.take(id, managed);
+        let start = text.as_ptr().addr() - begin;
+        let text = Text::Stored { among: Arc::clone(&among), start, end: start + text.len() };
+        let managed = Managed::recalled(id, (&document, text), index, kin);
+        let managed = Arc::new(managed.ok_or_else(|| format!("does not know each certificate of {id}"))?);
+        part.take(Arc::clone(&managed), &document);
+        compiled.push(Compiled::of(&managed, many.compile(&managed, document)));
     }
     Ok((part, compiled))
 }
@@ -207,7 +222,7 @@ mod tests {
     use super::super::document::{CertificateDocument, CertificateSource};
     use super::super::roster::ManagedRoster;
     use super::*;
-    use crate::admission::TokenId;
+    use crate::admission::{Credential, TokenId};
     use serde_json::json;
 
     #[test]
@@ -235,7 +250,7 @@ mod tests {
         state = state.apply(7, &Change::read("revocation.add", within.clone()).expect("read")).expect("good");
         let within = Change::read("revocation.add", json!({ "id": "serial:02", "only": within["only"] })).expect("read");
         state = state.apply(8, &within).expect("good");
-        let read = Recalled::from_bytes(&state.to_bytes()).expect("read").state;
+        let read = Recalled::from_bytes(state.to_bytes()).expect("read").state;
         assert_eq!(read.to_bytes(), state.to_bytes());
         let kept = |state: &State| state.revocations_within().map(|kept| (kept.id.to_string(), kept.everywhere)).collect::<Vec<_>>();
         assert_eq!(kept(&read), [("serial:01".to_owned(), true), ("serial:02".to_owned(), false)], "said everywhere it holds so");
@@ -246,10 +261,10 @@ mod tests {
         assert_eq!((read.tokens.singles().count(), read.tokens.principals().count()), (1, 1));
         assert_eq!(read.revocation("serial:01"), state.revocation("serial:01"));
         let pin = "00000001".repeat(8).parse().expect("a fingerprint");
-        assert_eq!(read.owner(&pin).map(|kept| kept.document.name.as_str()), Some("CI/1"));
+        assert_eq!(read.owner(&pin).map(|kept| kept.name()), Some("CI/1"));
         assert!(read.principal_named("ci/2").is_some());
         for cut in [0, 10, state.to_bytes().len() / 2] {
-            assert!(Recalled::from_bytes(&state.to_bytes()[..cut]).is_err(), "cut at {cut}");
+            assert!(Recalled::from_bytes(state.to_bytes()[..cut].to_vec()).is_err(), "cut at {cut}");
         }
     }
 
@@ -263,9 +278,9 @@ mod tests {
         let expected = document.compile(0).expect("good");
         let state = Arc::new(State::default().apply(0, &Change::put(document)).expect("made"));
         let pins = |bytes: &[u8]| {
-            let Recalled { compiled, .. } = Recalled::from_bytes(bytes).expect("read");
-            let [Some((_, credentials))] = &compiled.iter().map(Compiled::entry).collect::<Vec<_>>()[..] else { panic!("{compiled:?}") };
-            format!("{credentials:?}")
+            let Recalled { compiled, .. } = Recalled::from_bytes(bytes.to_vec()).expect("read");
+            let [Compiled::Pinned(_, _, _, pin)] = &compiled[..] else { panic!("{compiled:?}") };
+            Credential::Pin(*pin)
         };
         let unread = String::from_utf8(state.to_bytes()).expect("text");
         assert!(!unread.contains("kin"), "nobody compiled it yet");
@@ -273,10 +288,10 @@ mod tests {
         let text = String::from_utf8(state.to_bytes()).expect("text");
         let known = &text[text.find(",\"kin\":[[").expect("kept")..text.rfind("}\n").expect("a line")];
         for same in [&text, &unread, &unread.replace("\"version\":2", "\"version\":1")] {
-            assert_eq!(pins(same.as_bytes()), format!("{:?}", expected.1));
+            assert_eq!(format!("{:?}", pins(same.as_bytes())), format!("{:?}", expected.1[0].0));
         }
         for other in [",\"kin\":[]", ",\"kin\":[null]", ",\"kin\":[[1,2],[3,4]]", ",\"kin\":[[1]]"] {
-            assert!(Recalled::from_bytes(text.replace(known, other).as_bytes()).is_err(), "{other}");
+            assert!(Recalled::from_bytes(text.replace(known, other).into_bytes()).is_err(), "{other}");
         }
     }
 }

@@ -19,7 +19,7 @@ impl Change {
             Self::PrincipalRemove { id, .. } => (id, None),
             _ => return Vec::new(),
         };
-        let Some(old) = state.principal(id).map(|kept| &kept.document) else { return Vec::new() };
+        let Some(old) = state.principal(id).map(|kept| kept.document()) else { return Vec::new() };
         old.left(state, new, |id| new.is_none_or(|new| new.revoked_ids.contains(id)))
     }
 }

@@ -7,19 +7,22 @@ use super::document::Document;
 use super::managed::Managed;
 use super::refusal::Invalid;
 use crate::admission::layer::Entry;
-use crate::admission::{Credential, Pin, Principal, PrincipalId, Provenance, Terms};
+use crate::admission::{Conflict, Credential, Pin, Principal, PrincipalId, Provenance, RosterBuilder, Terms};
 
 /// Compiles documents, of which one is often like the one before.
 #[derive(Debug, Default)]
 pub(super) struct Many {
-    before: Option<(Arc<Managed>, Arc<Terms>)>,
+    before: Option<(Document, Arc<Terms>)>,
 }
 
 impl Many {
-    pub(super) fn compile(&mut self, kept: &Arc<Managed>) -> Result<Entry, Vec<Invalid>> {
-        let same = self.before.as_ref().filter(|(before, _)| have_same_terms(&kept.document, &before.document));
-        let compiled = kept.compile(Known { kin: None, terms: same.map(|(_, terms)| terms) })?;
-        self.before = Some((Arc::clone(kept), Arc::clone(&compiled.0.terms)));
+    pub(super) fn compile(&mut self, kept: &Managed, document: Document) -> Result<Entry, Vec<Invalid>> {
+        let same = self.before.as_ref().filter(|(before, _)| have_same_terms(&document, before)).map(|(_, terms)| terms);
+        let is_new = same.is_none();
+        let compiled = kept.compile(&document, Known { kin: None, terms: same })?;
+        if is_new {
+            self.before = Some((document, Arc::clone(&compiled.0.terms)));
+        }
         Ok(compiled)
     }
 }
@@ -27,24 +30,25 @@ impl Many {
 /// What came of a document.
 #[derive(Debug)]
 pub(super) enum Compiled {
-    Other(PrincipalId, Box<Result<Entry, Vec<Invalid>>>),
+    Other(Arc<Managed>, Box<Result<Entry, Vec<Invalid>>>),
     /// One pin, and no other name than its own: nearly all of a million. Kept without allocations, of which there would be millions.
     Pinned(PrincipalId, Arc<Managed>, Arc<Terms>, Pin),
 }
 
 impl Compiled {
-    pub(super) fn of(id: PrincipalId, kept: &Arc<Managed>, compiled: Result<Entry, Vec<Invalid>>) -> Self {
+    pub(super) fn of(kept: &Arc<Managed>, compiled: Result<Entry, Vec<Invalid>>) -> Self {
         if let Ok((Principal { display_name: None, terms, .. }, credentials)) = &compiled
             && let [(Credential::Pin(pin), _)] = &credentials[..]
         {
-            return Self::Pinned(id, Arc::clone(kept), Arc::clone(terms), *pin);
+            return Self::Pinned(*kept.id(), Arc::clone(kept), Arc::clone(terms), *pin);
         }
-        Self::Other(id, Box::new(compiled))
+        Self::Other(Arc::clone(kept), Box::new(compiled))
     }
 
     pub(super) fn id(&self) -> PrincipalId {
         match self {
-            Self::Other(id, _) | Self::Pinned(id, ..) => *id,
+            Self::Other(kept, _) => *kept.id(),
+            Self::Pinned(id, ..) => *id,
         }
     }
 
@@ -56,17 +60,26 @@ impl Compiled {
         }
     }
 
-    /// Puts the entry together; `None`: something is wrong.
-    pub(super) fn entry(&self) -> Option<Entry> {
-        match self {
-            Self::Other(_, compiled) => compiled.as_ref().as_ref().ok().cloned(),
-            Self::Pinned(id, kept, terms, pin) => {
-                let provenance = Provenance::ledger(kept.index);
-                let (name, terms) = (kept.document.name.parse().ok()?, Arc::clone(terms));
-                let principal = Principal { id: *id, name, display_name: None, terms, provenance: provenance.clone() };
-                Some((principal, vec![(Credential::Pin(*pin), provenance)]))
+    /// Adds those of whom nothing is wrong to a part of the layer. They lie all over the memory: they are fetched first, many at once, and
+    /// put together then.
+    pub(super) fn add(some: &[&Self], builder: &mut RosterBuilder) -> Result<(), Conflict> {
+        let (mut pinned, mut others) = (Vec::with_capacity(some.len()), Vec::new());
+        for compiled in some {
+            match compiled {
+                Self::Other(_, compiled) => others.push(compiled),
+                Self::Pinned(id, kept, terms, pin) => pinned.push((id, &**kept, terms, pin)),
             }
         }
+        let known: Vec<(u64, &str)> = pinned.iter().map(|(_, kept, ..)| (kept.index, kept.name())).collect();
+        let names: String = known.iter().map(|(_, name)| *name).collect();
+        let (mut names, mut written) = (names.as_str(), Provenance::ledger(0));
+        for ((id, _, terms, pin), (index, name)) in pinned.iter().zip(&known) {
+            let (name, rest) = names.split_at(name.len());
+            names = rest;
+            written.line = Provenance::ledger_line(*index);
+            builder.add_chosen_pin((**id, name), terms, **pin, &written)?;
+        }
+        others.into_iter().filter_map(|compiled| compiled.as_ref().as_ref().ok()).try_for_each(|entry| builder.add(&entry.0, &entry.1))
     }
 }
 
@@ -157,13 +170,16 @@ mod tests {
             changed(|document| document.description = Some("a door".to_owned())),
             changed(|document| document.renewal = Some("same-key".to_owned())),
         ];
-        let kept = |document: &Document| Arc::new(Managed::new(document.clone(), 7));
+        let kept = |document: &Document| {
+            let text = serde_json::to_vec(document).expect("text");
+            Managed::new(document.id.parse().expect("an id"), (&document.name, text.into()), 7)
+        };
         let [first, second] = readers.each_ref().map(kept);
         for other in others.iter().map(kept) {
             let mut many = Many::default();
-            let terms = [&first, &second, &other, &first].map(|kept| many.compile(kept).expect("good").0.terms);
+            let terms = [&first, &second, &other, &first].map(|kept| many.compile(kept, kept.document()).expect("good").0.terms);
             assert!(Arc::ptr_eq(&terms[0], &terms[1]) && !Arc::ptr_eq(&terms[1], &terms[2]) && terms[0] == terms[3]);
-            assert_eq!(terms[2], other.document.compile(7).expect("good").0.terms, "{other:?}");
+            assert_eq!(terms[2], other.document().compile(7).expect("good").0.terms, "{other:?}");
         }
     }
 }

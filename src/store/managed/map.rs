@@ -10,7 +10,7 @@ use rpds::RedBlackTreeMapSync;
 /// An ordered map, persistent.
 #[derive(Clone, Debug)]
 pub(super) struct Map<K: Ord, V> {
-    base: Arc<[(K, V)]>,
+    base: Arc<Vec<(K, V)>>,
     /// `None`: taken away.
     changed: RedBlackTreeMapSync<K, Option<V>>,
     len: usize,
@@ -26,7 +26,7 @@ impl<K: Clone + Ord, V: Clone> Map<K, V> {
             entries.dedup_by(|a, b| a.0 == b.0);
             entries.reverse();
         }
-        Self { len: entries.len(), base: entries.into(), changed: RedBlackTreeMapSync::default() }
+        Self { len: entries.len(), base: Arc::new(entries), changed: RedBlackTreeMapSync::default() }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -57,16 +57,20 @@ impl ManagedRoster {
     }
 
     fn assembled(state: Arc<State>, mut compiled: Vec<Compiled>, touched: HashSet<PrincipalId>) -> Self {
-        compiled.retain(|compiled| !touched.contains(&compiled.id()));
-        let rest: Vec<(PrincipalId, &Arc<Managed>)> = touched.into_iter().filter_map(|id| Some((id, state.principal_of(&id)?))).collect();
+        let rest: Vec<&Arc<Managed>> = touched.iter().filter_map(|id| state.principal_of(id)).collect();
         let rest = shared_out(&rest, FEW, |part| {
             let mut many = Many::default();
-            part.iter().map(|(id, kept)| Compiled::of(*id, kept, many.compile(kept))).collect::<Vec<_>>()
+            part.iter().map(|kept| Compiled::of(kept, many.compile(kept, kept.document()))).collect::<Vec<_>>()
         });
+        let recalled = compiled.len();
         compiled.extend(rest.into_iter().flatten());
+        // What was recalled of who was changed since is not so any more.
+        let (old, new) = compiled.split_at(recalled);
+        let old = old.iter().filter(|compiled| touched.is_empty() || !touched.contains(&compiled.id()));
+        let compiled: Vec<&Compiled> = old.chain(new).collect();
         let wrong = compiled.iter().filter_map(|compiled| Some((compiled.id(), Disabled::Invalid(compiled.wrong()?.clone()))));
         let mut disabled: BTreeMap<PrincipalId, Disabled> = wrong.collect();
-        let layer = Layer::load(&compiled, Compiled::id, Compiled::entry).unwrap_or_else(|conflict| {
+        let layer = Layer::load(&compiled, |compiled| compiled.id(), Compiled::add).unwrap_or_else(|conflict| {
             // As `put` has it.
             disabled.extend(compiled.iter().map(|compiled| (compiled.id(), Disabled::Conflict(conflict.clone()))));
             Layer::default()
@@ -84,7 +88,7 @@ impl ManagedRoster {
         for id in &touched.principals {
             disabled.remove(id);
             let Some(kept) = state.principal_of(id) else { continue };
-            match touched.compiled.remove(id).map_or_else(|| many.compile(kept), Ok) {
+            match touched.compiled.remove(id).map_or_else(|| many.compile(kept, kept.document()), Ok) {
                 Ok(entry) => entries.push(entry),
                 Err(why) => drop(disabled.insert(*id, Disabled::Invalid(why))),
             }
@@ -160,5 +164,5 @@ impl ManagedRoster {
 const FEW: usize = 4096;
 
 fn compile(kept: &Managed) -> Result<Entry, Vec<Invalid>> {
-    kept.compile(Known::default())
+    kept.compile(&kept.document(), Known::default())
 }

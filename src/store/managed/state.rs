@@ -4,7 +4,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::change::Change;
+use super::change::{Change, Written};
 use super::crl::{CrlText, KeptCrl};
 use super::document::Document;
 use super::left::reaches;
@@ -57,8 +57,8 @@ impl Part {
         Self { kept, names, owners, ..Self::default() }
     }
 
-    pub(super) fn take(&mut self, id: PrincipalId, managed: Arc<Managed>) {
-        let document = &managed.document;
+    pub(super) fn take(&mut self, managed: Arc<Managed>, document: &Document) {
+        let id = *managed.id();
         self.names.push((document.name.to_ascii_lowercase().into(), id));
         self.owners.extend(document.pinned().map(|fingerprint| (fingerprint, id)));
         self.key_owners.extend(document.spki_pins.iter().filter_map(|pin| Some((pin.parse().ok()?, id))));
@@ -87,7 +87,7 @@ impl State {
         if let (Change::PrincipalPut { document }, Some(compiled)) = (change, compiled)
             && let Some(kept) = self.principal(&document.id)
         {
-            kept.learn(compiled);
+            kept.learn(document, compiled);
         }
         Ok(())
     }
@@ -95,6 +95,11 @@ impl State {
     /// Makes a change that was recorded, and so was checked: only what cannot be read at all is refused. Who does not compile any more is
     /// somebody else's to find, and admits nobody.
     pub fn replay(&mut self, index: u64, change: &Change) -> Result<(), Refusal> {
+        self.replay_written(index, change, change.written())
+    }
+
+    /// The same, of a change that was written already, maybe on another thread.
+    pub(super) fn replay_written(&mut self, index: u64, change: &Change, written: Written) -> Result<(), Refusal> {
         match change {
             Change::BootstrapClosed {} => self.bootstrap_closed = true,
             Change::CrlPut { name, der, added } => {
@@ -102,7 +107,7 @@ impl State {
             }
             Change::CrlRemove { name } => self.crls.remove(&name.as_str().into()),
             Change::FilesReloaded(_) => {}
-            Change::PrincipalPut { document } => self.put(Managed::new((**document).clone(), index))?,
+            Change::PrincipalPut { document } => self.put(document, written.document, index)?,
             Change::PrincipalRemove { id, .. } => drop(self.take(id)),
             Change::RevocationAdd { id, only, reason, added } => {
                 let parsed: RevokedId = revoked_id(id)?;
@@ -120,10 +125,9 @@ impl State {
             Change::TokensRevoked { id, until, added } => self.tokens.all(owner(id)?, *until, index, said(added.as_ref())),
         }
         self.entries = index + 1;
-        if !matches!(change, Change::FilesReloaded(_)) {
-            let change = serde_json::to_vec(change).unwrap_or_default();
+        if let Some(digest) = written.digest {
             let before = self.hash.map(|hash| *hash.as_bytes()).unwrap_or_default();
-            self.hash = Some(Fingerprint::of(&[before.as_slice(), Fingerprint::of(&change).as_bytes()].concat()));
+            self.hash = Some(Fingerprint::of([before, *digest.as_bytes()].as_flattened()));
         }
         Ok(())
     }
@@ -246,8 +250,8 @@ impl State {
     /// Returns the ids of principals' own, with the entry that says so.
     pub fn own_revoked_ids(&self) -> impl Iterator<Item = (RevokedId, Provenance, PrincipalName)> {
         self.revoking().flat_map(|kept| {
-            let name: Option<PrincipalName> = kept.document.name.parse().ok();
-            let ids = kept.document.revoked_ids.iter().filter_map(|id| id.parse().ok());
+            let name: Option<PrincipalName> = kept.name().parse().ok();
+            let ids = kept.document().revoked_ids.into_iter().filter_map(|id| id.parse().ok());
             ids.filter_map(move |id| Some((id, Provenance::ledger(kept.index), name.clone()?)))
         })
     }
@@ -300,8 +304,8 @@ impl State {
     }
 
     fn check_document(&self, document: &Document) -> Result<(), Refusal> {
-        let other =
-            |owner: Option<&Arc<Managed>>| owner.filter(|kept| kept.document.id != document.id).map(|kept| kept.document.name.clone());
+        let own: Option<PrincipalId> = document.id.parse().ok();
+        let other = |owner: Option<&Arc<Managed>>| owner.filter(|kept| own != Some(*kept.id())).map(|kept| kept.name().to_owned());
         if other(self.principal_named(&document.name)).is_some() {
             return Err(Refusal::NameTaken);
         }
@@ -340,8 +344,7 @@ impl State {
         }
     }
 
-    fn put(&mut self, kept: Managed) -> Result<(), Refusal> {
-        let document = &kept.document;
+    fn put(&mut self, document: &Document, text: Box<[u8]>, index: u64) -> Result<(), Refusal> {
         let id: PrincipalId =
             document.id.parse().map_err(|why| Refusal::Invalid(vec![Invalid::new("id", format!("`{}` {why}", document.id))]))?;
         drop(self.take(&document.id));
@@ -358,16 +361,16 @@ impl State {
         if document.clearance() == Clearance::Admin {
             self.admins.insert(id, ());
         }
-        self.principals.insert(id, Arc::new(kept));
+        self.principals.insert(id, Arc::new(Managed::new(id, (&document.name, text), index)));
         Ok(())
     }
 
     fn take(&mut self, id: &str) -> Option<Arc<Managed>> {
         let kept = Arc::clone(self.principal(id)?);
-        let id: PrincipalId = id.parse().ok()?;
-        self.names.remove(&kept.document.name.to_ascii_lowercase().into());
-        kept.document.pinned().for_each(|fingerprint| self.owners.remove(&fingerprint));
-        kept.document.spki_pins.iter().filter_map(|pin| pin.parse().ok()).for_each(|pin| self.key_owners.remove(&pin));
+        let (id, document) = (*kept.id(), kept.document());
+        self.names.remove(&document.name.to_ascii_lowercase().into());
+        document.pinned().for_each(|fingerprint| self.owners.remove(&fingerprint));
+        document.spki_pins.iter().filter_map(|pin| pin.parse().ok()).for_each(|pin| self.key_owners.remove(&pin));
         self.revoking.remove(&id);
         self.admins.remove(&id);
         self.principals.remove(&id);
@@ -377,8 +380,11 @@ impl State {
     /// Finds the key of a certificate that renews itself: who revokes one of a line of certificates means the line.
     fn renewed_key(&self, id: &RevokedId) -> Option<SpkiPin> {
         let fingerprint = id.fingerprint()?;
-        let kept = self.owner(&fingerprint).filter(|kept| kept.document.renews_same_key())?;
-        let entry = kept.document.certificates.iter().find(|entry| entry.fingerprint == fingerprint.to_string())?;
+        let document = self.owner(&fingerprint)?.document();
+        if !document.renews_same_key() {
+            return None;
+        }
+        let entry = document.certificates.iter().find(|entry| entry.fingerprint == fingerprint.to_string())?;
         Some(entry.certificate()?.ok()?.spki_pin)
     }
 }

@@ -95,8 +95,7 @@ pub(super) fn export(state: &State, most: usize) -> Option<Vec<u8>> {
     let mut out = br#"{"principals":["#.to_vec();
     for (at, kept) in state.principals(None).enumerate() {
         out.extend_from_slice(if at == 0 { b"\n" } else { b",\n" });
-        // INVARIANT: string keys and plain values into memory: nothing fails.
-        let _ = serde_json::to_writer(&mut out, &kept.document);
+        out.extend_from_slice(kept.text());
         if out.len() > most {
             return None;
         }
@@ -115,7 +114,7 @@ impl Read {
                 (None, Some(fingerprint)) => Box::new(view.state.owner(fingerprint).into_iter()),
                 (None, None) => Box::new(view.state.principals(after)),
             };
-            let fits = all.filter(|kept| self.is_behind(&kept.document.name) && self.fits(&kept.document));
+            let fits = all.filter(|kept| self.is_behind(kept.name()) && self.fits(&kept.document()));
             found.extend(fits.take(self.limit + 1).map(|kept| Principal::managed(kept)));
         }
         if self.files {

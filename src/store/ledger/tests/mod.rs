@@ -255,10 +255,10 @@ fn what_can_never_be_recorded_is_said_before_and_writes_nothing() {
     let disk = written(1);
     let ledger = open(&disk).ledger;
     let with = |data: Value| NewEntry { data, ..change("p-1") };
-    assert!(ledger.check(change("p-1")).is_ok());
-    assert!(ledger.check(with(json!("x".repeat(100_000)))).is_ok(), "long data stands in a file of its own");
-    assert!(matches!(ledger.check(change(&"0".repeat(100_000))), Err(AppendError::TooLong(0))));
-    assert!(matches!(ledger.check(with(json!(["-----BEGIN EC PRIVATE KEY-----"]))), Err(AppendError::Secret(0))));
-    assert!(matches!(ledger.check(with(json!(1.5))), Err(AppendError::NotCanonical(0, _))));
+    assert!(ledger.check(&change("p-1")).is_ok());
+    assert!(ledger.check(&with(json!("x".repeat(100_000)))).is_ok(), "long data stands in a file of its own");
+    assert!(matches!(ledger.check(&change(&"0".repeat(100_000))), Err(AppendError::TooLong(0))));
+    assert!(matches!(ledger.check(&with(json!(["-----BEGIN EC PRIVATE KEY-----"]))), Err(AppendError::Secret(0))));
+    assert!(matches!(ledger.check(&with(json!(1.5))), Err(AppendError::NotCanonical(0, _))));
     assert_eq!((ledger.size(), objects(&open(&disk.after(disk::Left::Everything)))), (1, vec!["p-0".to_owned()]));
 }
