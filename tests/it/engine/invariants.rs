@@ -39,7 +39,7 @@ fn sent(asked: &[Message], told: &[u8], heard: &Heard, (connection, switches): (
         }
         match (&request.body, &original.body) {
             (Body::Whole(data, trailers), Body::Whole(expected, expected_trailers)) if data == expected => {
-                if !trailers.is_empty() && trailers != expected_trailers {
+                if !trailers.is_empty() && by_name(trailers) != by_name(expected_trailers) {
                     return Err(format!("request {number} has trailers of its own: {trailers:?}"));
                 }
             }
@@ -103,6 +103,13 @@ fn hear(asked: &[Message], answered: &[(usize, Message)], heard: &Heard) -> Resu
         }
     }
     Ok(())
+}
+
+/// RFC 9110, 5.3: among fields of other names no order counts.
+fn by_name(fields: &[(String, Vec<u8>)]) -> Vec<&(String, Vec<u8>)> {
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by(|one, other| one.0.cmp(&other.0));
+    fields
 }
 
 fn origin_form(target: &str) -> &str {
