@@ -296,7 +296,7 @@ fn the_log_is_listed_filtered_and_raw_beside_the_one_that_writes() {
     assert!(list(&["--limit", "2"]).contains("p-4"), "the newest");
     assert!(list(&["--from", "1", "--limit", "2"]).ends_with("2 of 6 entries\n"));
     assert!(list(&["--actor", "ops/bob"]).starts_with("0 of 6") && list(&["--actor", "admin"]).contains("6 of 6"));
-    assert!(list(&["--action", "other"]).starts_with("0 of 6") && list(&["--since", "2026-11-20T23:12:11Z"]).starts_with("0 of 6"));
+    assert!(list(&["--action", "crl.put"]).starts_with("0 of 6") && list(&["--since", "2026-11-20T23:12:11Z"]).starts_with("0 of 6"));
     let lines = fs::read_to_string(directory.path().join("ledger/entries.jsonl")).expect("as it was written");
     assert_eq!(list(&["--raw"]), lines);
     let json: serde_json::Value = serde_json::from_str(&list(&["--json", "--from", "5"])).expect("as it was written");
