@@ -19,7 +19,10 @@ impl fmt::Display for NotProven {
         match self {
             Self::Checkpoint(error) => write!(f, "the checkpoint {error}"),
             Self::Form => f.write_str("this is no receipt (C2SP tlog-proof); `portcullis ledger receipt INDEX` makes one"),
-            Self::Path => f.write_str("the path does not lead from this entry to the checkpoint: another entry, or not in this log; `portcullis ledger log --from INDEX --limit 1 --raw` has the line that it is for"),
+            Self::Path => f.write_str(
+                "the path does not lead from this entry to the checkpoint: another entry, or not in this log; \
+                `portcullis ledger log --from INDEX --limit 1 --raw` has the line that it is for",
+            ),
         }
     }
 }

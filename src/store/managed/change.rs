@@ -118,9 +118,6 @@ impl FilesReloaded {
     }
 }
 
-/// What stands before a document.
-const PUT: &[u8] = br#"{"action":"principal.put","document":"#;
-
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
@@ -382,6 +379,9 @@ fn narrower(new: Option<&[String]>, old: Option<&[String]>) -> bool {
 fn is_subset<T: PartialEq>(part: &[T], whole: &[T]) -> bool {
     part.iter().all(|item| whole.contains(item))
 }
+
+/// What stands before a document, where one is put.
+const PUT: &[u8] = br#"{"action":"principal.put","document":"#;
 
 #[cfg(test)]
 mod tests;

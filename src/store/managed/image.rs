@@ -219,11 +219,12 @@ const OLDEST: u32 = 1;
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::document::{CertificateDocument, CertificateSource};
     use super::super::roster::ManagedRoster;
     use super::*;
     use crate::admission::{Credential, TokenId};
-    use serde_json::json;
 
     #[test]
     fn a_state_is_read_as_it_was_written() {

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::change::Change;
-use super::document::{Document, certificates};
+use super::document::{CertificateDocument, Document, certificates};
 use super::refusal::{Invalid, Refusal};
 use super::state::State;
 use crate::admission::{Reach, Revocation, RevokedId};
-use crate::pki::{Fingerprint, SpkiPin};
+use crate::pki::{Certificate, Fingerprint, SpkiPin};
 
 impl Change {
     /// Returns the revocations that have to be recorded with it, so that it lifts none by what it takes away. Ids that a document says no more
@@ -17,7 +17,14 @@ impl Change {
         let (id, new) = match self {
             Self::PrincipalPut { document } => (&document.id, Some(&**document)),
             Self::PrincipalRemove { id, .. } => (id, None),
-            _ => return Vec::new(),
+            Self::BootstrapClosed {}
+            | Self::CrlPut { .. }
+            | Self::CrlRemove { .. }
+            | Self::FilesReloaded(_)
+            | Self::RevocationAdd { .. }
+            | Self::RevocationRemove { .. }
+            | Self::TokenRevoked { .. }
+            | Self::TokensRevoked { .. } => return Vec::new(),
         };
         let Some(old) = state.principal(id).map(|kept| kept.document()) else { return Vec::new() };
         old.left(state, new, |id| new.is_none_or(|new| new.revoked_ids.contains(id)))
@@ -58,14 +65,14 @@ pub(super) fn reaches(texts: &[String]) -> Result<BTreeSet<Reach>, Refusal> {
 struct Held {
     anchors: BTreeSet<SpkiPin>,
     keys: BTreeSet<SpkiPin>,
-    pins: Vec<(Fingerprint, Option<crate::pki::Certificate>)>,
+    pins: Vec<(Fingerprint, Option<Certificate>)>,
 }
 
 impl Held {
     fn of(document: &Document) -> Self {
         let bundles = document.authority.iter().flat_map(|authority| &authority.certificates);
         let anchors = bundles.filter_map(|text| certificates(text).ok()).flatten().map(|anchor| anchor.spki_pin);
-        let pin = |entry: &super::CertificateDocument| Some((entry.fingerprint.parse().ok()?, entry.certificate().and_then(Result::ok)));
+        let pin = |entry: &CertificateDocument| Some((entry.fingerprint.parse().ok()?, entry.certificate().and_then(Result::ok)));
         Self {
             anchors: anchors.collect(),
             keys: document.spki_pins.iter().filter_map(|pin| pin.parse().ok()).collect(),
@@ -85,7 +92,7 @@ impl Held {
     fn reached_by(&self, id: &RevokedId) -> BTreeSet<Reach> {
         let anchors = self.anchors.iter().copied();
         let keys = self.keys.iter().copied().filter(|key| id.key().is_none_or(|known| known == *key));
-        let may_hit = |(pin, certificate): &&(Fingerprint, Option<crate::pki::Certificate>)| match (certificate, id.fingerprint()) {
+        let may_hit = |(pin, certificate): &&(Fingerprint, Option<Certificate>)| match (certificate, id.fingerprint()) {
             (Some(certificate), _) => Revocation::id_hits(id, certificate),
             (None, Some(fingerprint)) => fingerprint == *pin,
             (None, None) => true,
