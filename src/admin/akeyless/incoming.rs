@@ -1,5 +1,6 @@
 //! A call of somebody who is not known yet: how often it may come, what a decision in its course is about, and how it is refused.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -100,7 +101,7 @@ impl<'a> Incoming<'a> {
 }
 
 /// Refuses what is no call: in the caller's own hands to mend.
-pub(super) fn malformed(why: &dyn ToString) -> Refused {
+pub(super) fn malformed(why: &dyn fmt::Display) -> Refused {
     told(StatusCode::BAD_REQUEST, &why.to_string(), Failure::Malformed("not the JSON of this call"))
 }
 
