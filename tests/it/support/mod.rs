@@ -35,6 +35,14 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The same, of a condition that has to be asked for.
+pub async fn eventually_async(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+    }
+}
+
 /// Waits for a future, with the deadline.
 #[track_caller]
 pub fn within<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {

@@ -2,7 +2,6 @@
 //! time; of a key that is gone every one is.
 
 use std::process::Output;
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +10,7 @@ use portcullis::challenge::{Settings, Tokens};
 use serde_json::Value;
 
 use super::{World, bearer, now, told, with};
-use crate::support::eventually;
+use crate::support::{eventually, eventually_async};
 
 const DAY: u64 = 86_400;
 
@@ -34,11 +33,11 @@ impl World {
     /// Returns which keys are shown, at both places: where one came between, it is at the other one, too.
     async fn shown(&self) -> Vec<String> {
         let mut answer = Value::Null;
-        let began = Instant::now();
-        while self.proxy.monitor("/jwks.json").and_then(|(_, monitor)| serde_json::from_str(&monitor).ok()) != Some(answer.clone()) {
-            assert!(began.elapsed() < Duration::from_secs(30), "the monitor shows other keys than {answer}");
+        eventually_async("the monitor shows the keys of the listener", async || {
             answer = self.client("prove", None, false).get("/.well-known/jwks.json").await.expect("an answer").json();
-        }
+            self.proxy.monitor("/jwks.json").and_then(|(_, monitor)| serde_json::from_str(&monitor).ok()) == Some(answer.clone())
+        })
+        .await;
         let keys = answer["keys"].as_array().expect("keys").iter().map(|key| key["kid"].as_str().expect("a name").to_owned());
         keys.collect()
     }
@@ -109,11 +108,11 @@ async fn a_key_changes_and_no_token_is_refused_for_it_until_it_is_long_gone() {
     // Now something is: the running one makes the next key, and shows it before it signs.
     world.rotate("30d");
     let mut shown = Vec::new();
-    let began = Instant::now();
-    while shown.len() < 2 {
-        assert!(began.elapsed() < Duration::from_secs(30), "no new key: {}", world.proxy.log());
+    eventually_async("a new key", async || {
         shown = world.shown().await;
-    }
+        shown.len() == 2
+    })
+    .await;
     let second = shown.iter().find(|kid| **kid != first).expect("another").clone();
     assert_eq!(shown, [first.clone(), second.clone()], "oldest first");
     let between = world.proves();
@@ -167,11 +166,8 @@ async fn a_key_that_came_from_elsewhere_counts_without_a_restart() {
     let theirs = world.token("alice", &world.alice);
     let second = kid(&theirs);
     assert_ne!(second, first);
-    let began = Instant::now();
     // The directory is looked at once a second.
-    while world.hears(&theirs).await != "200 admitted" {
-        assert!(began.elapsed() < Duration::from_secs(30), "their token is refused: {}", world.proxy.log());
-    }
+    eventually_async("their token counts", async || world.hears(&theirs).await == "200 admitted").await;
     assert_eq!(world.shown().await, [first.clone(), second.clone()]);
     assert_eq!(kid(&world.proves()), second, "and it signs");
     assert_eq!(world.hears(&before).await, "200 admitted");
@@ -187,10 +183,7 @@ async fn a_key_that_came_from_elsewhere_counts_without_a_restart() {
     assert_eq!((other.hears(&theirs).await.as_str(), other.validates(&theirs)), ("401 token_invalid", Some(1)));
     let file = format!("state/tokens/{second}.json");
     std::fs::copy(world.workspace.path(&file), other.workspace.path(&file)).expect("copied");
-    let began = Instant::now();
-    while other.hears(&theirs).await != "200 admitted" {
-        assert!(began.elapsed() < Duration::from_secs(30), "the copied key does not count: {}", other.proxy.log());
-    }
+    eventually_async("the copied key counts", async || other.hears(&theirs).await == "200 admitted").await;
     // Taken away, a key counts until the process ends.
     std::fs::remove_file(other.workspace.path(&file)).expect("removed");
     let mut other = other;
@@ -217,9 +210,6 @@ async fn where_a_key_is_damaged_nobody_gets_a_token_and_the_others_count() {
     assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
     assert_eq!(world.kept(), [format!("{first}.json")], "no key took its place");
     world.workspace.write(&file, whole);
-    let began = Instant::now();
-    while world.hears(&before).await != "200 admitted" {
-        assert!(began.elapsed() < Duration::from_secs(30), "the key is whole again: {}", world.proxy.log());
-    }
+    eventually_async("the key is whole again", async || world.hears(&before).await == "200 admitted").await;
     assert_eq!(kid(&world.proves()), first);
 }
