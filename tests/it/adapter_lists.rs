@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::calls::{CONTROL, Caller};
-use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace};
+use crate::support::{Client, Identity, Leaf, TestProxy, TestUpstream, Workspace, proxy};
 
 struct World {
     workspace: Workspace,
@@ -183,10 +183,7 @@ async fn what_has_expired_is_purged_by_ravendbs_call_and_by_the_command_line_and
     assert_eq!((world.status(&new).await, world.status(&old).await), (200, 403));
     assert!(world.proxy.log().contains("has expired, and is not taken away"), "who stays is told");
     // The command says who stays, and why; what is no longer protected goes.
-    let words = |arguments: &[&str]| {
-        let output = world.workspace.run(arguments);
-        (output.status.code(), [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat())
-    };
+    let words = |arguments: &[&str]| proxy::told(&world.workspace.run(arguments));
     let (code, said) = words(&["allow", "purge", "--yes"]);
     assert!(code == Some(0) && said.contains("kept") && said.contains("protected"), "{code:?} {said}");
     assert_eq!(words(&["allow", "update", "kept", "--protected=false"]).0, Some(0));

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::calls::{CONTROL, Caller, json_request, told};
 use crate::support::client::{request, request_with};
 use crate::support::raw::Raw;
-use crate::support::{Identity, Leaf, TestProxy, Workspace, eventually, sooner_than};
+use crate::support::{Identity, Leaf, TestProxy, Workspace, eventually, proxy, sooner_than};
 
 struct World {
     workspace: Workspace,
@@ -45,8 +45,7 @@ impl World {
     }
 
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = self.workspace.run(arguments);
-        (output.status.code(), [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat())
+        proxy::told(&self.workspace.run(arguments))
     }
 }
 

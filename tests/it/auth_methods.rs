@@ -13,7 +13,7 @@ use rustls::ALL_VERSIONS;
 use serde_json::{Value, json};
 
 use crate::support::client::{request, request_with};
-use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace, certificates};
+use crate::support::{Client, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace, certificates, proxy};
 
 struct World {
     workspace: Workspace,
@@ -81,8 +81,7 @@ impl World {
 
     /// Runs a command; returns its exit code and what it says.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = self.workspace.run(arguments);
-        (output.status.code(), [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat())
+        proxy::told(&self.workspace.run(arguments))
     }
 
     fn json(&self, arguments: &[&str]) -> Value {

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
+use crate::support::proxy::told;
 use crate::support::{Leaf, TestProxy, TestUpstream, Workspace, eventually};
 
 const LISTENER: &str = r#"
@@ -32,10 +33,6 @@ fn start() -> (Workspace, TestProxy) {
     }
     let proxy = workspace.start_with_somebody(&Workspace::config("require", "http://127.0.0.1:1", LISTENER));
     (workspace, proxy)
-}
-
-fn told(output: &Output) -> (Option<i32>, String) {
-    (output.status.code(), [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat())
 }
 
 fn json(output: &Output) -> serde_json::Value {

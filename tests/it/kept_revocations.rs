@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::calls::{CONTROL, Caller};
-use crate::support::{Identity, Leaf, TestCa, TestProxy, Workspace};
+use crate::support::{Identity, Leaf, TestCa, TestProxy, Workspace, proxy};
 
 /// Whoever this CA vouches for comes in, beside whatever the ledger says.
 const CREW: &str = r#"
@@ -63,9 +63,8 @@ impl World {
     }
 
     fn run(&self, arguments: &[&str]) -> String {
-        let output = self.workspace.run(arguments);
-        let said = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        let (code, said) = proxy::told(&self.workspace.run(arguments));
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
         said
     }
 

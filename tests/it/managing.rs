@@ -3,10 +3,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
 
 use serde_json::Value;
 
+use crate::support::proxy::told;
 use crate::support::{Client, Flow, Identity, Leaf, TestCa, TestProxy, TestUpstream, Workspace, within};
 
 const CONTROL: &str = r#"
@@ -69,10 +69,6 @@ impl World {
         let client = Client::new(&self.proxy, Some(&self.identity(name)));
         client.get("/hello").await.expect("an answer").status.as_u16()
     }
-}
-
-fn told(output: &Output) -> (Option<i32>, String) {
-    (output.status.code(), [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat())
 }
 
 fn mode(path: &Path) -> u32 {

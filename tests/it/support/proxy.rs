@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 
@@ -85,7 +85,7 @@ headers = ["xfcc", "rfc9440", "portcullis"]
     }
 
     /// Runs a command of the binary to its end, which is to come: a proxy that should not have started would run for ever.
-    pub fn run(&self, arguments: &[&str]) -> std::process::Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
         command.args(arguments).current_dir(self.directory.path());
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
@@ -300,4 +300,9 @@ impl Drop for TestProxy {
             eprintln!("--- the proxy's log\n{}", self.log());
         }
     }
+}
+
+/// Returns the exit code of a command, and all that it says.
+pub fn told(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat())
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{World, bearer, now, told, with};
 use crate::support::calls::{self, Caller};
-use crate::support::{CUT, Client, Flow, within};
+use crate::support::{CUT, Client, Flow, proxy, within};
 
 const ALICES: &str = "/v1/principals/-/tokens?name=alice";
 
@@ -19,8 +19,7 @@ impl World {
 
     /// Runs a command; returns its exit code, and what it says.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = self.workspace.run(arguments);
-        (output.status.code(), [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat())
+        proxy::told(&self.workspace.run(arguments))
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
