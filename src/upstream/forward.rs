@@ -9,10 +9,11 @@ use std::task::Poll;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version, header};
 
-use super::body::{Body, BodyError, Download, Pace, Sent, TrailerFilter, Upload};
+use super::body::{Body, BodyError, Download, Pace, TrailerFilter};
 use super::hop_by_hop;
 use super::incoming::Incoming;
 use super::pool::{Lease, Pool, Ready};
+use super::upload::{Sent, Upload};
 use crate::gate::Grant;
 use crate::http1::{Answered, SendError, Upgraded};
 use crate::message::{Fields, Request, Response};

@@ -18,14 +18,16 @@ pub(crate) mod testing;
 mod tests;
 mod tls;
 pub mod tunnel;
+mod upload;
 mod verifier;
 
-pub use body::{Body, BodyError, Sent, Upload, UploadLimits, Watch};
+pub use body::{Body, BodyError, Watch};
 pub use fetch::{FetchLimits, Url, UrlError};
 pub use forward::{Answer, Error, remove_forbidden_trailers};
 pub use incoming::{Incoming, Offered};
 pub use pool::{LocalExecutor, Pool, Pools};
 pub use settings::{Endpoint, EndpointAddress, EndpointError, Protocol, Settings, Tls};
+pub use upload::{Sent, Upload, UploadLimits};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

@@ -14,8 +14,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::body::{Sent, Upload};
 use super::connect::{Connection, Place, Resolved};
+use super::upload::{Sent, Upload};
 use super::{Error, Upstream};
 use crate::http1::{Answered, SendError, Sender};
 use crate::message::Request;
