@@ -21,6 +21,7 @@ pub mod layer;
 pub mod origin;
 pub mod permission;
 pub mod principal;
+mod question;
 pub mod reach;
 pub mod renewal;
 mod required_crl;
