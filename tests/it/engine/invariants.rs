@@ -13,7 +13,8 @@ pub fn check(client: &Script, upstreams: &[Script], heard: &Heard) -> Result<(),
     let mut answered = Vec::new();
     for (number, told) in heard.upstreams.iter().enumerate() {
         // Behind a request that opened a tunnel comes what is no HTTP.
-        let switches = upstreams[number].stream.windows(13).any(|words| words.ends_with(b" 101 "));
+        let is_switch = |words: &[u8]| words.ends_with(b" 101 ") || words.ends_with(b" 101\r");
+        let switches = upstreams[number].stream.windows(13).any(is_switch);
         let sent = sent(&asked, told, heard, (number, switches))?;
         let heads: Vec<_> = sent.iter().map(|number| asked[*number].line[0] == "HEAD").collect();
         let ended = upstreams[number].then == Then::Ends;
