@@ -198,7 +198,10 @@ impl Said {
         let (mut said, mut headers) = (Self::default(), Fields::of(head.clone()));
         for field in parsed {
             said.note(field.name, field.value)?;
-            headers.append_sent(field.name, field.value);
+            // None may vanish on its way: a name of 64 KiB and more has no place.
+            if !headers.append_sent(field.name, field.value) {
+                return Err(Fault::TooLarge);
+            }
         }
         Ok((said, headers))
     }

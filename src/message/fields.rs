@@ -53,15 +53,18 @@ impl Fields {
         Self { head, own, list, names: 0, is_folded: false }
     }
 
-    /// Adds a field that stands in the head: a token and a value of its bytes, as a parser found them. What is not there is left out.
-    pub fn append_sent(&mut self, name: &str, value: &[u8]) {
-        let (Some(at), Ok(length)) = (self.place(name.as_bytes()), u16::try_from(name.len())) else { return };
+    /// Adds a field that stands in the head: a token and a value of its bytes, as a parser found them. `false`: it was not added, since
+    /// it is not there, or its name is longer than any that we know.
+    #[must_use]
+    pub fn append_sent(&mut self, name: &str, value: &[u8]) -> bool {
+        let (Some(at), Ok(length)) = (self.place(name.as_bytes()), u16::try_from(name.len())) else { return false };
         // Nothing may lie anywhere.
         let from = if value.is_empty() { at.checked_add(length.into()) } else { self.place(value) };
-        let (Some(from), Ok(size)) = (from, u32::try_from(value.len())) else { return };
+        let (Some(from), Ok(size)) = (from, u32::try_from(value.len())) else { return false };
         let (name_end, end) = (at as usize + name.len(), from as usize + value.len());
         let is_line = self.head.get(name_end..from as usize) == Some(b": ") && self.head.get(end..end + 2) == Some(b"\r\n");
         self.push(Field { at, value: from, size, length, is_own: false, is_line });
+        true
     }
 
     /// Adds a field behind all others.

@@ -150,6 +150,10 @@ fn what_is_no_request_is_refused() {
     }
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
     assert_eq!(request(many.as_bytes()), Err(Fault::TooLarge));
+    // What has no place is refused, and not left out.
+    for (length, expected) in [(65_535, Ok(Framing::Empty)), (65_536, Err(Fault::TooLarge))] {
+        assert_eq!(request(&with(&format!("Content-Length: 0\r\n{}: x", "n".repeat(length)))), expected, "{length}");
+    }
 }
 
 #[test]
