@@ -2,7 +2,6 @@
 //! or old. `listener` spawns `run` for each socket on the worker that got it; nothing here outlives that task
 //! but tunnels, which hold their own end.
 
-mod ahead;
 mod http2;
 mod transport;
 
@@ -16,7 +15,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
-use tokio_rustls::server::TlsStream;
 
 use crate::address::Peer;
 use crate::address::proxy::{self, Proxied};
@@ -31,8 +29,8 @@ use crate::metrics::{HandshakeKind, HandshakeResult, ListenerMetrics, Metrics};
 use crate::request;
 use crate::rules::{ListenerRules, Rules};
 use crate::ticker::Ticker;
-use crate::tls::acceptor::ClientAuth;
 use crate::tls::handshake::{self, Session, TlsError};
+use crate::tls::{self, acceptor::ClientAuth};
 use crate::upstream::Incoming;
 
 pub use transport::Socket;
@@ -82,7 +80,7 @@ pub fn run(worker: Rc<Worker>, accepted: Accepted) -> impl Future<Output = ()> {
 type Serving = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Boxed: it is moved about.
-type Stream = Box<TlsStream<Transport>>;
+type Stream = Box<tls::Stream<Transport>>;
 
 /// Takes a socket to an open standing; in every other end it is closed.
 async fn establish(worker: Rc<Worker>, accepted: Accepted) -> Option<Serving> {
@@ -114,8 +112,7 @@ async fn establish(worker: Rc<Worker>, accepted: Accepted) -> Option<Serving> {
     });
     let limits = worker.rules.borrow().limits.clone();
     let leaving = Leaving::new(standing, limits.max_connection_age);
-    let mut stream = Box::new(session.stream);
-    stream.get_mut().1.set_buffer_limit(Some(RECORDS));
+    let stream = Box::new(session.stream);
     Some(match context.http2 {
         true => Box::pin(async move { http2::serve(stream, context, &limits, leaving).await }),
         false => Box::pin(serve_http1(stream, &worker, context, &limits, leaving)),
@@ -327,7 +324,3 @@ fn note(asker: &Asker, error: impl std::fmt::Display) {
         "no session"
     );
 }
-
-/// Of TLS, made before they are sent: a step of a body with its head, so that one call takes it. Else a client that takes
-/// nothing would hold no less, in pieces.
-const RECORDS: usize = 160 * 1024;

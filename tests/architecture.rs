@@ -34,7 +34,7 @@ const NARROWER: &[(&str, &[&str])] = &[("admission", &["date", "pki", "threads"]
 const CRATES: &[(&str, &[&str])] = &[
     ("arc_swap", &["rules"]),
     ("axum", &["admin"]),
-    ("aws_lc_rs", &["pki", "challenge", "upstream", "request", "store/ledger", "reload/plan", "admin", "cli"]),
+    ("aws_lc_rs", &["pki", "tls/records", "challenge", "upstream", "request", "store/ledger", "reload/plan", "admin", "cli"]),
     ("base64", &["pki", "admission", "challenge", "identity", "upstream", "store", "admin", "cli"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli/completions"]),
@@ -60,7 +60,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("serde", &["challenge", "store", "config/error", "explain", "monitor", "admin", "cli"]),
     ("serde_json", &["challenge", "store", "monitor", "admin", "cli"]),
     ("socket2", &["listener"]),
-    ("tokio_rustls", &["tls", "upstream", "connection"]),
+    ("tokio_rustls", &["tls/server_only", "upstream"]),
     ("toml", &["config", "cli/allow/set"]),
     ("tower", &["admin"]),
     ("tracing_subscriber", &["cli/run"]),

@@ -23,7 +23,7 @@ use crate::upstream::Incoming;
 /// Serves one connection until it ends, or has to.
 pub(super) async fn serve(stream: Stream, context: Rc<request::Context>, limits: &Limits, mut leaving: Leaving) {
     let standing = Rc::clone(&context.standing);
-    let progress = stream.get_ref().0.progress();
+    let progress = stream.get_ref().progress();
     let asked = Rc::new(Cell::new(Instant::now()));
     let streams = Streams::default();
     let service = service_fn({

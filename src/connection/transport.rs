@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::ahead::Ahead;
 use crate::limits::Place;
 use crate::metrics;
 
@@ -25,7 +24,6 @@ pub enum Socket {
 #[derive(Debug)]
 pub(super) struct Transport {
     stream: Stream,
-    ahead: Ahead,
     progress: Rc<Progress>,
     _counted: (Place, metrics::Held),
 }
@@ -57,7 +55,7 @@ impl Transport {
             Socket::Tcp(stream, _) => Stream::Tcp(TcpStream::from_std(stream)?),
             Socket::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
         };
-        Ok(Self { stream, ahead: Ahead::default(), progress: Rc::default(), _counted: counted })
+        Ok(Self { stream, progress: Rc::default(), _counted: counted })
     }
 
     /// Returns what tells whether the client takes what is written.
@@ -76,10 +74,9 @@ impl Transport {
 
 impl AsyncRead for Transport {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, ahead, .. } = &mut *self;
-        match stream {
-            Stream::Tcp(stream) => ahead.poll_read(stream, context, into),
-            Stream::Unix(stream) => ahead.poll_read(stream, context, into),
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, into),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, into),
         }
     }
 }

@@ -115,6 +115,8 @@ impl Acceptor {
         config.alpn_protocols = if settings.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
         // Early data could be replayed, and would be read before anybody judged whose it is.
         config.max_early_data_size = 0;
+        // Records are sealed and opened in `stream.rs`, by the keys that the handshake ends with.
+        config.enable_secret_extraction = true;
         config.send_tls13_tickets = usize::from(sessions.is_some());
 
         let mut full_only = config.clone();

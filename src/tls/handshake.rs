@@ -8,24 +8,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::server::{Accepted, AcceptedAlert, ServerConnection};
+use rustls::server::{Accepted, AcceptedAlert, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::acceptor::{Acceptor, ClientAuth};
 use super::alert;
 use super::credentials::{self, Names};
 use super::current::Current;
+use super::stream::Stream;
 use crate::admission::{ClientAddress, Denial};
 use crate::gate::{Asker, Gate, Possession};
 
 /// A connection whose handshake is done.
 #[derive(Debug)]
 pub struct Session<IO> {
-    pub stream: TlsStream<IO>,
+    pub stream: Stream<IO>,
     /// `None`: no certificate was presented (`request` only).
     pub possession: Option<Possession>,
     /// Lower case, without a final dot.
@@ -76,7 +76,7 @@ where
     let current = Current::new(gate, (address, acceptor.serves_only_ours), asker, acceptor.client_auth());
     let handshake = async {
         match timeout(limit, current.run(shake(acceptor, &current, &mut io))).await.unwrap_or(Err(TlsError::Timeout)) {
-            Ok(connection) => establish(acceptor, &current, connection, io).await,
+            Ok(shaken) => establish(&current, shaken, io),
             Err(error @ (TlsError::Io(_) | TlsError::Timeout)) => Err(Failed { error, io: None }),
             Err(error) => Err(Failed { error, io: Some(io) }),
         }
@@ -106,36 +106,42 @@ pub async fn slow_close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
 }
 
 /// Runs the handshake up to its last byte.
-async fn shake<IO>(acceptor: &Acceptor, current: &Current, io: &mut IO) -> Result<ServerConnection, TlsError>
+async fn shake<IO>(acceptor: &Acceptor, current: &Current, io: &mut IO) -> Result<Shaken, TlsError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let hello = read_hello(acceptor, current, io).await?;
-    let (accepted, mut used) = (hello.accepted, hello.used);
-    if !acceptor.knows(accepted.client_hello().server_name()) {
+    let name = hello.accepted.client_hello().server_name().map(|name| credentials::without_final_dot(name).to_ascii_lowercase());
+    if !acceptor.knows(hello.accepted.client_hello().server_name()) {
         io.write_all(&alert::UNRECOGNIZED_NAME).await.map_err(TlsError::Io)?;
         return Err(TlsError::UnknownName);
     }
-    let mut connection = answer(accepted, acceptor.config(), io).await?;
-    let may_go_on = match connection.handshake_kind() {
+    let mut exchange = Exchange::begin(acceptor.config(), &hello, io).await?;
+    let may_go_on = match exchange.connection.handshake_kind() {
         Some(HandshakeKind::Full) => true,
         // A second ClientHello may offer a ticket, and rustls would answer it before anybody judged whose it is.
         Some(HandshakeKind::FullWithHelloRetryRequest) | None => false,
-        Some(HandshakeKind::Resumed) => current.resume(connection.peer_certificates()),
+        Some(HandshakeKind::Resumed) => current.resume(exchange.connection.peer_certificates()),
     };
     if !may_go_on {
         // Nothing of it was sent: the same bytes again, as a full handshake, so that the client may hear its alert.
-        let again = replay(&hello.bytes)?;
-        connection = answer(again.0, acceptor.full_only(), io).await?;
-        used = again.1;
+        exchange = Exchange::begin(acceptor.full_only(), &hello, io).await?;
     }
-    drive(&mut connection, io, &hello.bytes[used..]).await.map_err(|error| told(error, current))?;
+    exchange.incoming.extend_from_slice(&hello.bytes[hello.used..]);
+    exchange.drive(io).await.map_err(|error| told(error, current))?;
 
     // INVARIANT: whatever was resumed was judged above.
-    if connection.handshake_kind() == Some(HandshakeKind::Resumed) && !current.was_resumed() {
+    if exchange.connection.handshake_kind() == Some(HandshakeKind::Resumed) && !current.was_resumed() {
         return Err(TlsError::Protocol(rustls::Error::General("resumed without a judgement".into())));
     }
-    Ok(connection)
+    Ok(Shaken { exchange, name: name.map(String::into_boxed_str) })
+}
+
+/// A handshake that is done.
+struct Shaken {
+    exchange: Exchange,
+    /// Which server the client asked for.
+    name: Option<Box<str>>,
 }
 
 /// A ClientHello with the bytes it came in.
@@ -191,28 +197,6 @@ fn feed_hello(parser: &mut rustls::server::Acceptor, bytes: &[u8], used: &mut us
     Ok(None)
 }
 
-/// Reads a ClientHello from bytes that made one before.
-fn replay(bytes: &[u8]) -> Result<(Accepted, usize), TlsError> {
-    let mut used = 0;
-    match feed_hello(&mut rustls::server::Acceptor::default(), bytes, &mut used) {
-        Ok(Some(accepted)) => Ok((accepted, used)),
-        Ok(None) => Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into())),
-        Err(Refusal::Io(error)) => Err(TlsError::Io(error)),
-        Err(Refusal::Alert(error, _)) => Err(TlsError::Protocol(error)),
-    }
-}
-
-/// Prepares the answer to a ClientHello. Nothing is sent yet, except the alert if there is none.
-async fn answer<IO>(accepted: Accepted, config: &Arc<ServerConfig>, io: &mut IO) -> Result<ServerConnection, TlsError>
-where
-    IO: AsyncWrite + Unpin,
-{
-    match accepted.into_connection(Arc::clone(config)) {
-        Ok(connection) => Ok(connection),
-        Err((error, alert)) => refuse(error, alert, io).await,
-    }
-}
-
 async fn refuse<T>(error: rustls::Error, mut alert: AcceptedAlert, io: &mut (impl AsyncWrite + Unpin)) -> Result<T, TlsError> {
     let mut bytes = Vec::new();
     // Writing to memory does not fail.
@@ -222,48 +206,124 @@ async fn refuse<T>(error: rustls::Error, mut alert: AcceptedAlert, io: &mut (imp
     Err(TlsError::Protocol(error))
 }
 
-/// Exchanges messages until the handshake is done and everything of ours is sent. An alert of ours is sent too.
-async fn drive<IO>(connection: &mut ServerConnection, io: &mut IO, early: &[u8]) -> Result<(), TlsError>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut fed = feed(connection, early);
-    loop {
-        flush(connection, io).await?;
-        fed?;
-        if !connection.is_handshaking() {
+/// The messages of one handshake, and what came behind them.
+struct Exchange {
+    connection: UnbufferedServerConnection,
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+    /// What the client sent on right behind its Finished, in the clear.
+    early: Vec<u8>,
+    /// The client said goodbye already.
+    ended: bool,
+}
+
+impl Exchange {
+    /// Prepares the answer to a ClientHello. Nothing is sent yet, except the alert if there is none.
+    async fn begin<IO>(config: &Arc<ServerConfig>, hello: &Hello, io: &mut IO) -> Result<Self, TlsError>
+    where
+        IO: AsyncWrite + Unpin,
+    {
+        let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(TlsError::Protocol)?;
+        let incoming = hello.bytes[..hello.used].to_vec();
+        let mut exchange = Self { connection, incoming, outgoing: Vec::new(), early: Vec::new(), ended: false };
+        match exchange.process() {
+            Ok(_) => Ok(exchange),
+            Err(error) => {
+                exchange.flush(io).await?;
+                Err(TlsError::Protocol(error))
+            }
+        }
+    }
+
+    /// Exchanges messages until the handshake is done and everything of ours is sent. An alert of ours is sent too.
+    async fn drive<IO>(&mut self, io: &mut IO) -> Result<(), TlsError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let processed = self.process();
+            self.flush(io).await?;
+            if processed.map_err(TlsError::Protocol)? {
+                return Ok(());
+            }
+            let mut chunk = [0; CHUNK];
+            match io.read(&mut chunk).await.map_err(TlsError::Io)? {
+                0 => return Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into())),
+                read => self.incoming.extend_from_slice(&chunk[..read]),
+            }
+        }
+    }
+
+    /// Gives rustls what arrived, and takes its answer down; `true`: the handshake is done.
+    fn process(&mut self) -> Result<bool, rustls::Error> {
+        let done = self.step();
+        if done.is_err() {
+            // Once more, for the alert that it leaves behind.
+            let _ = self.step();
+        }
+        done
+    }
+
+    fn step(&mut self) -> Result<bool, rustls::Error> {
+        loop {
+            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut self.incoming);
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => {
+                    self.incoming.drain(..discard);
+                    return Err(error);
+                }
+            };
+            match state {
+                ConnectionState::BlockedHandshake => {
+                    self.incoming.drain(..discard);
+                    return Ok(false);
+                }
+                ConnectionState::WriteTraffic(_) => {
+                    self.incoming.drain(..discard);
+                    return Ok(true);
+                }
+                ConnectionState::EncodeTlsData(data) => encode(data, &mut self.outgoing)?,
+                // By the caller, who sends it in this order.
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        discard += record.discard;
+                        self.early.extend_from_slice(record.payload);
+                    }
+                }
+                ConnectionState::PeerClosed | ConnectionState::Closed => self.ended = true,
+                _ => return Err(rustls::Error::General("a state that no handshake of ours has".into())),
+            }
+            self.incoming.drain(..discard);
+        }
+    }
+
+    async fn flush(&mut self, io: &mut (impl AsyncWrite + Unpin)) -> Result<(), TlsError> {
+        if self.outgoing.is_empty() {
             return Ok(());
         }
-        let mut chunk = [0; CHUNK];
-        fed = match io.read(&mut chunk).await.map_err(TlsError::Io)? {
-            0 => return Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into())),
-            read => feed(connection, &chunk[..read]),
-        };
+        io.write_all(&self.outgoing).await.map_err(TlsError::Io)?;
+        self.outgoing.clear();
+        io.flush().await.map_err(TlsError::Io)
     }
 }
 
-/// Gives rustls what arrived. What the client sends on right behind its Finished stays in rustls' buffer, which is larger than a chunk.
-fn feed(connection: &mut ServerConnection, mut bytes: &[u8]) -> Result<(), TlsError> {
-    while !bytes.is_empty() {
-        if connection.read_tls(&mut bytes).map_err(TlsError::Io)? == 0 {
-            // close_notify: nothing behind it counts.
-            break;
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) -> Result<(), rustls::Error> {
+    let start = outgoing.len();
+    let mut room = 0;
+    loop {
+        outgoing.resize(start + room, 0);
+        match data.encode(&mut outgoing[start..]) {
+            Ok(written) => {
+                outgoing.truncate(start + written);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(needed)) if needed.required_size > room => room = needed.required_size,
+            Err(error) => return Err(rustls::Error::General(error.to_string())),
         }
-        connection.process_new_packets().map_err(TlsError::Protocol)?;
     }
-    Ok(())
-}
-
-async fn flush(connection: &mut ServerConnection, io: &mut (impl AsyncWrite + Unpin)) -> Result<(), TlsError> {
-    if !connection.wants_write() {
-        return Ok(());
-    }
-    let mut bytes = Vec::new();
-    while connection.wants_write() {
-        connection.write_tls(&mut bytes).map_err(TlsError::Io)?;
-    }
-    io.write_all(&bytes).await.map_err(TlsError::Io)?;
-    io.flush().await.map_err(TlsError::Io)
 }
 
 /// Says what a failed handshake was about: a denial that the client was just told, or a fault of the protocol.
@@ -277,23 +337,18 @@ fn told(error: TlsError, current: &Current) -> TlsError {
     }
 }
 
-/// Makes a session of a connection whose handshake is done.
-async fn establish<IO>(acceptor: &Acceptor, current: &Current, connection: ServerConnection, io: IO) -> Result<Session<IO>, Failed<IO>>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
+/// Makes a session of a handshake that is done.
+fn establish<IO>(current: &Current, Shaken { exchange, name }: Shaken, io: IO) -> Result<Session<IO>, Failed<IO>> {
+    let Exchange { connection, incoming, early, ended, .. } = exchange;
     let possession = current.proven().map(|(candidate, proven)| Possession::assertion(candidate, proven));
-    let sni = connection.server_name().map(|name| credentials::without_final_dot(name).into());
     let (names, uris) = current.shown();
     let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     let http2 = connection.alpn_protocol() == Some(b"h2");
     let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown");
     let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-    // tokio-rustls makes streams of connections of its own only: this one takes the place of that one.
-    let stream = TlsAcceptor::from(Arc::clone(acceptor.config())).accept_with(io, |fresh| *fresh = connection);
-    match stream.into_fallible().await {
-        Ok(stream) => Ok(Session { stream, possession, sni, names, uris, resumed, http2, version, cipher }),
-        Err((error, _)) => Err(Failed { error: TlsError::Io(error), io: None }),
+    match Stream::new(io, connection, &early, &incoming, ended) {
+        Ok(stream) => Ok(Session { stream, possession, sni: name, names, uris, resumed, http2, version, cipher }),
+        Err(error) => Err(Failed { error: TlsError::Protocol(error), io: None }),
     }
 }
 
@@ -305,7 +360,6 @@ fn looks_like_http(bytes: &[u8]) -> bool {
 /// ClientHellos are below 2 KiB, with post-quantum key shares below 4; rustls itself takes no message of more.
 const MAX_HELLO: usize = 64 * 1024;
 
-/// Less than the plaintext that rustls buffers (16 KiB), so that what arrives behind a Finished always fits.
 const CHUNK: usize = 4096;
 
 const DRAIN_BYTES: u64 = 256 * 1024;

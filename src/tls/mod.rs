@@ -7,8 +7,11 @@ mod algorithms;
 pub mod credentials;
 mod current;
 pub mod handshake;
+mod lent;
+mod records;
 mod server_only;
 mod sessions;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -19,3 +22,4 @@ pub use algorithms::default as provider;
 pub use credentials::{Credentials, KeyPair, KeyPairError};
 pub use handshake::{Failed, Session, TlsError};
 pub use server_only::ServerOnly;
+pub use stream::Stream;

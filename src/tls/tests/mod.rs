@@ -5,6 +5,7 @@ mod identities;
 mod judged;
 mod openssl;
 mod resumed;
+mod traffic;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -177,6 +178,14 @@ impl Client {
             None => builder.with_no_client_auth(),
         };
         change(&mut config);
+        Self { config: Arc::new(config), name: "gate.example" }
+    }
+
+    /// One that offers this and nothing else.
+    fn of(provider: rustls::crypto::CryptoProvider, identity: &Identity, version: &'static SupportedProtocolVersion) -> Self {
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version]).expect("versions");
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer));
+        let config = builder.with_client_cert_resolver(Arc::new(Holder::of(identity)));
         Self { config: Arc::new(config), name: "gate.example" }
     }
 

@@ -50,11 +50,8 @@ impl OpenSsl {
                         session.stream.write_all(b"hello").await.map_err(TlsError::Io)?;
                         session.stream.flush().await.map_err(TlsError::Io)?;
                     } else {
-                        // Until rustls has its answer ready, which a read alone does not send.
-                        while !session.stream.get_ref().1.wants_write() {
-                            let _ = timeout(Duration::from_millis(5), session.stream.read(&mut [0; 64])).await;
-                        }
-                        session.stream.flush().await.map_err(TlsError::Io)?;
+                        // The answer goes with the read; then the client has something to say, or nothing more.
+                        let _ = session.stream.read(&mut [0; 64]).await;
                     }
                     handshake::slow_close(session.stream).await;
                     Ok(())
