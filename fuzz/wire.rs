@@ -72,7 +72,7 @@ pub fn ask(stream: &[u8], cuts: &[u8], kind: u8) -> Option<Seen> {
             }
             _ => {}
         }
-        let (head, body, trailers) = match timeout(PATIENCE, sender.send(request.into())).await.ok()?.ok()? {
+        let (head, body, trailers) = match timeout(PATIENCE, sender.send(&mut request.into())).await.ok()?.ok()? {
             Answered::Switched(head, _) => (Response::from(head), Some(Vec::new()), Vec::new()),
             Answered::Response(answer) => {
                 let (head, body) = Response::from(answer).into_parts();
@@ -112,6 +112,7 @@ async fn whole<B: Body<Data = Bytes> + Unpin>(mut body: B) -> (Option<Vec<u8>>, 
 }
 
 /// A request without a body, of nobody who hears interim answers.
+#[derive(Default)]
 struct Nothing;
 
 impl Body for Nothing {

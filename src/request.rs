@@ -16,9 +16,11 @@ mod unread;
 mod ways;
 
 use std::cell::RefCell;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -39,7 +41,7 @@ use crate::routing::path::normalise;
 use crate::routing::{Authority, Route};
 use crate::rules::{Rules, Serves};
 use crate::ticker::Ticker;
-use crate::upstream::{Body, Incoming, Pools};
+use crate::upstream::{Body, Incoming, Pools, Upload};
 use asked::Asked;
 use bodies::Bodies;
 use call::OurCall;
@@ -135,26 +137,23 @@ impl Context {
 ///
 /// On the heap: engines move such a future about, and keep room for one on every idle connection.
 pub fn serve(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request<Incoming>) -> Pin<Box<impl Future<Output = Response<Body>>>> {
-    Box::pin(answered(context, lifeline, request))
-}
-
-async fn answered(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request<Incoming>) -> Response<Body> {
     let current = Rc::clone(&context.worker.current.borrow());
-    let mut record = Box::new(Record::begin(Rc::clone(&context), &current, &request.head));
+    let mut record = Box::new(Record::begin(Rc::clone(&context), &current, &request.head, request.body));
+    let mut request = Request { head: request.head, body: Upload::empty() };
     let html = prefers_html(&request.head.headers);
-    let Request { head, body } = request;
-    record.unread = Some(body);
-    let answer = answer(&context, &current, &lifeline, head, &mut record).await;
-    if let Some(unread) = record.unread.take().filter(|_| context.http2) {
-        context.worker.unread.discard(unread, &context.worker.ticker);
-    }
-    match answer {
-        Ok(response) => {
-            record.answered(response.status);
-            response.map(|body| body.watched(record))
+    Box::pin(async move {
+        let answer = answer(&context, &current, &lifeline, &mut request, &mut record).await;
+        if let Some(unread) = record.unread.take().filter(|_| context.http2) {
+            context.worker.unread.discard(unread, &context.worker.ticker);
         }
-        Err(failure) => refused(&context, failure, html, record),
-    }
+        match answer {
+            Ok(response) => {
+                record.answered(response.status);
+                response.map(|body| body.watched(record))
+            }
+            Err(failure) => refused(&context, failure, html, record),
+        }
+    })
 }
 
 /// Writes the line of what never became a request: its method and path were not read, or not to be believed.
@@ -185,21 +184,21 @@ async fn answer(
     context: &Rc<Context>,
     current: &Rc<Current>,
     lifeline: &Rc<Lifeline>,
-    head: RequestHead,
+    sent: &mut Request<Upload>,
     record: &mut Record,
 ) -> Result<Response<Body>, Failure> {
+    let head = &mut sent.head;
     if context.http2 {
-        carried::check(&head)?;
+        carried::check(head)?;
     }
-    let mut offer = Offer::of(&head, record.unread.as_ref());
+    let mut offer = Offer::of(head, record.unread.as_ref());
     asked::check_connect(&head.method, offer.as_ref().is_some_and(Offer::is_extended_connect))?;
-    let uri = head.uri.clone();
-    let asked = Asked::of(&current.rules.routes, Authority::of(&uri, &head.headers)?, normalise(uri.path())?);
+    let asked = Asked::of(&current.rules.routes, Authority::of(&head.uri, &head.headers)?, normalise(head.uri.path())?);
     let host = asked.authority.to_header_value(&head.headers);
-    let refuse = |failure, record: &mut Record| record.refuse(failure, &asked.authority.host, uri.path());
+    let refuse = |failure, record: &mut Record| record.refuse(failure, &asked.authority.host, head.uri.path());
     if let Some(serves) = context.ours(&current.rules, &asked).map_err(|failure| refuse(failure, record))? {
         let call = OurCall { context, current, serves: &serves, asked: &asked };
-        return Box::pin(call.answer(&head, lifeline, record)).await;
+        return Box::pin(call.answer(head, lifeline, record)).await;
     }
     asked.check_directed(context.sni.as_deref(), &context.names).map_err(|failure| refuse(failure, record))?;
     if let Some(preflight) = asked.preflight(&head.method, &head.headers) {
@@ -218,13 +217,13 @@ async fn answer(
         (request.access, Scope { address: origin.address, request: Some(request), control: context.standing.is_control() });
     let handles = asked.route.and_then(|route| current.handles(route));
     record.route = handles.cloned();
-    let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: uri.path() };
+    let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: head.uri.path() };
     let grant = standing.check_inquiry(&scope, Some(inquiry))?;
     record.admitted(&grant);
     let held = Target {
         method: head.method.clone(),
         authority: host.clone(),
-        path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+        path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
     };
     let hold = standing.hold(&scope, Some(&held)).on(lifeline);
@@ -232,13 +231,13 @@ async fn answer(
     let other = (record.has_body() || upgrades).then(|| standing.hold(&scope, Some(&held)));
     record.entered = enter(context, current, &grant).map_err(|failure| refuse(failure, record))?;
 
-    let Some(handles) = handles else { return no_route(&head) };
+    let Some(handles) = handles else { return no_route(head) };
     let chosen = taken_up(offer.as_mut(), asked.served(&head.method)?, &head.headers)?;
     let cross_origin = permitted(&head.headers, &scope, &grant);
     let target = head.uri.path_and_query().map(|original| asked.path.target(original));
     let onward = onward::Onward { context, current, lifeline, handles, grant: &grant, host, needed, origin, target };
-    let request = onward.prepare(head, chosen.as_ref(), record.id_value())?;
-    let mut response = within(&hold, onward.send(request, other, chosen, record)).await?;
+    onward.prepare(head, chosen.as_ref(), record.id_value())?;
+    let mut response = within(&hold, onward.send(sent, other, chosen, record)).await?;
     if let Some(origin) = cross_origin {
         cross_site::permit(&mut response.headers, &origin);
     }
@@ -292,11 +291,12 @@ fn permitted(headers: &Fields, scope: &Scope<'_>, grant: &Grant) -> Option<Heade
 
 /// Waits for an answer no longer than its hold stands.
 async fn within<T>(hold: &Hold, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::select! {
-        biased;
-        lapse = hold.lapsed() => Err(lapse.into()),
-        answer = answer => answer,
-    }
+    let mut answer = pin!(answer);
+    poll_fn(|context| match hold.poll_lapsed(context) {
+        Poll::Ready(lapse) => Poll::Ready(Err(lapse.into())),
+        Poll::Pending => answer.as_mut().poll(context),
+    })
+    .await
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

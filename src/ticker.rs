@@ -154,6 +154,11 @@ impl Timer {
         self.ticker.slots.borrow().entries[self.slot].at != NEVER
     }
 
+    /// Says whether the time has come.
+    pub fn is_expired(&self) -> bool {
+        self.ticker.slots.borrow().entries[self.slot].at <= self.ticker.now.load(Ordering::Relaxed)
+    }
+
     /// Waits for the expiry.
     pub fn poll_expired(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut slots = self.ticker.slots.borrow_mut();

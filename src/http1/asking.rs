@@ -42,18 +42,19 @@ pub enum Answered {
 }
 
 /// Why a request got no answer.
-pub enum SendError<B> {
-    /// The connection broke, or was closed, after something may have been sent. The request, if nothing of its body was.
-    Broken(io::Error, Option<Box<Request<B>>>),
+#[derive(Debug)]
+pub enum SendError {
+    /// The connection broke, or was closed, after something may have been sent. `is_whole`: nothing of a body, since there is none.
+    Broken { error: io::Error, is_whole: bool },
     /// The answer is none, or smuggles.
     Malformed(&'static str),
     /// Nothing was sent: the request is as good as new.
-    Unsent(Box<Request<B>>),
+    Unsent,
 }
 
 impl<B> Sender<B>
 where
-    B: Asks + Unpin + 'static,
+    B: Asks + Default + Unpin + 'static,
     B::Error: fmt::Display,
 {
     /// Takes a connection to an upstream for requests.
@@ -62,6 +63,11 @@ where
         IO: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         Self(Rc::new(Wire(RefCell::new(Inner::new(io)))))
+    }
+
+    /// Says whether another request may follow, as far as is known without a look at the connection.
+    pub fn is_idle(&self) -> bool {
+        self.0.is_idle()
     }
 
     /// Says whether another request may be sent, now or soon.
@@ -77,38 +83,57 @@ where
 
     /// Sends a request, and waits for the head of its answer. Dropped before that, the connection is good for nothing
     /// any more.
-    pub async fn send(&mut self, request: Request<B>) -> Result<Answered, SendError<B>> {
-        let number = match self.0.begin(request) {
-            Ok(number) => number,
-            Err(unsent) => return Err(SendError::Unsent(unsent)),
-        };
-        match poll_fn(|context| self.0.poll_answer(context)).await? {
-            Head::Response(head) => {
-                if !self.0.is_sent() {
-                    Rc::clone(&self.0).drive();
-                }
-                let body = if self.0.is_done(number) { Incoming::default() } else { Incoming::new(Rc::clone(&self.0) as _, number) };
-                Ok(Answered::Response(head.map(|()| body)))
-            }
-            Head::Switched(head, upgraded) => Ok(Answered::Switched(head, upgraded)),
+    pub async fn send(&mut self, request: &mut Request<B>) -> Result<Answered, SendError> {
+        if !self.begin(request) {
+            return Err(SendError::Unsent);
         }
+        poll_fn(|context| self.poll_answer(request, context)).await
+    }
+
+    /// Begins to send a request; `false`: the connection takes none.
+    pub fn begin(&self, request: &Request<B>) -> bool {
+        self.0.begin(request)
+    }
+
+    /// Sends on what was begun, and waits for the head of the answer. The request stays with whoever asks, but for a body that is
+    /// still on its way when the answer has come.
+    pub fn poll_answer(&mut self, request: &mut Request<B>, context: &mut Context<'_>) -> Poll<Result<Answered, SendError>> {
+        Poll::Ready(match ready!(self.0.poll_answer(request, context)) {
+            Ok(Head::Response(head, left)) => {
+                if !left.sent {
+                    Rc::clone(&self.0).drive(std::mem::take(&mut request.body));
+                }
+                let body = left.number.map(|number| Incoming::new(Rc::clone(&self.0) as _, number));
+                Ok(Answered::Response(head.map(|()| body.unwrap_or_default())))
+            }
+            Ok(Head::Switched(head, upgraded)) => Ok(Answered::Switched(head, upgraded)),
+            Err(error) => Err(error),
+        })
     }
 }
 
 /// A connection, whatever it runs over.
 trait Link<B>: Source {
-    fn begin(&self, request: Request<B>) -> Result<u64, Box<Request<B>>>;
-    fn poll_answer(&self, context: &mut Context<'_>) -> Poll<Result<Head, SendError<B>>>;
+    fn begin(&self, request: &Request<B>) -> bool;
+    fn poll_answer(&self, request: &mut Request<B>, context: &mut Context<'_>) -> Poll<Result<Head, SendError>>;
+    fn is_idle(&self) -> bool;
     fn poll_usable(&self, context: &mut Context<'_>) -> bool;
-    fn is_sent(&self) -> bool;
-    /// Sends what is left of the request, while somebody else reads the answer.
-    fn drive(self: Rc<Self>);
+    /// Sends what is left of a request's body, while somebody else reads the answer.
+    fn drive(self: Rc<Self>, body: B);
     fn abort(&self);
 }
 
 enum Head {
-    Response(Response<()>),
+    Response(Response<()>, Left),
     Switched(Response<()>, Upgraded),
+}
+
+/// What is left of an exchange when the head of its answer has come.
+struct Left {
+    /// Of the exchange, where a body follows.
+    number: Option<u64>,
+    /// The request's body needs nobody any more.
+    sent: bool,
 }
 
 struct Wire<IO, B>(RefCell<Inner<IO, B>>);
@@ -119,8 +144,8 @@ struct Inner<IO, B> {
     inbound: Inbound,
     out: Out,
     number: u64,
-    /// Kept until its answer comes: it may have to go elsewhere.
-    request: Option<Request<B>>,
+    /// Of a request's body, what was on its way when the answer had come.
+    rest: Option<B>,
     encoder: Encoder,
     bodiless: bool,
     sending: Sending,
@@ -158,7 +183,7 @@ where
             inbound: Inbound::new(Size::Large),
             out: Out::default(),
             number: 0,
-            request: None,
+            rest: None,
             encoder: Encoder::new(Framing::Empty, true),
             bodiless: true,
             sending: Sending::Whole,
@@ -179,14 +204,16 @@ where
             && self.inbound.is_empty()
     }
 
-    /// Writes what there is of the request. Ready when all of it is written, or nothing more can be.
-    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+    /// Says whether all of the request is written, or nothing more can be.
+    fn is_sent(&self) -> bool {
+        matches!(self.sending, Sending::Stuck | Sending::Whole)
+    }
+
+    /// Writes what there is of the request, until it is sent.
+    fn poll_send(&mut self, body: &mut B, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        loop {
-            let Some(request) = self.request.as_mut().filter(|_| !matches!(self.sending, Sending::Whole | Sending::Stuck)) else {
-                return Poll::Ready(Ok(()));
-            };
-            let waits = match self.encoder.gather(&mut request.body, &mut self.out, context) {
+        while !matches!(self.sending, Sending::Stuck | Sending::Whole) {
+            let waits = match self.encoder.gather(body, &mut self.out, context) {
                 Ok(waits) => waits,
                 // The upstream must not take what it has for the whole: it sees the connection end.
                 Err(Broken::Body(error)) => return Poll::Ready(Err(io::Error::other(error.to_string()))),
@@ -207,18 +234,16 @@ where
                 Poll::Ready(Ok(())) => {}
             }
         }
+        Poll::Ready(Ok(()))
     }
 
     /// The final answer has come.
     fn answered(&mut self, persists: bool) {
         (self.asked, self.interim) = (None, 0);
         self.persists = persists && self.sending != Sending::Stuck;
-        if matches!(self.sending, Sending::Stuck | Sending::Whole) {
-            self.request = None;
-        }
     }
 
-    fn malformed(&mut self, fault: Fault) -> SendError<B> {
+    fn malformed(&mut self, fault: Fault) -> SendError {
         self.io = None;
         SendError::Malformed(match fault {
             Fault::Malformed(words) => words,
@@ -227,16 +252,16 @@ where
         })
     }
 
-    /// Gives up, with the request where it may be sent elsewhere.
-    fn broken(&mut self, error: io::Error) -> SendError<B> {
+    /// Gives up, and says whether the request may be sent elsewhere.
+    fn broken(&mut self, error: io::Error) -> SendError {
         self.io = None;
-        match self.request.take().filter(|_| self.bodiless) {
-            Some(request) if self.sending == Sending::Untouched => SendError::Unsent(Box::new(request)),
-            spare => SendError::Broken(error, spare.map(Box::new)),
+        match self.bodiless {
+            true if self.sending == Sending::Untouched => SendError::Unsent,
+            is_whole => SendError::Broken { error, is_whole },
         }
     }
 
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Head, SendError<B>>> {
+    fn poll_head(&mut self, body: &B, context: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
         loop {
             let Some(io) = &mut self.io else { return Poll::Ready(Err(self.broken(io::ErrorKind::NotConnected.into()))) };
             let asked = self.asked.unwrap_or(Asked::Plain);
@@ -250,14 +275,15 @@ where
                         return Poll::Ready(Err(self.malformed(Fault::Malformed("too many interim answers"))));
                     }
                     // RFC 9110, 15.2: all are passed on but a 100, which is said between us and the client.
-                    if let Some(request) = self.request.as_ref().filter(|_| head.status != StatusCode::CONTINUE) {
-                        request.body.interim(head);
+                    if head.status != StatusCode::CONTINUE {
+                        body.interim(head);
                     }
                 }
                 Ok(Some(Answer::Final(response, framing, persists))) => {
                     self.inbound.begin_body(framing);
                     self.answered(persists);
-                    return Poll::Ready(Ok(Head::Response(response)));
+                    let left = Left { number: (!self.inbound.is_done()).then_some(self.number), sent: self.is_sent() };
+                    return Poll::Ready(Ok(Head::Response(response, left)));
                 }
                 Ok(Some(Answer::Switch(response))) => {
                     self.answered(false);
@@ -284,13 +310,13 @@ where
     B: Asks + Unpin + 'static,
     B::Error: fmt::Display,
 {
-    fn begin(&self, request: Request<B>) -> Result<u64, Box<Request<B>>> {
+    fn begin(&self, request: &Request<B>) -> bool {
         let inner = &mut *self.0.borrow_mut();
         if !inner.is_idle() {
-            return Err(Box::new(request));
+            return false;
         }
         let (size, is_empty) = (request.body.size_hint(), request.body.is_end_stream());
-        let framing = encode::request(inner.out.gather(), &request, &size, is_empty);
+        let framing = encode::request(inner.out.gather(), request, &size, is_empty);
         inner.asked = Some(if request.head.method == Method::HEAD {
             Asked::Head
         } else if request.head.headers.contains_key(header::UPGRADE) {
@@ -302,16 +328,19 @@ where
         inner.encoder = Encoder::new(framing, true);
         inner.bodiless = framing == Framing::Empty;
         inner.sending = Sending::Untouched;
-        inner.request = Some(request);
-        Ok(inner.number)
+        true
     }
 
-    fn poll_answer(&self, context: &mut Context<'_>) -> Poll<Result<Head, SendError<B>>> {
+    fn poll_answer(&self, request: &mut Request<B>, context: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
         let inner = &mut *self.0.borrow_mut();
-        if let Poll::Ready(Err(error)) = inner.poll_send(context) {
+        if let Poll::Ready(Err(error)) = inner.poll_send(&mut request.body, context) {
             return Poll::Ready(Err(inner.broken(error)));
         }
-        inner.poll_head(context)
+        inner.poll_head(&request.body, context)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.0.borrow().is_idle()
     }
 
     fn poll_usable(&self, context: &mut Context<'_>) -> bool {
@@ -328,16 +357,12 @@ where
         is_usable
     }
 
-    fn is_sent(&self) -> bool {
-        matches!(self.0.borrow().sending, Sending::Stuck | Sending::Whole)
-    }
-
-    fn drive(self: Rc<Self>) {
+    fn drive(self: Rc<Self>, body: B) {
         let wire = Rc::clone(&self);
         let driver = tokio::task::spawn_local(async move {
-            let sent = poll_fn(|context| wire.0.borrow_mut().poll_send(context)).await;
+            let sent = poll_fn(|context| wire.poll_rest(context)).await;
             let inner = &mut *wire.0.borrow_mut();
-            (inner.driver, inner.request) = (None, None);
+            (inner.driver, inner.rest) = (None, None);
             if sent.is_err() {
                 inner.io = None;
                 if let Some(reader) = inner.reader.take() {
@@ -345,18 +370,34 @@ where
                 }
             }
         });
-        self.0.borrow_mut().driver = Some(driver.abort_handle());
+        let inner = &mut *self.0.borrow_mut();
+        (inner.driver, inner.rest) = (Some(driver.abort_handle()), Some(body));
     }
 
     fn abort(&self) {
         let inner = &mut *self.0.borrow_mut();
-        (inner.io, inner.request) = (None, None);
+        (inner.io, inner.rest) = (None, None);
         if let Some(driver) = inner.driver.take() {
             driver.abort();
         }
         if let Some(reader) = inner.reader.take() {
             reader.wake();
         }
+    }
+}
+
+impl<IO, B> Wire<IO, B>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: Asks + Unpin,
+    B::Error: fmt::Display,
+{
+    fn poll_rest(&self, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        let inner = &mut *self.0.borrow_mut();
+        let Some(mut body) = inner.rest.take() else { return Poll::Ready(Ok(())) };
+        let sent = inner.poll_send(&mut body, context);
+        inner.rest = Some(body);
+        sent
     }
 }
 
@@ -405,16 +446,6 @@ where
 impl<B> fmt::Debug for Sender<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender").finish_non_exhaustive()
-    }
-}
-
-impl<B> fmt::Debug for SendError<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broken(error, _) => f.debug_tuple("Broken").field(error).finish_non_exhaustive(),
-            Self::Malformed(words) => f.debug_tuple("Malformed").field(words).finish(),
-            Self::Unsent(_) => f.write_str("Unsent"),
-        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! Ids of requests: ours, and which of a client's are carried on.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use bytes::BytesMut;
 use http::HeaderValue;
 
 /// Ids for requests that bring none: unlike those of other workers and processes, and cheap.
-pub(super) struct Ids {
-    start: u64,
-    next: Cell<u64>,
+pub(super) struct Ids(RefCell<Next>);
+
+struct Next {
+    /// In hexadecimal: a start by chance, and the number of the request. To count in digits takes hardly any code.
+    id: [u8; LENGTH],
     /// Ids are cut off it, so that neither making nor copying one takes memory of its own.
-    slab: RefCell<BytesMut>,
+    slab: BytesMut,
 }
 
 impl Ids {
@@ -20,27 +22,37 @@ impl Ids {
         if aws_lc_rs::rand::fill(&mut start).is_err() {
             start = (crate::clock::wall().as_nanos() as u64).to_be_bytes();
         }
-        Self { start: u64::from_be_bytes(start), next: Cell::new(0), slab: RefCell::default() }
+        let mut id = [b'0'; LENGTH];
+        for (digits, byte) in id.chunks_exact_mut(2).zip(start) {
+            digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
+        }
+        Self(RefCell::new(Next { id, slab: BytesMut::new() }))
     }
 
     pub(super) fn next(&self) -> HeaderValue {
-        let number = self.next.get();
-        self.next.set(number.wrapping_add(1));
-        let mut slab = self.slab.borrow_mut();
+        let Next { id, slab } = &mut *self.0.borrow_mut();
         if slab.capacity() < LENGTH {
             slab.reserve(SLAB);
         }
-        for number in [self.start, number] {
-            slab.extend_from_slice(&hexadecimal(number));
-        }
+        slab.extend_from_slice(id);
+        count(&mut id[LENGTH / 2..]);
         // INVARIANT: hexadecimal digits.
         HeaderValue::from_maybe_shared(slab.split().freeze()).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }
 
-fn hexadecimal(number: u64) -> [u8; LENGTH / 2] {
-    // The first digit is of the highest four bits.
-    std::array::from_fn(|at| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xf])
+/// Adds one; begins anew behind the last number.
+fn count(digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = match *digit {
+            b'9' => b'a',
+            b'f' => b'0',
+            digit => digit + 1,
+        };
+        if *digit != b'0' {
+            return;
+        }
+    }
 }
 
 /// A client's id is carried on if it can neither break a log line nor fill it.
@@ -49,6 +61,7 @@ pub(super) fn is_request_id(id: &HeaderValue) -> bool {
     (1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 const LENGTH: usize = 32;
 const SLAB: usize = 64 * LENGTH;
 
@@ -62,7 +75,11 @@ mod tests {
         assert_ne!(ids.next(), ids.next());
         assert_ne!(ids.next(), Ids::new().next());
         assert!(is_request_id(&ids.next()));
-        assert_eq!(hexadecimal(0x0123_4567_89ab_cdef), *b"0123456789abcdef");
+        let mut digits = *b"00";
+        for number in 1..=256 {
+            count(&mut digits);
+            assert_eq!(digits, format!("{:02x}", number % 256).as_bytes());
+        }
         for bad in ["", "a b", "a\"b", "{}", &"x".repeat(129)] {
             assert!(!is_request_id(&HeaderValue::from_str(bad).unwrap()), "{bad}");
         }

@@ -39,7 +39,7 @@ pub(super) struct Onward<'a> {
 
 impl Onward<'_> {
     /// Makes the request that the upstream reads.
-    pub(super) fn prepare(&self, mut head: RequestHead, chosen: Option<&Chosen>, id: HeaderValue) -> Result<RequestHead, Failure> {
+    pub(super) fn prepare(&self, head: &mut RequestHead, chosen: Option<&Chosen>, id: HeaderValue) -> Result<(), Failure> {
         let headers = &mut head.headers;
         let asked = hop_by_hop::strip_request(headers, identity::is_ours).map_err(|error| match error {
             HopError::Named => Failure::Malformed("Connection names a header that every hop needs"),
@@ -77,13 +77,13 @@ impl Onward<'_> {
         head.uri = Uri::from(self.target.clone().unwrap_or_else(|| PathAndQuery::from_static("/")));
         head.version = Version::HTTP_11;
         head.extensions = Extensions::new();
-        Ok(head)
+        Ok(())
     }
 
     /// Sends it, and returns the answer: its body still flows, held for as long.
     pub(super) async fn send(
         &self,
-        head: RequestHead,
+        request: &mut Request<Upload>,
         hold: Option<Hold>,
         chosen: Option<Chosen>,
         record: &mut Record,
@@ -93,10 +93,11 @@ impl Onward<'_> {
         let limits =
             UploadLimits { bytes: limits.body_bytes.unwrap_or(u64::MAX), progress: limits.body_progress, trailers: clean_trailers };
         let (upload_hold, tunnel_hold) = if chosen.is_some() { (None, hold) } else { (hold, None) };
-        let (upload, sent) = Upload::new(record.unread.take(), upload_hold, || self.context.worker.ticker.timer(), limits);
+        let sent;
+        (request.body, sent) = Upload::new(record.unread.take(), upload_hold, || self.context.worker.ticker.timer(), limits);
         record.sent.clone_from(&sent);
         let started = Instant::now();
-        let answered = reached.pool.forward(Request { head, body: upload }, sent, clean_trailers, self.grant).await;
+        let answered = reached.pool.forward(request, sent, clean_trailers, self.grant).await;
         let took = started.elapsed();
         record.upstream_took = Some(took);
         let answer = answered.map_err(failure_of).inspect_err(|failure| reached.metrics.failed(failure.code()))?;

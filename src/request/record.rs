@@ -65,7 +65,7 @@ pub(super) struct Record {
 pub(super) struct Tunnelled(Record);
 
 impl Record {
-    pub(super) fn begin(context: Rc<Context>, current: &Current, head: &RequestHead) -> Self {
+    pub(super) fn begin(context: Rc<Context>, current: &Current, head: &RequestHead, body: Incoming) -> Self {
         let field = |name: HeaderName| head.headers.get_owned(name);
         let is_logged = context.worker.log.is_on();
         Self {
@@ -90,7 +90,7 @@ impl Record {
             surface: None,
             entered: None,
             hold: None,
-            unread: None,
+            unread: Some(body),
             sent: None,
             upstream_took: None,
             context,

@@ -62,10 +62,9 @@ pub(super) struct Download {
     /// How it broke off: told once what came before was sent.
     broken: Option<BodyError>,
     watch: Option<Box<dyn Watch>>,
-    pace: Pace,
     trailers: TrailerFilter,
-    /// The connection, which goes back to its pool behind the last byte.
-    lease: Option<Lease>,
+    /// With the connection, which goes back to its pool behind the last byte; `None`: the body has ended.
+    lease: Option<Box<Lease>>,
 }
 
 /// Ends a body whose sender is silent for too long.
@@ -146,8 +145,8 @@ impl http_body::Body for Body {
 }
 
 impl Download {
-    pub(super) fn new(incoming: Incoming, pace: Pace, trailers: TrailerFilter, lease: Option<Lease>) -> Self {
-        Self { incoming, broken: None, watch: None, pace, trailers, lease }
+    pub(super) fn new(incoming: Incoming, trailers: TrailerFilter, lease: Box<Lease>) -> Self {
+        Self { incoming, broken: None, watch: None, trailers, lease: Some(lease) }
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -157,7 +156,8 @@ impl Download {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(self.end(Err(error), error))));
         }
-        match self.pace.poll_frame(&mut self.incoming, context) {
+        let Some(lease) = &self.lease else { return Poll::Ready(None) };
+        match lease.pace.poll_frame(&mut self.incoming, context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
                 self.end(Ok(()), BodyError::Truncated);

@@ -4,7 +4,8 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version, header};
@@ -12,7 +13,7 @@ use http::{Method, Version, header};
 use super::body::{Body, BodyError, Download, Pace, TrailerFilter};
 use super::hop_by_hop;
 use super::incoming::Incoming;
-use super::pool::{Lease, Pool, Ready};
+use super::pool::{Lease, Line, Pool, Ready};
 use super::upload::{Sent, Upload};
 use crate::gate::Grant;
 use crate::http1::{Answered, SendError, Upgraded};
@@ -44,11 +45,11 @@ pub struct Answer {
 }
 
 impl Pool {
-    /// Sends a request whose headers are done, in origin form, with its `Host`, and returns the answer.
-    /// Only a grant lets a request go on.
+    /// Sends a request whose headers are done, in origin form, with its `Host`, and returns the answer. What is left of the request is
+    /// the caller's. Only a grant lets a request go on.
     pub async fn forward(
         self: &Rc<Self>,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
         sent: Option<Rc<Sent>>,
         trailers: TrailerFilter,
         _admitted: &Grant,
@@ -58,68 +59,93 @@ impl Pool {
 
     pub(super) async fn send(
         self: &Rc<Self>,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
         sent: Option<Rc<Sent>>,
         trailers: TrailerFilter,
     ) -> Result<Answer, Error> {
-        let timer = self.ticker.timer();
+        let mut lease = self.lease(sent);
         let limit = self.upstream.settings.first_byte;
-        timer.arm(limit);
-        let mut exchange = pin!(self.exchange(request, sent.as_ref()));
-        let exchanged = poll_fn(|context| {
-            if let Poll::Ready(answer) = exchange.as_mut().poll(context) {
-                return Poll::Ready(answer);
+        lease.pace.timer.arm(limit);
+        let answered = match &mut lease.line {
+            Some(line) if line.sender.begin(request) => {
+                let asked = poll_fn(|context| match line.sender.poll_answer(request, context) {
+                    Poll::Ready(answered) => Poll::Ready(Ok(answered)),
+                    Poll::Pending => poll_silent(&lease.pace, lease.sent.as_ref(), limit, context),
+                });
+                asked.await?
             }
-            while timer.poll_expired(context).is_ready() {
-                // An upload that moves on is no silence.
-                if !sent.as_ref().is_some_and(|sent| sent.has_moved()) {
-                    return Poll::Ready(Err(Error::Timeout));
-                }
-                timer.arm(limit);
-            }
-            Poll::Pending
-        })
-        .await?;
-        let pace = Pace { timer, progress: self.upstream.settings.body_progress };
-        pace.timer.disarm();
-        Ok(exchanged.answer(pace, trailers))
+            _ => Err(SendError::Unsent),
+        };
+        let exchanged = match answered {
+            Ok(answered) => Exchanged::from(answered),
+            // On the heap: hardly any request needs it.
+            Err(error) => Box::pin(self.send_anew(error, &mut lease, request)).await?,
+        };
+        lease.pace.timer.disarm();
+        Ok(exchanged.answer(lease, trailers))
     }
 
-    async fn exchange(self: &Rc<Self>, mut request: Request<Upload>, sent: Option<&Rc<Sent>>) -> Result<Exchanged, Error> {
+    /// Sends it where no idle connection took it: on a new one, on the one of HTTP/2 that all share, or on any that is left.
+    async fn send_anew(&self, error: SendError, lease: &mut Lease, request: &mut Request<Upload>) -> Result<Exchanged, Error> {
+        let fresh = match lease.line.take() {
+            Some(line) => {
+                self.unsent(error, &line, request, lease.sent.as_ref())?;
+                true
+            }
+            None => false,
+        };
+        let limit = self.upstream.settings.first_byte;
+        let mut exchange = pin!(self.exchange(request, fresh, lease.sent.as_ref()));
+        let (exchanged, line) = poll_fn(|context| match exchange.as_mut().poll(context) {
+            Poll::Ready(exchanged) => Poll::Ready(exchanged),
+            Poll::Pending => poll_silent(&lease.pace, lease.sent.as_ref(), limit, context),
+        })
+        .await?;
+        lease.line = line;
+        Ok(exchanged)
+    }
+
+    async fn exchange(
+        &self,
+        request: &mut Request<Upload>,
+        mut fresh: bool,
+        sent: Option<&Rc<Sent>>,
+    ) -> Result<(Exchanged, Option<Line>), Error> {
         let upgrade = request.head.headers.contains_key(header::UPGRADE);
-        let mut fresh = false;
-        for _ in 0..MAX_TRIES {
-            let refused = match self.ready(upgrade, fresh).await? {
-                Ready::Http1(mut lease) => match lease.send(request).await {
-                    Ok(Answered::Response(response)) => {
-                        lease.sent = sent.cloned();
-                        return Ok(Exchanged::Answer(response.map(Incoming::Http1), Some(lease)));
-                    }
-                    Ok(Answered::Switched(response, upgraded)) => return Ok(Exchanged::Switch(response, upgraded)),
-                    Err(SendError::Unsent(unsent)) => Ok(*unsent),
-                    Err(SendError::Malformed(why)) => {
-                        self.warn(why, None);
-                        Err(Error::Malformed)
-                    }
-                    // The upstream may have been closing just then what it had left open: what has no effect twice is sent again.
-                    Err(SendError::Broken(_, Some(spare))) if lease.reused && may_be_repeated(&spare) => Ok(*spare),
-                    Err(SendError::Broken(error, _)) => Err(self.broken(sent, &error)),
+        for _ in usize::from(fresh)..MAX_TRIES {
+            match self.ready(upgrade, fresh).await? {
+                Ready::Http1(mut line) => match line.sender.send(request).await {
+                    Ok(answered) => return Ok((answered.into(), Some(line))),
+                    Err(error) => self.unsent(error, &line, request, sent)?,
                 },
                 Ready::Http2(mut sender, scheme) => {
-                    let mut failed = match sender.try_send_request(for_http2(request, scheme)?).await {
-                        Ok(response) => return judged_http2(response.map(Incoming::Http2).into()),
+                    let mut failed = match sender.try_send_request(for_http2(std::mem::take(request), scheme)?).await {
+                        Ok(response) => return Ok((judged_http2(response.map(Incoming::Http2).into())?, None)),
                         Err(failed) => failed,
                     };
-                    match failed.take_message() {
-                        Some(unsent) => Ok(for_http1(unsent)),
-                        None => Err(self.broken(sent, &failed.into_error())),
-                    }
+                    *request = match failed.take_message() {
+                        Some(unsent) => for_http1(unsent),
+                        None => return Err(self.broken(sent, &failed.into_error())),
+                    };
                 }
-            };
-            request = refused?;
+            }
             fresh = true;
         }
         Err(Error::Unavailable)
+    }
+
+    /// Says whether a request that got no answer may be sent again.
+    fn unsent(&self, error: SendError, line: &Line, request: &Request<Upload>, sent: Option<&Rc<Sent>>) -> Result<(), Error> {
+        match error {
+            SendError::Unsent => Ok(()),
+            // The upstream may have been closing just then what it had left open: what has no effect twice is sent again.
+            SendError::Broken { is_whole: true, .. } if line.reused && may_be_repeated(request) => Ok(()),
+            SendError::Broken { error, .. } => Err(self.broken(sent, &error)),
+            SendError::Malformed(why) => {
+                self.warn(why, None);
+                Err(Error::Malformed)
+            }
+        }
     }
 
     fn broken(&self, sent: Option<&Rc<Sent>>, error: &dyn std::error::Error) -> Error {
@@ -171,26 +197,47 @@ fn may_be_repeated(request: &Request<Upload>) -> bool {
 /// The engine reads one Content-Length of several.
 fn judged_http2(response: Response<Incoming>) -> Result<Exchanged, Error> {
     let lengths = response.headers.get_all(&header::CONTENT_LENGTH).count();
-    if lengths > 1 { Err(Error::Malformed) } else { Ok(Exchanged::Answer(response, None)) }
+    if lengths > 1 { Err(Error::Malformed) } else { Ok(Exchanged::Answer(response)) }
 }
 
 /// What came back.
 enum Exchanged {
-    Answer(Response<Incoming>, Option<Lease>),
+    Answer(Response<Incoming>),
     Switch(Response<()>, Upgraded),
 }
 
 impl Exchanged {
-    fn answer(self, pace: Pace, trailers: TrailerFilter) -> Answer {
+    fn answer(self, lease: Box<Lease>, trailers: TrailerFilter) -> Answer {
         match self {
-            Self::Answer(mut response, lease) => {
+            Self::Answer(mut response) => {
                 hop_by_hop::strip_answer(&mut response.headers);
-                let response = response.map(|incoming| Body::stream(Download::new(incoming, pace, trailers, lease)));
+                let response = response.map(|incoming| Body::stream(Download::new(incoming, trailers, lease)));
                 Answer { response, switched: None }
             }
             Self::Switch(response, upgraded) => Answer { response: response.map(|()| Body::empty()), switched: Some(upgraded) },
         }
     }
+}
+
+impl From<Answered> for Exchanged {
+    fn from(answered: Answered) -> Self {
+        match answered {
+            Answered::Response(response) => Self::Answer(response.map(Incoming::Http1)),
+            Answered::Switched(response, upgraded) => Self::Switch(response, upgraded),
+        }
+    }
+}
+
+/// Waits for the end of the time for an answer.
+fn poll_silent<T>(pace: &Pace, sent: Option<&Rc<Sent>>, limit: Duration, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
+    while pace.timer.poll_expired(context).is_ready() {
+        // An upload that moves on is no silence.
+        if !sent.is_some_and(|sent| sent.has_moved()) {
+            return Poll::Ready(Err(Error::Timeout));
+        }
+        pace.timer.arm(limit);
+    }
+    Poll::Pending
 }
 
 /// Removes what a trailer may not say (RFC 9110, 6.5.1): what frames, routes or authenticates a message.

@@ -52,19 +52,20 @@ const MOST: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::rc::{Rc, Weak};
     use std::task::{Context, Poll};
     use std::time::Duration;
 
     use super::super::body::{Body, BodyError, Pace, Watch};
     use super::super::incoming::Incoming;
+    use super::super::pool::Lease;
     use super::*;
     use crate::http1;
     use crate::ticker::Ticker;
 
     fn download() -> Download {
         let pace = Pace { timer: Ticker::new().timer(), progress: Duration::ZERO };
-        Download::new(Incoming::Http1(http1::Incoming::default()), pace, |_| {}, None)
+        Download::new(Incoming::Http1(http1::Incoming::default()), |_| {}, Box::new(Lease::new(Weak::new(), pace)))
     }
 
     /// On a worker, of which a timer is.

@@ -14,11 +14,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::body::Pace;
 use super::connect::{Connection, Place, Resolved};
 use super::upload::{Sent, Upload};
 use super::{Error, Upstream};
-use crate::http1::{Answered, SendError, Sender};
-use crate::message::Request;
+use crate::http1::Sender;
 use crate::ticker::Ticker;
 
 /// One worker's pools, one for each upstream in use.
@@ -38,7 +38,8 @@ pub struct Pool {
 /// What one worker has of one endpoint.
 #[derive(Default)]
 struct Station {
-    idle: RefCell<Vec<Idle>>,
+    #[expect(clippy::vec_box, reason = "a lease goes from here to a request, its answer and back as one pointer")]
+    idle: RefCell<Vec<Box<Lease>>>,
     shared: RefCell<Option<http2::SendRequest<Upload>>>,
     /// Held while the shared connection is opened, so that a crowd opens one.
     opening: Mutex<()>,
@@ -46,24 +47,28 @@ struct Station {
     failed: Cell<Option<Instant>>,
 }
 
-struct Idle {
-    sender: Sender<Upload>,
-    since: Instant,
-}
-
 /// A connection that a request may be sent on.
 pub(super) enum Ready {
-    Http1(Lease),
+    Http1(Line),
     Http2(http2::SendRequest<Upload>, Scheme),
 }
 
-/// An HTTP/1.1 connection, taken out of its pool for one request. Dropped before it is given back, it is ended.
-pub(super) struct Lease {
-    pool: Rc<Pool>,
+/// An HTTP/1.1 connection to one endpoint.
+pub(super) struct Line {
+    pub(super) sender: Sender<Upload>,
     station: usize,
-    sender: Option<Sender<Upload>>,
     /// Taken from the pool: the upstream may just be closing it.
     pub(super) reused: bool,
+}
+
+/// What a request has of its upstream until its answer has ended, and the pool in between. Dropped before it is given back, its
+/// connection is ended.
+pub(super) struct Lease {
+    pool: Weak<Pool>,
+    /// `None`: not yet, or one of HTTP/2, which others share.
+    pub(super) line: Option<Line>,
+    /// Of the connection: an answer is waited for by it, and a connection that nobody needs is kept by it.
+    pub(super) pace: Pace,
     /// The request's body, which may still be on its way when the answer is complete.
     pub(super) sent: Option<Rc<Sent>>,
 }
@@ -104,7 +109,7 @@ impl Pools {
 impl Pool {
     /// Returns a connection: the latest idle one of the endpoint whose turn it is, else a new one, to the next
     /// endpoint where that fails. `http1`: a tunnel needs a connection of its own.
-    pub(super) async fn ready(self: &Rc<Self>, http1: bool, fresh: bool) -> Result<Ready, Error> {
+    pub(super) async fn ready(&self, http1: bool, fresh: bool) -> Result<Ready, Error> {
         let (first, mut error) = (self.turn.get(), Error::Unavailable);
         self.turn.set(first.wrapping_add(1));
         // Those that just failed come last, but they come: better a slow answer than none.
@@ -115,7 +120,7 @@ impl Pool {
                 if self.stations[index].has_failed() != forgive || (http1 && is_http2) {
                     continue;
                 }
-                let ready = if is_http2 { Box::pin(self.shared(index)).await } else { self.own(index, fresh).await };
+                let ready = if is_http2 { self.shared(index).await } else { self.own(index, fresh).await };
                 match ready {
                     Ok(ready) => return Ok(ready),
                     Err(failed) => error = failed,
@@ -125,25 +130,29 @@ impl Pool {
         Err(error)
     }
 
-    async fn own(self: &Rc<Self>, index: usize, fresh: bool) -> Result<Ready, Error> {
-        if !fresh && let Some(sender) = self.idle(index) {
-            return Ok(Ready::Http1(self.lease(index, sender, true)));
+    async fn own(&self, station: usize, fresh: bool) -> Result<Ready, Error> {
+        if !fresh && let Some(line) = self.stations[station].idle().and_then(|mut lease| lease.line.take()) {
+            return Ok(Ready::Http1(line));
         }
-        // On the heap: it is large, and hardly any request needs it.
-        let sender = Sender::new(Box::pin(self.connect(index)).await?);
-        Ok(Ready::Http1(self.lease(index, sender, false)))
+        Ok(Ready::Http1(Line { sender: Sender::new(self.connect(station).await?), station, reused: false }))
     }
 
-    /// Takes the latest idle connection that is still good for something.
-    fn idle(&self, index: usize) -> Option<Sender<Upload>> {
-        let mut idle = self.stations[index].idle.borrow_mut();
-        std::iter::from_fn(|| idle.pop())
-            .find(|idle| idle.since.elapsed() < self.upstream.settings.idle && idle.sender.is_usable())
-            .map(|idle| idle.sender)
-    }
-
-    fn lease(self: &Rc<Self>, station: usize, sender: Sender<Upload>, reused: bool) -> Lease {
-        Lease { pool: Rc::clone(self), station, sender: Some(sender), reused, sent: None }
+    /// Returns what a request needs: with the latest idle connection of the endpoint whose turn it is, if there is one.
+    pub(super) fn lease(self: &Rc<Self>, sent: Option<Rc<Sent>>) -> Box<Lease> {
+        let turn = self.turn.get();
+        let station = self.stations.get(turn % self.stations.len().max(1)).filter(|station| !station.has_failed());
+        let mut lease = match station.and_then(Station::idle) {
+            Some(lease) => {
+                self.turn.set(turn.wrapping_add(1));
+                lease
+            }
+            None => {
+                let pace = Pace { timer: self.ticker.timer(), progress: self.upstream.settings.body_progress };
+                Box::new(Lease::new(Rc::downgrade(self), pace))
+            }
+        };
+        lease.sent = sent;
+        lease
     }
 
     async fn shared(&self, index: usize) -> Result<Ready, Error> {
@@ -193,8 +202,7 @@ impl Pool {
 
     fn sweep(&self) {
         for station in &self.stations {
-            let idle_for = self.upstream.settings.idle;
-            station.idle.borrow_mut().retain(|idle| idle.sender.is_usable() && idle.since.elapsed() < idle_for);
+            station.idle.borrow_mut().retain(|lease| lease.is_usable());
             let mut shared = station.shared.borrow_mut();
             if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
                 *shared = None;
@@ -204,6 +212,12 @@ impl Pool {
 }
 
 impl Station {
+    /// Takes the latest idle connection that is still good for something.
+    fn idle(&self) -> Option<Box<Lease>> {
+        let mut idle = self.idle.borrow_mut();
+        std::iter::from_fn(|| idle.pop()).find(|lease| lease.is_usable())
+    }
+
     fn open(&self) -> Option<http2::SendRequest<Upload>> {
         self.shared.borrow().as_ref().filter(|sender| !sender.is_closed()).cloned()
     }
@@ -214,29 +228,32 @@ impl Station {
 }
 
 impl Lease {
-    /// Sends the request that the connection was taken for.
-    pub(super) async fn send(&mut self, request: Request<Upload>) -> Result<Answered, SendError<Upload>> {
-        match &mut self.sender {
-            Some(sender) => sender.send(request).await,
-            None => Err(SendError::Unsent(Box::new(request))),
-        }
+    /// Begins without a connection.
+    pub(super) fn new(pool: Weak<Pool>, pace: Pace) -> Self {
+        Self { pool, line: None, pace, sent: None }
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.pace.timer.is_expired() && self.line.as_ref().is_some_and(|line| line.sender.is_usable())
     }
 
     /// Puts the connection back for the next request, if it can carry one.
-    pub(super) fn give_back(mut self) {
-        let whole = self.sent.as_ref().is_none_or(|sent| sent.is_whole());
-        let Some(sender) = self.sender.take_if(|sender| whole && sender.is_usable()) else { return };
-        let mut idle = self.pool.stations[self.station].idle.borrow_mut();
-        if idle.len() < self.pool.upstream.settings.max_idle {
-            idle.push(Idle { sender, since: Instant::now() });
+    pub(super) fn give_back(mut self: Box<Self>) {
+        let whole = self.sent.take().is_none_or(|sent| sent.is_whole());
+        let (Some(pool), Some(line)) = (self.pool.upgrade(), &mut self.line) else { return };
+        let mut idle = pool.stations[line.station].idle.borrow_mut();
+        if whole && line.sender.is_idle() && idle.len() < pool.upstream.settings.max_idle {
+            line.reused = true;
+            self.pace.timer.arm(pool.upstream.settings.idle);
+            idle.push(self);
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            sender.abort();
+        if let Some(line) = self.line.take() {
+            line.sender.abort();
         }
     }
 }

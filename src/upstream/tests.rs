@@ -29,7 +29,7 @@ fn request(method: Method) -> crate::message::Request<Upload> {
 
 /// Asks, and returns the status and the body, whole or broken off.
 async fn ask(pool: &Rc<Pool>, method: Method) -> Result<(u16, Result<String, BodyError>), Error> {
-    let answer = pool.send(request(method), None, |_| {}).await?;
+    let answer = pool.send(&mut request(method), None, |_| {}).await?;
     let status = answer.response.status.as_u16();
     let body = answer.response.body.collect().await;
     Ok((status, body.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap())))
@@ -204,7 +204,7 @@ fn an_upstream_has_no_more_connections_than_it_may() {
     local(async {
         let upstream = Scripted::start(|_| Say::Bytes("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok".into())).await;
         let pool = pool(Settings { max_connections: Some(1), ..upstream.settings.clone() });
-        let held = pool.send(request(Method::GET), None, |_| {}).await.unwrap();
+        let held = pool.send(&mut request(Method::GET), None, |_| {}).await.unwrap();
         assert_eq!(ask(&pool, Method::GET).await, Err(Error::Overloaded));
         drop(held);
         let mut answered = ask(&pool, Method::HEAD).await;

@@ -138,7 +138,8 @@ async fn forward(state: Rc<State>, request: Request<Incoming>) -> Response<Answe
         head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     head.headers.insert(NUMBER, HeaderValue::from(number));
-    let mut response = match sender.send(Request { head, body: Upload { client: body.interim(), body } }).await {
+    let mut request = Request { head, body: Upload { client: body.interim(), body } };
+    let mut response = match sender.send(&mut request).await {
         Ok(Answered::Response(response)) => {
             response.map(|incoming| Answer { incoming: Some(incoming), lease: Some((connection, sender)), state: Rc::clone(&state) })
         }
@@ -160,6 +161,7 @@ async fn forward(state: Rc<State>, request: Request<Incoming>) -> Response<Answe
 }
 
 /// A request's body, and its client.
+#[derive(Default)]
 struct Upload {
     body: Incoming,
     client: Option<Interim>,
