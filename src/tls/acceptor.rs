@@ -69,7 +69,6 @@ pub enum SettingsError {
 pub struct Acceptor {
     policy: Policy,
     credentials: Arc<ByName>,
-    strict_sni: bool,
     /// Every connection's first try.
     config: Arc<ServerConfig>,
     /// Resumes nothing, and is the same otherwise.
@@ -101,7 +100,7 @@ impl Acceptor {
             kept.unwrap_or_else(|| Sessions::new(lifetime))
         });
         let provider = algorithms::provider(&settings)?;
-        let credentials = Arc::new(ByName::new(settings.credentials).ok_or(SettingsError::NoCertificate)?);
+        let credentials = Arc::new(ByName::new(settings.credentials, settings.strict_sni).ok_or(SettingsError::NoCertificate)?);
         let hints = if settings.send_ca_names { hints(settings.ca_names) } else { Vec::new() };
 
         // TLS 1.3 first or alone; nothing older than 1.2 exists in rustls.
@@ -133,7 +132,6 @@ impl Acceptor {
         Ok(Self {
             policy,
             credentials,
-            strict_sni: settings.strict_sni,
             config: Arc::new(config),
             full_only: Arc::new(full_only),
             sessions,
@@ -159,7 +157,7 @@ impl Acceptor {
 
     /// Tells whether a handshake for this name may begin: any name, unless `strict_sni`.
     pub fn knows(&self, sni: Option<&str>) -> bool {
-        !self.strict_sni || sni.is_none_or(|name| self.credentials.named(name).is_some())
+        self.credentials.knows(sni)
     }
 
     /// Returns the names of the certificate that a client of this name is shown, as far as its name says which.

@@ -81,11 +81,13 @@ pub(super) struct ByName {
     exact: HashMap<Box<str>, Vec<usize>>,
     /// By what follows `*.`.
     wildcard: HashMap<Box<str>, Vec<usize>>,
+    /// A name that is none of theirs is not answered.
+    strict: bool,
 }
 
 impl ByName {
     /// `None` when there is nothing to show.
-    pub(super) fn new(credentials: Credentials) -> Option<Self> {
+    pub(super) fn new(credentials: Credentials, strict: bool) -> Option<Self> {
         let key_pairs = credentials.key_pairs;
         if key_pairs.is_empty() {
             return None;
@@ -100,13 +102,18 @@ impl ByName {
             }
         }
         let uris = key_pairs.iter().map(uris).collect();
-        Some(Self { key_pairs, uris, exact, wildcard })
+        Some(Self { key_pairs, uris, exact, wildcard, strict })
     }
 
     /// Finds the certificates for a lower-case name: exact first, then a wildcard for its first label (RFC 6125, 6.4.3).
     pub(super) fn named(&self, name: &str) -> Option<&[usize]> {
         let name = without_final_dot(name);
         self.exact.get(name).or_else(|| self.wildcard.get(parent(name)?)).map(Vec::as_slice)
+    }
+
+    /// Tells whether a handshake for this lower-case name may begin.
+    pub(super) fn knows(&self, sni: Option<&str>) -> bool {
+        !self.strict || sni.is_none_or(|name| self.named(name).is_some())
     }
 
     /// Returns the names of the first certificate for a lower-case name; of the default for an unknown name or none.
@@ -126,9 +133,14 @@ impl ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let sni = hello.server_name().map(without_final_dot);
+        if !self.knows(sni) {
+            Current::with(Current::knows_no_name);
+            return None;
+        }
         let index = self.choose(&hello);
         let key_pair = &self.key_pairs[index];
-        Current::with(|current| current.shows(&key_pair.names, &self.uris[index]));
+        Current::with(|current| current.shows(sni, &key_pair.names, &self.uris[index]));
         Some(Arc::clone(&key_pair.certified))
     }
 }

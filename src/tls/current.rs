@@ -41,6 +41,10 @@ struct State {
     found: Option<Proven>,
     /// When the first full handshake of this session was, if the session is resumed.
     resumed: Option<Proven>,
+    /// Which server the client asked for: lower case, without a final dot.
+    sni: Option<Box<str>>,
+    /// `strict_sni`, and we have no certificate for that name.
+    unknown_name: bool,
     /// The names of the certificate we showed: hosts, and URIs.
     names: Names,
     uris: Names,
@@ -162,16 +166,25 @@ impl Current {
         Some((candidate, proven.unwrap_or_else(|| self.proven_now())))
     }
 
-    /// Takes down which certificate we show.
-    pub(super) fn shows(&self, names: &Names, uris: &Names) {
+    /// Takes down which certificate we show, and to whom: by the name that the client asked for.
+    pub(super) fn shows(&self, sni: Option<&str>, names: &Names, uris: &Names) {
         let mut state = self.state.borrow_mut();
-        (state.names, state.uris) = (Arc::clone(names), Arc::clone(uris));
+        (state.sni, state.names, state.uris) = (sni.map(Into::into), Arc::clone(names), Arc::clone(uris));
     }
 
-    /// Returns the names of the certificate we showed: hosts, then URIs.
-    pub(super) fn shown(&self) -> (Names, Names) {
+    /// Takes down that we show none to a client that asks for such a name.
+    pub(super) fn knows_no_name(&self) {
+        self.state.borrow_mut().unknown_name = true;
+    }
+
+    pub(super) fn is_unknown_name(&self) -> bool {
+        self.state.borrow().unknown_name
+    }
+
+    /// Returns the name that the client asked for, and those of the certificate we showed: hosts, then URIs.
+    pub(super) fn shown(&self) -> (Option<Box<str>>, Names, Names) {
         let state = self.state.borrow();
-        (Arc::clone(&state.names), Arc::clone(&state.uris))
+        (state.sni.clone(), Arc::clone(&state.names), Arc::clone(&state.uris))
     }
 
     pub(super) fn client_auth(&self) -> ClientAuth {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::server::{Accepted, AcceptedAlert, UnbufferedServerConnection};
+use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::acceptor::{Acceptor, ClientAuth};
 use super::alert;
-use super::credentials::{self, Names};
+use super::credentials::Names;
 use super::current::Current;
 use super::stream::Stream;
 use crate::admission::{ClientAddress, Denial};
@@ -76,7 +76,7 @@ where
     let current = Current::new(gate, (address, acceptor.serves_only_ours), asker, acceptor.client_auth());
     let handshake = async {
         match timeout(limit, current.run(shake(acceptor, &current, &mut io))).await.unwrap_or(Err(TlsError::Timeout)) {
-            Ok(shaken) => establish(&current, shaken, io),
+            Ok(exchange) => establish(&current, exchange, io),
             Err(error @ (TlsError::Io(_) | TlsError::Timeout)) => Err(Failed { error, io: None }),
             Err(error) => Err(Failed { error, io: Some(io) }),
         }
@@ -106,17 +106,11 @@ pub async fn slow_close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
 }
 
 /// Runs the handshake up to its last byte.
-async fn shake<IO>(acceptor: &Acceptor, current: &Current, io: &mut IO) -> Result<Shaken, TlsError>
+async fn shake<IO>(acceptor: &Acceptor, current: &Current, io: &mut IO) -> Result<Exchange, TlsError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let hello = read_hello(acceptor, current, io).await?;
-    let name = hello.accepted.client_hello().server_name().map(|name| credentials::without_final_dot(name).to_ascii_lowercase());
-    if !acceptor.knows(hello.accepted.client_hello().server_name()) {
-        io.write_all(&alert::UNRECOGNIZED_NAME).await.map_err(TlsError::Io)?;
-        return Err(TlsError::UnknownName);
-    }
-    let mut exchange = Exchange::begin(acceptor.config(), &hello, io).await?;
+    let (mut exchange, hello) = hear_hello(acceptor, current, io).await?;
     let may_go_on = match exchange.connection.handshake_kind() {
         Some(HandshakeKind::Full) => true,
         // A second ClientHello may offer a ticket, and rustls would answer it before anybody judged whose it is.
@@ -125,85 +119,46 @@ where
     };
     if !may_go_on {
         // Nothing of it was sent: the same bytes again, as a full handshake, so that the client may hear its alert.
-        exchange = Exchange::begin(acceptor.full_only(), &hello, io).await?;
+        exchange = Exchange::new(acceptor.full_only())?;
+        exchange.incoming = hello;
     }
-    exchange.incoming.extend_from_slice(&hello.bytes[hello.used..]);
     exchange.drive(io).await.map_err(|error| told(error, current))?;
 
     // INVARIANT: whatever was resumed was judged above.
     if exchange.connection.handshake_kind() == Some(HandshakeKind::Resumed) && !current.was_resumed() {
         return Err(TlsError::Protocol(rustls::Error::General("resumed without a judgement".into())));
     }
-    Ok(Shaken { exchange, name: name.map(String::into_boxed_str) })
+    Ok(exchange)
 }
 
-/// A handshake that is done.
-struct Shaken {
-    exchange: Exchange,
-    /// Which server the client asked for.
-    name: Option<Box<str>>,
-}
-
-/// A ClientHello with the bytes it came in.
-struct Hello {
-    accepted: Accepted,
-    bytes: Vec<u8>,
-    /// How many of them rustls has taken; the rest came too early and is for the connection.
-    used: usize,
-}
-
-async fn read_hello<IO>(acceptor: &Acceptor, current: &Current, io: &mut IO) -> Result<Hello, TlsError>
+/// Reads a ClientHello and prepares the answer to it; returns its bytes, too. Nothing is sent yet, except the alert if there
+/// is no answer.
+async fn hear_hello<IO>(acceptor: &Acceptor, current: &Current, io: &mut IO) -> Result<(Exchange, Vec<u8>), TlsError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut parser = rustls::server::Acceptor::default();
-    let (mut bytes, mut used) = (Vec::new(), 0);
-    loop {
-        match feed_hello(&mut parser, &bytes, &mut used) {
-            Ok(Some(accepted)) => return Ok(Hello { accepted, bytes, used }),
-            Ok(None) => {}
-            Err(Refusal::Io(error)) => return Err(TlsError::Io(error)),
-            Err(Refusal::Alert(error, alert)) => {
-                if looks_like_http(&bytes) && acceptor.first_plain_http() {
+    let (mut exchange, mut hello) = (Exchange::new(acceptor.config())?, Vec::new());
+    while hello.len() < MAX_HELLO {
+        hello.extend_from_slice(exchange.read(io).await?);
+        match exchange.step() {
+            Ok(_) if exchange.outgoing.is_empty() => {}
+            Ok(_) => return Ok((exchange, hello)),
+            Err(error) => {
+                if looks_like_http(&hello) && acceptor.first_plain_http() {
                     current.log_plain_http();
                 }
-                return refuse(error, alert, io).await;
+                // What is prepared was judged by nobody.
+                exchange.outgoing.clear();
+                if current.is_unknown_name() {
+                    exchange.outgoing.extend_from_slice(&alert::UNRECOGNIZED_NAME);
+                    exchange.flush(io).await?;
+                    return Err(TlsError::UnknownName);
+                }
+                return exchange.refuse(error, io).await;
             }
         }
-        if bytes.len() >= MAX_HELLO {
-            return Err(TlsError::Protocol(rustls::InvalidMessage::MessageTooLarge.into()));
-        }
-        let mut chunk = [0; CHUNK];
-        match io.read(&mut chunk).await.map_err(TlsError::Io)? {
-            0 => return Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into())),
-            read => bytes.extend_from_slice(&chunk[..read]),
-        }
     }
-}
-
-enum Refusal {
-    Alert(rustls::Error, AcceptedAlert),
-    Io(io::Error),
-}
-
-/// Gives rustls the bytes it has not seen, until they make a ClientHello.
-fn feed_hello(parser: &mut rustls::server::Acceptor, bytes: &[u8], used: &mut usize) -> Result<Option<Accepted>, Refusal> {
-    while *used < bytes.len() {
-        *used += parser.read_tls(&mut &bytes[*used..]).map_err(Refusal::Io)?;
-        if let Some(accepted) = parser.accept().map_err(|(error, alert)| Refusal::Alert(error, alert))? {
-            return Ok(Some(accepted));
-        }
-    }
-    Ok(None)
-}
-
-async fn refuse<T>(error: rustls::Error, mut alert: AcceptedAlert, io: &mut (impl AsyncWrite + Unpin)) -> Result<T, TlsError> {
-    let mut bytes = Vec::new();
-    // Writing to memory does not fail.
-    let _ = alert.write_all(&mut bytes);
-    io.write_all(&bytes).await.map_err(TlsError::Io)?;
-    io.flush().await.map_err(TlsError::Io)?;
-    Err(TlsError::Protocol(error))
+    Err(TlsError::Protocol(rustls::InvalidMessage::MessageTooLarge.into()))
 }
 
 /// The messages of one handshake, and what came behind them.
@@ -218,21 +173,9 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Prepares the answer to a ClientHello. Nothing is sent yet, except the alert if there is none.
-    async fn begin<IO>(config: &Arc<ServerConfig>, hello: &Hello, io: &mut IO) -> Result<Self, TlsError>
-    where
-        IO: AsyncWrite + Unpin,
-    {
+    fn new(config: &Arc<ServerConfig>) -> Result<Self, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(TlsError::Protocol)?;
-        let incoming = hello.bytes[..hello.used].to_vec();
-        let mut exchange = Self { connection, incoming, outgoing: Vec::new(), early: Vec::new(), ended: false };
-        match exchange.process() {
-            Ok(_) => Ok(exchange),
-            Err(error) => {
-                exchange.flush(io).await?;
-                Err(TlsError::Protocol(error))
-            }
-        }
+        Ok(Self { connection, incoming: Vec::new(), outgoing: Vec::new(), early: Vec::new(), ended: false })
     }
 
     /// Exchanges messages until the handshake is done and everything of ours is sent. An alert of ours is sent too.
@@ -241,29 +184,38 @@ impl Exchange {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         loop {
-            let processed = self.process();
-            self.flush(io).await?;
-            if processed.map_err(TlsError::Protocol)? {
-                return Ok(());
+            match self.step() {
+                Ok(true) => return self.flush(io).await,
+                Ok(false) => self.flush(io).await?,
+                Err(error) => return self.refuse(error, io).await,
             }
-            let mut chunk = [0; CHUNK];
-            match io.read(&mut chunk).await.map_err(TlsError::Io)? {
-                0 => return Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into())),
-                read => self.incoming.extend_from_slice(&chunk[..read]),
+            self.read(io).await?;
+        }
+    }
+
+    /// Reads on; returns what came.
+    async fn read(&mut self, io: &mut (impl AsyncRead + Unpin)) -> Result<&[u8], TlsError> {
+        let mut chunk = [0; CHUNK];
+        match io.read(&mut chunk).await.map_err(TlsError::Io)? {
+            0 => Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into())),
+            read => {
+                let before = self.incoming.len();
+                self.incoming.extend_from_slice(&chunk[..read]);
+                Ok(&self.incoming[before..])
             }
         }
+    }
+
+    /// Sends the alert that rustls leaves behind with an error: one piece. Asked for more, it would read on.
+    async fn refuse<T>(&mut self, error: rustls::Error, io: &mut (impl AsyncWrite + Unpin)) -> Result<T, TlsError> {
+        if let Ok(ConnectionState::EncodeTlsData(alert)) = self.connection.process_tls_records(&mut self.incoming).state {
+            encode(alert, &mut self.outgoing).map_err(TlsError::Protocol)?;
+        }
+        self.flush(io).await?;
+        Err(TlsError::Protocol(error))
     }
 
     /// Gives rustls what arrived, and takes its answer down; `true`: the handshake is done.
-    fn process(&mut self) -> Result<bool, rustls::Error> {
-        let done = self.step();
-        if done.is_err() {
-            // Once more, for the alert that it leaves behind.
-            let _ = self.step();
-        }
-        done
-    }
-
     fn step(&mut self) -> Result<bool, rustls::Error> {
         loop {
             let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut self.incoming);
@@ -338,16 +290,16 @@ fn told(error: TlsError, current: &Current) -> TlsError {
 }
 
 /// Makes a session of a handshake that is done.
-fn establish<IO>(current: &Current, Shaken { exchange, name }: Shaken, io: IO) -> Result<Session<IO>, Failed<IO>> {
+fn establish<IO>(current: &Current, exchange: Exchange, io: IO) -> Result<Session<IO>, Failed<IO>> {
     let Exchange { connection, incoming, early, ended, .. } = exchange;
     let possession = current.proven().map(|(candidate, proven)| Possession::assertion(candidate, proven));
-    let (names, uris) = current.shown();
+    let (sni, names, uris) = current.shown();
     let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     let http2 = connection.alpn_protocol() == Some(b"h2");
     let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown");
     let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
     match Stream::new(io, connection, &early, &incoming, ended) {
-        Ok(stream) => Ok(Session { stream, possession, sni: name, names, uris, resumed, http2, version, cipher }),
+        Ok(stream) => Ok(Session { stream, possession, sni, names, uris, resumed, http2, version, cipher }),
         Err(error) => Err(Failed { error: TlsError::Protocol(error), io: None }),
     }
 }

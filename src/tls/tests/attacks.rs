@@ -62,6 +62,33 @@ impl World {
     }
 }
 
+/// The answer to a resumed session is prepared before it is judged, and what stands behind a hello is read with it.
+#[tokio::test]
+async fn a_hello_with_garbage_behind_it_gets_no_answer_that_was_not_judged() {
+    for version in BOTH {
+        let removed = Identity::client("removed");
+        let mut world = World::new(&[&removed]);
+        let client = Client::new(Some(&removed), &[version]);
+        world.meet(&client).await.admitted();
+        world.install(&[]);
+        let mut hello = Vec::new();
+        client.connection().write_tls(&mut hello).expect("memory");
+        hello.extend_from_slice(b"no record of TLS");
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        let client = async {
+            theirs.write_all(&hello).await.expect("memory");
+            theirs.shutdown().await.expect("memory");
+            let mut heard = Vec::new();
+            theirs.read_to_end(&mut heard).await.expect("an end");
+            heard
+        };
+        let (server, heard) = tokio::join!(world.accept(ours), client);
+        assert!(matches!(server, Err(TlsError::Protocol(_))), "{version:?}: {server:?}");
+        assert!(heard.first() != Some(&22), "{version:?}: a ServerHello: {heard:?}");
+        assert!(world.nothing_recorded());
+    }
+}
+
 #[tokio::test]
 async fn a_hello_that_never_ends_is_cut_off() {
     let world = World::new(&[]);
