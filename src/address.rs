@@ -11,7 +11,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::admission::ClientAddress;
-use crate::message::Fields;
+use crate::message::{Fields, Names};
 pub use proxy::{Proxied, ProxyError};
 
 /// Whose word on the client's address counts: `[trust]`, compiled.
@@ -108,8 +108,8 @@ impl Trust {
 
     /// Keeps of headers what may say where a client is.
     pub fn heard(&self, headers: &Fields) -> Fields {
-        let (name, mut heard) = (forwarded::name(self.header), headers.clone());
-        heard.retain(|other, _| other.eq_ignore_ascii_case(name.as_str().as_bytes()));
+        let mut heard = headers.clone();
+        heard.keep_all(Names::of(&[forwarded::name(self.header)]));
         heard
     }
 

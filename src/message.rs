@@ -3,10 +3,12 @@
 //! engines and libraries ask for them.
 
 mod fields;
+mod names;
 
 use http::{Extensions, Method, StatusCode, Uri, Version};
 
 pub use fields::{Fields, Run, text};
+pub use names::{Asked, HOP_BY_HOP, Name, Names, Token};
 
 /// The head of a request.
 #[derive(Debug, Default)]

@@ -4,10 +4,10 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
-use http::header::{FORWARDED, HeaderName, HeaderValue};
+use http::header::HeaderValue;
 
 use super::{ForwardingHeader, Peer};
-use crate::message::Fields;
+use crate::message::{Fields, Name, Names};
 
 /// Yields the addresses of the one header, nearest first; `None` for an element that names none.
 pub(super) fn from_the_right(header: ForwardingHeader, headers: &Fields) -> impl Iterator<Item = Option<IpAddr>> {
@@ -24,34 +24,31 @@ pub(super) fn from_the_right(header: ForwardingHeader, headers: &Fields) -> impl
 }
 
 /// Returns the name of the one header.
-pub(super) fn name(header: ForwardingHeader) -> HeaderName {
+pub(super) fn name(header: ForwardingHeader) -> Name {
     match header {
-        ForwardingHeader::Forwarded => FORWARDED,
-        ForwardingHeader::XForwardedFor => X_FORWARDED_FOR,
+        ForwardingHeader::Forwarded => Name::Forwarded,
+        ForwardingHeader::XForwardedFor => Name::XForwardedFor,
     }
 }
 
 /// Replaces or adds to the forwarding headers; the other kind goes.
 pub(super) fn write(header: ForwardingHeader, headers: &mut Fields, trusted: bool, peer: &Peer, scheme: &'static str, host: &HeaderValue) {
     if !trusted {
-        for name in OF_AN_UNTRUSTED_PEER {
-            headers.remove(name);
-        }
+        // An upstream would believe that it came from one that we trust.
+        headers.remove_all(Names::of(&[Name::Forwarding]));
     }
     match header {
         ForwardingHeader::Forwarded => {
-            for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST] {
-                headers.remove(name);
-            }
+            headers.remove_all(Names::of(&[Name::XForwardedFor, Name::XForwardedProto, Name::XForwardedHost]));
             let element = HeaderValue::try_from(element(peer.ip(), scheme, host));
             // INVARIANT: made of a header value and of our own printable ASCII.
-            add(headers, FORWARDED, trusted, element.ok());
+            add(headers, Name::Forwarded, trusted, element.ok());
         }
         ForwardingHeader::XForwardedFor => {
-            headers.remove(FORWARDED);
-            add(headers, X_FORWARDED_FOR, trusted, peer.ip().map(|ip| peer.text_of(ip)));
-            for (name, value) in [(X_FORWARDED_PROTO, &HeaderValue::from_static(scheme)), (X_FORWARDED_HOST, host)] {
-                if !(trusted && headers.contains_key(&name)) {
+            headers.remove_all(Names::of(&[Name::Forwarded]));
+            add(headers, Name::XForwardedFor, trusted, peer.ip().map(|ip| peer.text_of(ip)));
+            for (name, value) in [(Name::XForwardedProto, &HeaderValue::from_static(scheme)), (Name::XForwardedHost, host)] {
+                if !(trusted && headers.contains_key(name)) {
                     headers.insert(name, value);
                 }
             }
@@ -60,14 +57,14 @@ pub(super) fn write(header: ForwardingHeader, headers: &mut Fields, trusted: boo
 }
 
 /// Adds an element to a list, or replaces it. A line of its own would do too, but some upstreams read one only.
-fn add(headers: &mut Fields, name: HeaderName, trusted: bool, element: Option<HeaderValue>) {
+fn add(headers: &mut Fields, name: Name, trusted: bool, element: Option<HeaderValue>) {
     let Some(element) = element else {
         if !trusted {
             headers.remove(name);
         }
         return;
     };
-    if !trusted || !headers.contains_key(&name) {
+    if !trusted || !headers.contains_key(name) {
         return headers.insert(name, element);
     }
     let mut list = Vec::new();
@@ -160,15 +157,3 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     }
     found
 }
-
-/// What forwarders say beside the address: an upstream would believe that it came from one that we trust.
-const OF_AN_UNTRUSTED_PEER: [HeaderName; 5] = [
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-ssl"),
-];
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

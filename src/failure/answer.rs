@@ -9,7 +9,7 @@ use http::header::{self, HeaderValue};
 use super::Failure;
 use crate::admission::Denial;
 use crate::http1::Refusal;
-use crate::message::{Fields, Response, text};
+use crate::message::{Fields, Name, Response, text};
 
 impl Failure {
     /// Answers, for a request known by `request_id` (it may be the client's own text: it is escaped).
@@ -95,12 +95,14 @@ pub fn refusal(refusal: Refusal) -> Bytes {
 /// Tells whether a client would rather read a page than JSON (RFC 9110, 12.5.1). Only a strict preference
 /// counts: `*/*` and no `Accept` at all mean JSON.
 pub fn prefers_html(request: &Fields) -> bool {
-    // What most programs send; it prefers nothing.
-    if request.get_all(&header::ACCEPT).all(|value| value == b"*/*") {
-        return false;
-    }
+    // What most programs send prefers nothing.
+    !request.get_all(&Name::Accept).all(|value| value == b"*/*") && accepts_html(request)
+}
+
+#[cold]
+fn accepts_html(request: &Fields) -> bool {
     let (mut html, mut json) = (Quality::default(), Quality::default());
-    for range in request.get_all(&header::ACCEPT).filter_map(text).flat_map(|value| value.split(',')) {
+    for range in request.get_all(&Name::Accept).filter_map(text).flat_map(|value| value.split(',')) {
         let mut parts = range.split(';');
         let media = parts.next().unwrap_or_default().trim();
         let quality = parts.filter_map(quality).next().unwrap_or(1000);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
@@ -20,7 +20,7 @@ use super::encode;
 use super::head::{Answer, Asked, Fault, Framing, read_answer};
 use super::inbound::Inbound;
 use super::outbound::{Broken, Encoder, Out};
-use crate::message::{Request, Response};
+use crate::message::{Name, Request, Response};
 
 /// Sends requests on one connection to an upstream, one at a time. Dropped, it leaves the connection to the answer under
 /// way.
@@ -319,7 +319,7 @@ where
         let framing = encode::request(inner.out.gather(), request, &size, is_empty);
         inner.asked = Some(if request.head.method == Method::HEAD {
             Asked::Head
-        } else if request.head.headers.contains_key(header::UPGRADE) {
+        } else if request.head.headers.contains_key(Name::Upgrade) {
             Asked::Upgrade
         } else {
             Asked::Plain

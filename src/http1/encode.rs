@@ -4,14 +4,13 @@
 use std::cell::RefCell;
 use std::io::Write as _;
 
-use http::header;
 use http::{Method, StatusCode, Version};
 use http_body::SizeHint;
 
 use super::head::Framing;
 use crate::clock;
 use crate::date::Date;
-use crate::message::{Fields, Request, Response, Run};
+use crate::message::{Fields, Name, Names, Request, Response, Run};
 
 /// What an answer's head depends on besides itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,28 +53,28 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
 
     status_line(out, status);
     let mut dated = false;
-    for run in headers.runs(is_framed) {
-        let (name, value) = match run {
+    for run in headers.runs(FRAMED) {
+        let (name, spelled, value) = match run {
             Run::Lines(lines) => {
                 out.extend_from_slice(lines);
                 continue;
             }
-            Run::Field(name, value) => (name, value),
+            Run::Field(name, spelled, value) => (name, spelled, value),
         };
-        match Framed::of(name) {
-            Some(Framed::Connection) if !switches => continue,
-            Some(Framed::Length) if is_described => length = None,
-            Some(Framed::Length) => {
+        match name {
+            Name::Connection if !switches => continue,
+            Name::ContentLength if is_described => length = None,
+            Name::ContentLength => {
                 if let Some(length) = length.take() {
-                    number(out, name, length);
+                    number(out, spelled, length);
                 }
                 continue;
             }
-            Some(Framed::Coding) => continue,
-            Some(Framed::Date) => dated = true,
-            Some(Framed::Connection) | None => {}
+            Name::Date => dated = true,
+            Name::TransferEncoding => continue,
+            _ => {}
         }
-        field(out, name, value);
+        field(out, spelled, value);
     }
     if framing == Framing::Chunked {
         out.extend_from_slice(CHUNKED);
@@ -99,11 +98,11 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
 /// Writes an interim answer (RFC 9110, 15.2), which has no body and says nothing about the connection.
 pub(super) fn interim(out: &mut Vec<u8>, head: &Response<()>) {
     status_line(out, head.status);
-    for run in head.headers.runs(is_framed) {
+    for run in head.headers.runs(FRAMED) {
         match run {
             Run::Lines(lines) => out.extend_from_slice(lines),
-            Run::Field(name, value) if matches!(Framed::of(name), None | Some(Framed::Date)) => field(out, name, value),
-            Run::Field(..) => {}
+            Run::Field(name, ..) if name != Name::Date && FRAMED.has(name) => {}
+            Run::Field(_, spelled, value) => field(out, spelled, value),
         }
     }
     out.extend_from_slice(b"\r\n");
@@ -129,24 +128,24 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
         Framing::Chunked | Framing::Close | Framing::Empty => None,
     };
     let mut told = false;
-    for run in head.headers.runs(is_framed) {
-        let (name, value) = match run {
+    for run in head.headers.runs(FRAMED) {
+        let (name, spelled, value) = match run {
             Run::Lines(lines) => {
                 out.extend_from_slice(lines);
                 continue;
             }
-            Run::Field(name, value) => (name, value),
+            Run::Field(name, spelled, value) => (name, spelled, value),
         };
-        match Framed::of(name) {
-            Some(Framed::Length) => {
+        match name {
+            Name::ContentLength => {
                 // Whoever says that there is none says it on; once.
                 if let Some(said) = length.take().or((framing == Framing::Empty && !told).then_some(0)) {
-                    number(out, name, said);
+                    number(out, spelled, said);
                     told = true;
                 }
             }
-            Some(Framed::Coding) => {}
-            Some(Framed::Connection | Framed::Date) | None => field(out, name, value),
+            Name::TransferEncoding => {}
+            _ => field(out, spelled, value),
         }
     }
     if framing == Framing::Chunked {
@@ -165,32 +164,6 @@ fn status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
-}
-
-/// Fields that are not handed on as they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framed {
-    Coding,
-    Connection,
-    Date,
-    Length,
-}
-
-impl Framed {
-    fn of(name: &[u8]) -> Option<Self> {
-        let (known, framed) = match name.len() {
-            4 => (&b"date"[..], Self::Date),
-            10 => (&b"connection"[..], Self::Connection),
-            14 => (CONTENT_LENGTH, Self::Length),
-            17 => (&b"transfer-encoding"[..], Self::Coding),
-            _ => return None,
-        };
-        name.eq_ignore_ascii_case(known).then_some(framed)
-    }
-}
-
-fn is_framed(name: &[u8]) -> bool {
-    Framed::of(name).is_some()
 }
 
 /// Writes one field.
@@ -214,7 +187,7 @@ fn number(out: &mut Vec<u8>, name: &[u8], mut number: u64) {
 
 fn says_close(headers: &Fields) -> bool {
     let closes = |token: &[u8]| token.trim_ascii().eq_ignore_ascii_case(b"close");
-    headers.get_all(&header::CONNECTION).any(|value| value.split(|byte| *byte == b',').any(closes))
+    headers.get_all(&Name::Connection).any(|value| value.split(|byte| *byte == b',').any(closes))
 }
 
 fn is_bodiless(method: &Method) -> bool {
@@ -248,6 +221,8 @@ thread_local! {
     static DATE: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
 }
 
+/// Fields that are not handed on as they are.
+const FRAMED: Names = Names::of(&[Name::Connection, Name::ContentLength, Name::Date, Name::TransferEncoding]);
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];

@@ -8,7 +8,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, U
 use httparse::Header;
 use memchr::memchr;
 
-use crate::message::{Fields, RequestHead, Response};
+use crate::message::{Fields, Name, RequestHead, Response};
 
 /// How the bytes after a head belong to its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,25 +197,25 @@ impl Said {
     fn read(parsed: &[Header<'_>], head: &Bytes) -> Result<(Self, Fields), Fault> {
         let (mut said, mut headers) = (Self::default(), Fields::of(head.clone()));
         for field in parsed {
-            said.note(field.name, field.value)?;
+            let name = Name::of(field.name.as_bytes());
+            said.note(name, field.value)?;
             // None may vanish on its way: a name of 64 KiB and more has no place.
-            if !headers.append_sent(field.name, field.value) {
+            if !headers.append_sent(name, field.name, field.value) {
                 return Err(Fault::TooLarge);
             }
         }
         Ok((said, headers))
     }
 
-    fn note(&mut self, name: &str, value: &[u8]) -> Result<(), Fault> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            2 if is("te") => self.takes_trailers |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers")),
-            4 if is("host") => self.hosts += 1,
-            6 if is("expect") => self.expects |= value.eq_ignore_ascii_case(b"100-continue"),
-            10 if is("connection") => self.connection(value),
-            14 if is("content-length") => self.add_length(length(value)?)?,
+    fn note(&mut self, name: Name, value: &[u8]) -> Result<(), Fault> {
+        match name {
+            Name::Connection => self.connection(value),
+            Name::ContentLength => self.add_length(length(value)?)?,
+            Name::Expect => self.expects |= value.eq_ignore_ascii_case(b"100-continue"),
+            Name::Host => self.hosts += 1,
+            Name::Te => self.takes_trailers |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers")),
             // RFC 9112, 6.1 and 6.3: of the codings only chunked is known here, and it may stand once, and last.
-            17 if is("transfer-encoding") => {
+            Name::TransferEncoding => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Fault::Malformed("Transfer-Encoding is something else than chunked, once"));
                 }

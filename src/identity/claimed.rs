@@ -1,79 +1,23 @@
-//! What a client may claim of itself: every name of every dialect, whether or not one is enabled. Case, `_` and `.`
-//! are folded here as an upstream behind CGI may fold them.
+//! What a client may claim of itself: every name of every dialect, whether or not one is enabled, in every case and spelling. Which
+//! they are is for `message` to tell, when a head is read.
 
 use crate::admission::Access;
-use crate::message::Fields;
+use crate::message::{Fields, Name, Names};
 
-/// Removes every claimed identity, in one pass over the names; for headers and trailers alike (for trailers,
-/// `needed` is `Access::Read`: a method override has no business there).
+/// Removes every claimed identity, for headers and trailers alike (for trailers, `needed` is `Access::Read`: a method override has no
+/// business there).
 pub fn remove_claimed(headers: &mut Fields, needed: Access) {
-    headers.retain(|name, _| !is_claimed(name, needed));
+    // Whoever may write may choose the method anyway; nobody else may turn a GET into a DELETE behind us.
+    headers.remove_all(if needed < Access::Write { CLAIMED.and(METHOD_OVERRIDE) } else { CLAIMED });
 }
 
 /// Tells whether a name, in any case and spelling, is one of the identity headers: `Connection` may not name it.
 pub fn is_ours(name: &[u8]) -> bool {
-    is_claimed(name, Access::Read)
+    CLAIMED.and(METHOD_OVERRIDE).has(Name::of(name))
 }
 
-fn is_claimed(name: &[u8], needed: Access) -> bool {
-    let Some(initial) = name.first() else { return false };
-    // The first byte sorts out nearly everything that requests carry.
-    match initial.to_ascii_lowercase() {
-        b'x' => name.get(1).is_some_and(|second| fold(*second) == b'-') && is_claimed_x(name, needed),
-        b'c' => starts(name, "cf-cert-") || is(name, "client-cert") || is(name, "client-cert-chain"),
-        b'l' => is(name, "l5d-client-id"),
-        b's' => starts(name, "ssl-client-"),
-        b't' => is(name, "true-client-ip"),
-        _ => false,
-    }
-}
-
-fn is_claimed_x(name: &[u8], needed: Access) -> bool {
-    X_PREFIXES.iter().any(|prefix| starts(name, prefix))
-        || X_NAMES.iter().any(|claimed| is(name, claimed))
-        || X_FORWARDING.iter().any(|carried| is_respelled(name, carried))
-        // Whoever may write may choose the method anyway; nobody else may turn a GET into a DELETE behind us.
-        || (needed < Access::Write && METHOD_OVERRIDES.iter().any(|overriding| is(name, overriding)))
-}
-
-fn fold(byte: u8) -> u8 {
-    match byte {
-        b'_' | b'.' => b'-',
-        _ => byte.to_ascii_lowercase(),
-    }
-}
-
-fn is(name: &[u8], claimed: &str) -> bool {
-    name.len() == claimed.len() && starts(name, claimed)
-}
-
-fn starts(name: &[u8], prefix: &str) -> bool {
-    name.len() >= prefix.len() && name.iter().zip(prefix.bytes()).all(|(byte, expected)| fold(*byte) == expected)
-}
-
-/// The name, but in another spelling: `address` looks after the one that counts, and an upstream that folds would
-/// read the other.
-fn is_respelled(name: &[u8], carried: &str) -> bool {
-    is(name, carried) && !name.eq_ignore_ascii_case(carried.as_bytes())
-}
-
-const X_PREFIXES: &[&str] = &["x-portcullis-", "x-ssl-", "x-amzn-mtls-", "x-client-cert-", "x-forwarded-tls-"];
-
-const X_NAMES: &[&str] =
-    &["x-forwarded-client-cert", "x-ssl", "x-arr-clientcert", "x-forwarded-user", "x-real-ip", "x-original-url", "x-rewrite-url"];
-
-const METHOD_OVERRIDES: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override"];
-
-const X_FORWARDING: &[&str] = &[
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-];
+const CLAIMED: Names = Names::of(&[Name::Claimed]);
+const METHOD_OVERRIDE: Names = Names::of(&[Name::MethodOverride]);
 
 #[cfg(test)]
 mod tests {

@@ -9,14 +9,14 @@ mod rfc9440;
 mod text;
 mod xfcc;
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 
 pub use claimed::{is_ours, remove_claimed};
 pub use remembered::Remembered;
 pub use rendered::Rendered;
 
 use crate::admission::Access;
-use crate::message::Fields;
+use crate::message::{Fields, Name};
 
 /// `[identity]`, compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,8 +65,8 @@ pub fn guard_vary(response: &mut Fields) {
             name.eq_ignore_ascii_case(CLIENT_CERT.as_str().as_bytes()) || name.eq_ignore_ascii_case(CLIENT_CERT_CHAIN.as_str().as_bytes())
         })
     };
-    if response.get_all(&header::VARY).any(names_identity) {
-        response.insert(header::VARY, HeaderValue::from_static("*"));
+    if response.get_all(&Name::Vary).any(names_identity) {
+        response.insert(Name::Vary, HeaderValue::from_static("*"));
     }
 }
 

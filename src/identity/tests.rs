@@ -270,10 +270,10 @@ fn vary_on_either_field_becomes_a_star() {
     for (lines, expected) in table {
         let mut headers = Fields::default();
         for line in lines {
-            headers.append(header::VARY, HeaderValue::from_static(line));
+            headers.append(Name::Vary, HeaderValue::from_static(line));
         }
         guard_vary(&mut headers);
-        let left: Vec<&str> = headers.get_all(&header::VARY).map(|value| message::text(value).unwrap()).collect();
+        let left: Vec<&str> = headers.get_all(&Name::Vary).map(|value| message::text(value).unwrap()).collect();
         assert_eq!(left, expected, "{lines:?}");
     }
 }

@@ -9,7 +9,7 @@ use super::Context;
 use crate::admission::RouteAuth;
 use crate::challenge::{Bearer, Tokens};
 use crate::gate::Standing;
-use crate::message::{Fields, text};
+use crate::message::{Fields, Name, text};
 use crate::pki::Fingerprint;
 use crate::rules::Rules;
 
@@ -48,7 +48,7 @@ impl Context {
     /// Returns by whose standing a request is judged: that of the token that it shows, where tokens count, or the connection's. Where
     /// nobody is asked for a credential a token is none, and what is open does not end with it.
     pub(super) fn asking(&self, rules: &Rules, auth: RouteAuth, headers: &Fields) -> Rc<Standing> {
-        if auth == RouteAuth::None || !self.takes_tokens() || !headers.contains_key(AUTHORIZATION) {
+        if auth == RouteAuth::None || !self.takes_tokens() || !headers.contains_key(Name::Authorization) {
             return Rc::clone(&self.standing);
         }
         self.token(rules, headers).unwrap_or_else(|| Rc::clone(&self.standing))
@@ -121,8 +121,10 @@ impl Context {
 
 /// Takes every token of ours out of a request: wherever it stands, whoever has it could use it. `Authorization` may have others beside.
 pub(super) fn strip(headers: &mut Fields) {
-    // Most values are shorter.
-    headers.retain(|_, value| value.len() < SHORTEST || !Tokens::mentions(value));
+    // Most heads have none.
+    if !headers.are_shorter_than(SHORTEST) {
+        headers.retain(|_, value| !Tokens::mentions(value));
+    }
 }
 
 /// Returns the token of a `Bearer` credential (RFC 6750, 2.1; RFC 9110, 11.4: the scheme in any case, then spaces).
@@ -134,7 +136,7 @@ pub fn bearer_token(value: &[u8]) -> Option<&str> {
 }
 
 /// Of a token of ours, in characters: its header has 127, its signature 86, and between them there is a certificate.
-const SHORTEST: usize = 400;
+const SHORTEST: u32 = 400;
 const NOT_ALONE: &str = "it is not the one and only bearer token of the request";
 const NOT_ONE: &str = "it begins as a token of ours does, and is none";
 /// Behind a balancer one connection carries many clients' requests.

@@ -86,7 +86,7 @@ impl OurCall<'_> {
         let service = service.ok_or(Failure::NoRoute)?;
         // The authority is read out of them still.
         let mut headers = head.headers.clone();
-        hop_by_hop::strip_request(&mut headers, identity::is_ours).map_err(|error| match error {
+        hop_by_hop::strip_request(&mut headers).map_err(|error| match error {
             HopError::Named => Failure::Malformed("Connection names a header that every hop needs"),
             HopError::NoToken => Failure::Malformed("Connection names what is no header"),
         })?;

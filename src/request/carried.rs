@@ -6,7 +6,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use hyper::ext::Protocol;
 
 use crate::failure::Failure;
-use crate::message::{Fields, RequestHead};
+use crate::message::{Fields, Name, RequestHead};
 use crate::upstream::hop_by_hop::has_token;
 use crate::upstream::{Incoming, Offered, tunnel};
 
@@ -41,13 +41,13 @@ pub(super) fn check(head: &RequestHead) -> Result<(), Failure> {
 
 /// RFC 9113, 8.2.3: HTTP/2 splits cookies into fields; HTTP/1.1 has one.
 pub(super) fn join_cookies(headers: &mut Fields) {
-    if headers.get_all(&header::COOKIE).nth(1).is_none() {
+    if headers.get_all(&Name::Cookie).nth(1).is_none() {
         return;
     }
-    let joined = headers.get_all(&header::COOKIE).collect::<Vec<_>>().join(&b"; "[..]);
+    let joined = headers.get_all(&Name::Cookie).collect::<Vec<_>>().join(&b"; "[..]);
     // INVARIANT: made of header values, a semicolon and a space.
     if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-        headers.insert(header::COOKIE, joined);
+        headers.insert(Name::Cookie, joined);
     }
 }
 
@@ -75,9 +75,9 @@ impl Offer {
             let protocols = HeaderValue::from_str(protocol.as_str()).ok()?;
             return Some(Self { protocols, connect: head.method == Method::CONNECT, get: false, client: Offered::of(head, body) });
         }
-        let protocols = head.headers.get_owned(header::UPGRADE)?;
+        let protocols = head.headers.get_owned(Name::Upgrade)?;
         // RFC 9110, 7.8: Upgrade counts only where Connection names it, and not in HTTP/1.0.
-        if head.version != http::Version::HTTP_11 || !has_token(&head.headers, &header::CONNECTION, "upgrade") {
+        if head.version != http::Version::HTTP_11 || !has_token(&head.headers, Name::Connection, "upgrade") {
             return None;
         }
         Some(Self { protocols, connect: false, get: head.method == Method::GET, client: Offered::of(head, body) })

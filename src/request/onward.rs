@@ -4,22 +4,22 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http::{Extensions, Method, StatusCode, Version};
 
+use super::Context;
 use super::bearer;
 use super::carried::{Chosen, join_cookies};
 use super::current::{Current, Handles};
 use super::record::Record;
-use super::{Context, X_REQUEST_ID};
 use crate::address;
 use crate::admission::Access;
 use crate::failure::Failure;
 use crate::gate::{Grant, Hold, Lifeline};
 use crate::http1::Upgraded;
 use crate::identity;
-use crate::message::{Fields, Request, RequestHead, Response, text};
+use crate::message::{Fields, Name, Names, Request, RequestHead, Response, text};
 use crate::upstream::hop_by_hop::{self, HopError};
 use crate::upstream::{self, Body, BodyError, Upload, UploadLimits, tunnel};
 
@@ -41,15 +41,15 @@ impl Onward<'_> {
     /// Makes the request that the upstream reads.
     pub(super) fn prepare(&self, head: &mut RequestHead, chosen: Option<&Chosen>, id: HeaderValue) -> Result<(), Failure> {
         let headers = &mut head.headers;
-        let asked = hop_by_hop::strip_request(headers, identity::is_ours).map_err(|error| match error {
+        let asked = hop_by_hop::strip_request(headers).map_err(|error| match error {
             HopError::Named => Failure::Malformed("Connection names a header that every hop needs"),
             HopError::NoToken => Failure::Malformed("Connection names what is no header"),
         })?;
         bearer::strip(headers);
         check_body(headers, self.current.rules.limits.body_bytes)?;
         join_cookies(headers);
-        if headers.get_all(&header::TRAILER).any(names_ours) {
-            headers.remove(header::TRAILER);
+        if headers.get_all(&Name::Trailer).any(names_ours) {
+            headers.remove(Name::Trailer);
         }
 
         // Ours is written behind the strip, lest `Connection: client-cert` take it away.
@@ -59,10 +59,10 @@ impl Onward<'_> {
         identity::replace(headers, rendered.as_deref(), self.needed, client.as_ref());
         let scheme = if self.context.secure { "https" } else { "http" };
         self.current.rules.trust.write(headers, self.origin, &self.context.peer, scheme, &self.host);
-        if headers.get(header::HOST) != Some(self.host.as_bytes()) {
-            headers.insert(header::HOST, &self.host);
+        if headers.get(Name::Host) != Some(self.host.as_bytes()) {
+            headers.insert(Name::Host, &self.host);
         }
-        headers.insert(X_REQUEST_ID, id);
+        headers.insert(Name::XRequestId, id);
         if asked.trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
@@ -165,11 +165,11 @@ fn switch(
 /// Refuses an expectation that we do not meet, and a body that says itself that it is too large.
 pub(super) fn check_body(headers: &mut Fields, limit: Option<u64>) -> Result<(), Failure> {
     // We say 100 ourselves, once somebody wants the body.
-    if headers.get_all(&header::EXPECT).any(|expect| !expect.eq_ignore_ascii_case(b"100-continue")) {
+    if headers.get_all(&Name::Expect).any(|expect| !expect.eq_ignore_ascii_case(b"100-continue")) {
         return Err(Failure::ExpectationFailed);
     }
-    headers.remove(header::EXPECT);
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| text(length)?.parse::<u64>().ok());
+    headers.remove_all(Names::of(&[Name::Expect]));
+    let length = headers.get(Name::ContentLength).and_then(|length| text(length)?.parse::<u64>().ok());
     match (length, limit) {
         (Some(length), Some(limit)) if length > limit => Err(Failure::BodyTooLarge),
         _ => Ok(()),
@@ -203,9 +203,7 @@ fn clean_trailers(trailers: &mut HeaderMap) {
     identity::remove_claimed(&mut fields, Access::Read);
     upstream::remove_forbidden_trailers(&mut fields);
     bearer::strip(&mut fields);
-    for name in [X_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
-        fields.remove(name);
-    }
+    fields.remove_all(OF_HEADS);
     *trailers = fields.to_map();
 }
 
@@ -213,6 +211,5 @@ fn names_ours(trailer: &[u8]) -> bool {
     hop_by_hop::tokens(trailer).any(identity::is_ours)
 }
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// What no trailer says for us.
+const OF_HEADS: Names = Names::of(&[Name::XForwardedFor, Name::XForwardedHost, Name::XForwardedProto, Name::XRequestId]);

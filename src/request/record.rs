@@ -12,7 +12,6 @@ use http::{Method, StatusCode, Uri, Version};
 use http_body::Body as _;
 
 use super::Context;
-use super::X_REQUEST_ID;
 use super::current::{Current, Handles, label};
 use super::ids::is_request_id;
 use super::service::Refused;
@@ -21,7 +20,7 @@ use crate::failure::Failure;
 use crate::gate::{Grant, Hold, Inquiry, Lapse, Standing};
 use crate::limits::Entered;
 use crate::log::Entry;
-use crate::message::RequestHead;
+use crate::message::{Name, RequestHead};
 use crate::metrics::RouteMetrics;
 use crate::upstream::{BodyError, Incoming, Sent, Watch};
 
@@ -69,11 +68,11 @@ impl Record {
         let field = |name: HeaderName| head.headers.get_owned(name);
         let is_logged = context.worker.log.is_on();
         Self {
-            id: field(X_REQUEST_ID).filter(is_request_id).unwrap_or_else(|| context.worker.ids.next()),
+            id: head.headers.get_owned(Name::XRequestId).filter(is_request_id).unwrap_or_else(|| context.worker.ids.next()),
             method: head.method.clone(),
             uri: head.uri.clone(),
             version: head.version,
-            host: if is_logged { field(header::HOST) } else { None },
+            host: if is_logged { head.headers.get_owned(Name::Host) } else { None },
             agent: if is_logged { field(header::USER_AGENT) } else { None },
             referer: if is_logged { field(header::REFERER) } else { None },
             started: Instant::now(),

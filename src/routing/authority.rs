@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use http::{HeaderValue, Uri, header};
+use http::{HeaderValue, Uri};
 
-use crate::message::{Fields, text};
+use crate::message::{Fields, Name, text};
 
 /// A host (lower case, no final dot; IPv6 in brackets, canonical) and the port, where one was named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl<'a> Authority<'a> {
     /// Returns the one authority that a request names, be it in its target, in `Host`, or the same in both.
     /// RFC 9112, 3.2.2 lets the target win over `Host`; an upstream may not know that, so disagreement is refused.
     pub fn of(target: &'a Uri, headers: &'a Fields) -> Result<Self, AuthorityError> {
-        let mut hosts = headers.get_all(&header::HOST);
+        let mut hosts = headers.get_all(&Name::Host);
         let host = hosts.next().map(|host| text(host).ok_or(AuthorityError::Malformed).and_then(Self::parse)).transpose()?;
         if hosts.next().is_some() {
             return Err(AuthorityError::Disagreement);
@@ -63,7 +63,7 @@ impl<'a> Authority<'a> {
 
     /// Returns what the upstream reads as `Host`: the client's own, not copied, where it is in this spelling already.
     pub fn to_header_value(&self, headers: &Fields) -> HeaderValue {
-        let sent = headers.get(header::HOST).filter(|sent| self.is_spelled(sent)).and_then(|_| headers.get_owned(header::HOST));
+        let sent = headers.get(Name::Host).filter(|sent| self.is_spelled(sent)).and_then(|_| headers.get_owned(Name::Host));
         // INVARIANT: a parsed host is printable ASCII.
         sent.or_else(|| HeaderValue::from_str(&self.to_string()).ok()).unwrap_or_else(|| HeaderValue::from_static(""))
     }
@@ -203,7 +203,7 @@ mod tests {
             let target: Uri = target.parse().unwrap();
             let mut headers = Fields::default();
             for host in hosts {
-                headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
+                headers.append(Name::Host, HeaderValue::from_str(host).unwrap());
             }
             assert_eq!(
                 Authority::of(&target, &headers).map(|found| found.to_string()).as_deref(),
@@ -222,7 +222,7 @@ mod tests {
             ("a.example:08443", "a.example:8443"),
         ] {
             let mut headers = Fields::default();
-            headers.insert(header::HOST, HeaderValue::from_str(sent).unwrap());
+            headers.insert(Name::Host, HeaderValue::from_str(sent).unwrap());
             let target = Uri::from_static("/x");
             let Ok(authority) = Authority::of(&target, &headers) else { continue };
             assert_eq!(authority.to_header_value(&headers), read, "{sent}");

@@ -2,11 +2,11 @@
 //! themselves, so a page may speak in its reader's name; whether this origin may is for `admission` to say.
 
 use http::Method;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 
 use super::authority::Authority;
 use crate::admission::Origin;
-use crate::message::{Fields, text};
+use crate::message::{Fields, Name, Names, text};
 
 /// A CORS preflight: what a page of `origin` asks to be allowed.
 #[derive(Clone, Debug)]
@@ -18,8 +18,14 @@ pub struct Preflight {
 
 /// Says from which page a request comes, as far as its headers tell. `scheme` is the one we were asked with.
 pub fn classify<'a>(headers: &'a Fields, scheme: &str, authority: &Authority<'_>) -> Origin<'a> {
-    let cross_site = headers.get(&SEC_FETCH_SITE).is_some_and(|site| site.eq_ignore_ascii_case(b"cross-site"));
-    let mut origins = headers.get_all(&header::ORIGIN);
+    // Nearly every program.
+    if headers.may_have(SAID) { said(headers, scheme, authority) } else { Origin::Absent }
+}
+
+#[inline(never)]
+fn said<'a>(headers: &'a Fields, scheme: &str, authority: &Authority<'_>) -> Origin<'a> {
+    let cross_site = headers.get(Name::SecFetchSite).is_some_and(|site| site.eq_ignore_ascii_case(b"cross-site"));
+    let mut origins = headers.get_all(&Name::Origin);
     match (origins.next(), origins.next()) {
         (None, _) if cross_site => Origin::CrossSite,
         (None, _) => Origin::Absent,
@@ -46,9 +52,9 @@ impl Preflight {
         if method != Method::OPTIONS {
             return None;
         }
-        let mut origins = headers.get_all(&header::ORIGIN);
+        let mut origins = headers.get_all(&Name::Origin);
         let (Some(_), None) = (origins.next(), origins.next()) else { return None };
-        let (origin, method) = (headers.get_owned(header::ORIGIN)?, headers.get_owned(header::ACCESS_CONTROL_REQUEST_METHOD)?);
+        let (origin, method) = (headers.get_owned(Name::Origin)?, headers.get_owned(header::ACCESS_CONTROL_REQUEST_METHOD)?);
         Some(Self { origin, method, headers: headers.get_owned(header::ACCESS_CONTROL_REQUEST_HEADERS) })
     }
 
@@ -92,10 +98,13 @@ fn is_same_origin(origin: &str, scheme: &str, authority: &Authority<'_>) -> bool
 
 /// Stands for an origin that no list can name.
 const NO_ORIGIN: &str = "null";
-static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// By which a browser says it.
+const SAID: Names = Names::of(&[Name::Origin, Name::SecFetchSite]);
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     type Sent = &'static [(&'static str, &'static [u8])];

@@ -17,7 +17,7 @@ use super::pool::{Lease, Line, Pool, Ready};
 use super::upload::{Sent, Upload};
 use crate::gate::Grant;
 use crate::http1::{Answered, SendError, Upgraded};
-use crate::message::{Fields, Request, Response};
+use crate::message::{Fields, Name, Request, Response};
 
 /// Why an upstream gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Pool {
         mut fresh: bool,
         sent: Option<&Rc<Sent>>,
     ) -> Result<(Exchanged, Option<Line>), Error> {
-        let upgrade = request.head.headers.contains_key(header::UPGRADE);
+        let upgrade = request.head.headers.contains_key(Name::Upgrade);
         for _ in usize::from(fresh)..MAX_TRIES {
             match self.ready(upgrade, fresh).await? {
                 Ready::Http1(mut line) => match line.sender.send(request).await {
@@ -191,12 +191,12 @@ fn for_http1(request: http::Request<Upload>) -> Request<Upload> {
 /// Says whether a request has the same effect twice as once (RFC 9110, 9.2.2).
 fn may_be_repeated(request: &Request<Upload>) -> bool {
     let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(&request.head.method);
-    idempotent && !request.head.headers.contains_key(header::UPGRADE)
+    idempotent && !request.head.headers.contains_key(Name::Upgrade)
 }
 
 /// The engine reads one Content-Length of several.
 fn judged_http2(response: Response<Incoming>) -> Result<Exchanged, Error> {
-    let lengths = response.headers.get_all(&header::CONTENT_LENGTH).count();
+    let lengths = response.headers.get_all(&Name::ContentLength).count();
     if lengths > 1 { Err(Error::Malformed) } else { Ok(Exchanged::Answer(response)) }
 }
 

@@ -3,7 +3,7 @@
 
 use http::header::{self, HeaderName, HeaderValue};
 
-use crate::message::Fields;
+use crate::message::{Fields, HOP_BY_HOP, Name, Names};
 
 /// What a request's hop-by-hop headers asked of us.
 #[derive(Debug, Default)]
@@ -23,29 +23,31 @@ pub enum HopError {
     NoToken,
 }
 
-/// Removes a request's hop-by-hop headers. `is_ours`: the headers by which upstreams are told of clients.
-pub fn strip_request(headers: &mut Fields, is_ours: fn(&[u8]) -> bool) -> Result<Asked, HopError> {
-    let trailers = headers.contains_key(header::TE) && has_token(headers, &header::TE, "trailers");
-    let named = named(headers)?;
-    if named.iter().any(|name| is_kept(name) || is_ours(name.as_str().as_bytes())) {
-        return Err(HopError::Named);
-    }
-    let upgrade = headers.get_owned(header::UPGRADE).filter(|_| named.contains(&header::UPGRADE));
-    let is_folded = headers.is_folded();
-    headers.retain(|name, _| !(is_hop_by_hop(name) || is_among(&named, name) || is_folded && is_respelled(name)));
-    Ok(Asked { upgrade, trailers })
+/// Removes a request's hop-by-hop headers, and what may be taken for one.
+pub fn strip_request(headers: &mut Fields) -> Result<Asked, HopError> {
+    let asked = if says_nothing(headers) && !headers.may_have(ASKING) { Asked::default() } else { asked(headers)? };
+    headers.remove_all(HOP_BY_HOP.and(RESPELLED));
+    Ok(asked)
 }
 
 /// Removes an answer's hop-by-hop headers. What an upstream may not take away simply stays.
 pub fn strip_answer(headers: &mut Fields) {
-    let mut named = named(headers).unwrap_or_default();
-    named.retain(|name| !is_kept(name));
-    headers.retain(|name, _| !is_hop_by_hop(name) && !is_among(&named, name));
+    if !says_nothing(headers) {
+        let mut named = named(headers).unwrap_or_default();
+        named.retain(|name| !is_kept(name));
+        headers.retain(|name, _| !is_among(&named, name));
+    }
+    headers.remove_all(HOP_BY_HOP);
+}
+
+/// Removes what frames or routes a message, in another spelling than the one that counts.
+pub(super) fn remove_respelled(headers: &mut Fields) {
+    headers.remove_all(RESPELLED);
 }
 
 /// Says whether a header names a token in its lists, in any case.
-pub fn has_token(headers: &Fields, name: &HeaderName, token: &str) -> bool {
-    headers.get_all(name).any(|value| tokens(value).any(|found| found.eq_ignore_ascii_case(token.as_bytes())))
+pub fn has_token(headers: &Fields, name: Name, token: &str) -> bool {
+    headers.get_all(&name).any(|value| tokens(value).any(|found| found.eq_ignore_ascii_case(token.as_bytes())))
 }
 
 /// Yields the elements of a comma-separated list.
@@ -53,60 +55,42 @@ pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
-/// Returns what `Connection` names, without the options that are no headers.
-fn named(headers: &Fields) -> Result<Vec<HeaderName>, HopError> {
-    let mut named = Vec::new();
-    for value in headers.get_all(&header::CONNECTION) {
-        // Nearly always.
-        if value.eq_ignore_ascii_case(b"keep-alive") {
-            continue;
-        }
-        for token in tokens(value) {
-            if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
-                continue;
-            }
-            named.push(HeaderName::from_bytes(token).map_err(|_| HopError::NoToken)?);
-        }
+/// Reads what is asked of us, and removes what `Connection` names.
+#[cold]
+fn asked(headers: &mut Fields) -> Result<Asked, HopError> {
+    let trailers = has_token(headers, Name::Te, "trailers");
+    let named = named(headers)?;
+    if named.iter().any(|name| is_kept(name) || is_identity(name)) {
+        return Err(HopError::Named);
     }
-    Ok(named)
+    let upgrade = headers.get_owned(Name::Upgrade).filter(|_| named.contains(&header::UPGRADE));
+    headers.retain(|name, _| !is_among(&named, name));
+    Ok(Asked { upgrade, trailers })
+}
+
+/// Says whether `Connection` names no header: nearly always.
+fn says_nothing(headers: &Fields) -> bool {
+    headers.get_all(&Name::Connection).all(is_option)
+}
+
+/// Returns what `Connection` names, without the options that are no headers.
+#[cold]
+fn named(headers: &Fields) -> Result<Vec<HeaderName>, HopError> {
+    let tokens = headers.get_all(&Name::Connection).flat_map(tokens).filter(|token| !is_option(token));
+    tokens.map(|token| HeaderName::from_bytes(token).map_err(|_| HopError::NoToken)).collect()
+}
+
+fn is_option(token: &[u8]) -> bool {
+    token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close")
 }
 
 fn is_among(named: &[HeaderName], name: &[u8]) -> bool {
     named.iter().any(|named| named.as_str().as_bytes().eq_ignore_ascii_case(name))
 }
 
-fn is_hop_by_hop(name: &[u8]) -> bool {
-    // Their lengths tell nearly every other name apart.
-    let known: &[&str] = match name.len() {
-        2 => &["te"],
-        7 => &["upgrade"],
-        10 => &["connection", "keep-alive"],
-        14 => &["http2-settings"],
-        16 => &["proxy-connection"],
-        17 => &["transfer-encoding"],
-        18 => &["proxy-authenticate"],
-        19 => &["proxy-authorization"],
-        _ => &[],
-    };
-    known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-}
-
-/// Removes what frames or routes a message, in a spelling that an upstream folds into the one that counts: CGI and WSGI make
-/// `CONTENT_LENGTH` of `content_length` too, and would read another body than we sent.
-pub(super) fn remove_respelled(headers: &mut Fields) {
-    headers.retain(|name, _| !is_respelled(name));
-}
-
-fn is_respelled(name: &[u8]) -> bool {
-    let is_folded = |byte: &u8| matches!(byte, b'_' | b'.');
-    if !name.iter().any(is_folded) {
-        return false;
-    }
-    let folded: Vec<u8> = name.iter().map(|byte| if is_folded(byte) { b'-' } else { byte.to_ascii_lowercase() }).collect();
-    let from = folded.iter().take_while(|byte| **byte == b'-').count();
-    let folded = &folded[from..];
-    let folded = &folded[..folded.len() - folded.iter().rev().take_while(|byte| **byte == b'-').count()];
-    FRAMING.iter().any(|known| known.as_bytes() == folded) || is_hop_by_hop(folded)
+/// By which upstreams are told of clients.
+fn is_identity(name: &HeaderName) -> bool {
+    matches!(Name::of(name.as_str().as_bytes()), Name::Claimed | Name::MethodOverride)
 }
 
 /// Every hop needs these: a client that names them wants them gone behind our back.
@@ -114,8 +98,9 @@ fn is_kept(name: &HeaderName) -> bool {
     KEPT.contains(name) || KEPT_TOO.contains(&name.as_str())
 }
 
-/// Beside those that concern one hop.
-const FRAMING: [&str; 5] = ["content-length", "expect", "host", "trailer", "upgrade"];
+/// By which a request asks something of us.
+const ASKING: Names = Names::of(&[Name::Te, Name::Upgrade]);
+const RESPELLED: Names = Names::of(&[Name::Respelled]);
 
 static KEPT: [HeaderName; 12] = [
     header::AUTHORIZATION,
@@ -145,10 +130,6 @@ mod tests {
         })
     }
 
-    fn is_ours(name: &[u8]) -> bool {
-        name.eq_ignore_ascii_case(b"client-cert")
-    }
-
     #[test]
     fn what_concerns_one_hop_goes_and_the_rest_stays() {
         let mut fields = headers(&[
@@ -166,7 +147,7 @@ mod tests {
             ("trailer", "x-sum"),
             ("accept", "*/*"),
         ]);
-        let asked = strip_request(&mut fields, is_ours).unwrap();
+        let asked = strip_request(&mut fields).unwrap();
         assert_eq!((asked.upgrade, asked.trailers), (Some(HeaderValue::from_static("websocket")), true));
         assert_eq!(fields, headers(&[("trailer", "x-sum"), ("accept", "*/*")]));
     }
@@ -194,14 +175,14 @@ mod tests {
         for name in respelled {
             fields.append(HeaderName::from_static(name), HeaderValue::from_static("7"));
         }
-        strip_request(&mut fields, is_ours).unwrap();
+        strip_request(&mut fields).unwrap();
         assert_eq!(fields, clean);
     }
 
     #[test]
     fn an_upgrade_that_connection_does_not_name_is_none() {
         let mut fields = headers(&[("connection", "close"), ("upgrade", "websocket")]);
-        assert!(strip_request(&mut fields, is_ours).unwrap().upgrade.is_none());
+        assert!(strip_request(&mut fields).unwrap().upgrade.is_none());
         assert!(fields.is_empty());
     }
 
@@ -210,11 +191,11 @@ mod tests {
         for name in ["host", "Content-Length", "authorization", "COOKIE", "client-cert", "x-forwarded-for", "x-request-id", "close, Host"] {
             let mut fields = headers(&[("host", "a")]);
             fields.insert(header::CONNECTION, HeaderValue::from_static(name));
-            assert_eq!(strip_request(&mut fields, is_ours).unwrap_err(), HopError::Named, "{name}");
+            assert_eq!(strip_request(&mut fields).unwrap_err(), HopError::Named, "{name}");
         }
         for name in ["a b", "\"host\"", "x:y"] {
             let mut fields = headers(&[("connection", name)]);
-            assert_eq!(strip_request(&mut fields, is_ours).unwrap_err(), HopError::NoToken, "{name}");
+            assert_eq!(strip_request(&mut fields).unwrap_err(), HopError::NoToken, "{name}");
         }
     }
 

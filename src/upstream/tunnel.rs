@@ -10,7 +10,7 @@ use super::hop_by_hop::{has_token, tokens};
 use super::incoming::Offered;
 use crate::gate::{Hold, Lapse};
 use crate::http1::Upgraded;
-use crate::message::Fields;
+use crate::message::{Fields, Name};
 
 /// Returns the first protocol that a client offers and a route lists. HTTP itself and TLS are never upgraded to:
 /// what is behind them would be nobody's to judge.
@@ -51,7 +51,7 @@ pub fn new_websocket_key() -> Option<HeaderValue> {
 pub fn is_switch_to(headers: &Fields, protocol: &[u8], key: Option<&HeaderValue>) -> bool {
     let mut upgrades = headers.get_all(&header::UPGRADE);
     let (Some(upgrade), None) = (upgrades.next(), upgrades.next()) else { return false };
-    if !upgrade.eq_ignore_ascii_case(protocol) || !has_token(headers, &header::CONNECTION, "upgrade") {
+    if !upgrade.eq_ignore_ascii_case(protocol) || !has_token(headers, Name::Connection, "upgrade") {
         return false;
     }
     let Some(key) = key else { return true };

@@ -1,6 +1,7 @@
 //! Fields: their order and case, what goes out in one piece, and what is not in the head.
 
 use super::*;
+use crate::message::HOP_BY_HOP;
 
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap()
@@ -10,7 +11,7 @@ fn sent(head: &'static str) -> Fields {
     let mut fields = Fields::of(Bytes::from_static(head.as_bytes()));
     for line in head.lines() {
         let (name, text) = line.split_once(": ").unwrap();
-        assert!(fields.append_sent(name, text.as_bytes()));
+        assert!(fields.append_sent(Name::of(name.as_bytes()), name, text.as_bytes()));
     }
     fields
 }
@@ -36,22 +37,33 @@ fn order_and_case_stay() {
 }
 
 #[test]
+fn a_name_that_stands_for_many_is_found_by_its_text() {
+    let mut fields = sent("Keep-Alive: 5\nProxy-Connection: k\nUpgrade: u\nx-ssl: a\nX_SSL: b\nx-own: o");
+    assert_eq!((fields.get("keep-alive"), fields.get("PROXY-connection")), (Some(&b"5"[..]), Some(&b"k"[..])));
+    assert_eq!((fields.get("x-ssl"), fields.get("x_ssl"), fields.get("x.ssl")), (Some(&b"a"[..]), Some(&b"b"[..]), None));
+    assert_eq!((fields.get(Name::Hop), fields.get(Name::Upgrade)), (None, Some(&b"u"[..])));
+    fields.remove_all(HOP_BY_HOP.and(Names::of(&[Name::Claimed])));
+    assert_eq!(told(&fields), ["x-own=o"]);
+    assert!(!fields.may_have(HOP_BY_HOP));
+}
+
+#[test]
 fn a_line_is_whole_where_it_is_as_it_came() {
     let head = Bytes::from_static(b"A: 1\r\nB:2\r\nC:  3\r\nD: 4\r\nE: 5 \r\n\r\n");
     let mut fields = Fields::of(head.clone());
     for (name, value) in [(0..1, 3..4), (6..7, 8..9), (11..12, 15..16), (18..19, 21..22), (24..25, 27..28)] {
-        assert!(fields.append_sent(str::from_utf8(&head[name]).unwrap(), &head[value]));
+        assert!(fields.append_sent(Name::of(&head[name.clone()]), str::from_utf8(&head[name]).unwrap(), &head[value]));
     }
     fields.insert(HeaderName::from_static("d"), value("9"));
     fields.append(HeaderName::from_static("f"), value("6"));
-    let runs: Vec<_> = fields.runs(|_| false).collect();
+    let runs: Vec<_> = fields.runs(Names::default()).collect();
     // Ours is written with the spelling that came.
     let expected = [
         Run::Lines(b"A: 1\r\n"),
-        Run::Field(b"B", b"2"),
-        Run::Field(b"C", b"3"),
+        Run::Field(Name::Other, b"B", b"2"),
+        Run::Field(Name::Other, b"C", b"3"),
         Run::Lines(b"D: 9\r\n"),
-        Run::Field(b"E", b"5"),
+        Run::Field(Name::Other, b"E", b"5"),
         Run::Lines(b"f: 6\r\n"),
     ];
     assert_eq!(runs, expected);
@@ -63,15 +75,15 @@ fn lines_beside_each_other_are_one_piece_but_for_those_to_be_looked_at() {
     let mut fields = Fields::of(head.clone());
     for line in str::from_utf8(&head).unwrap().trim_end().split("\r\n") {
         let (name, value) = line.split_once(": ").unwrap();
-        assert!(fields.append_sent(name, value.as_bytes()));
+        assert!(fields.append_sent(Name::of(name.as_bytes()), name, value.as_bytes()));
     }
     fields.append(HeaderName::from_static("x"), value("6"));
     fields.append(HeaderName::from_static("y"), value("7"));
     assert!(fields.remove("d"));
-    let runs: Vec<_> = fields.runs(|name| name == b"Date").collect();
+    let runs: Vec<_> = fields.runs(Names::of(&[Name::Date])).collect();
     let expected = [
         Run::Lines(b"A: 1\r\nB: 2\r\n"),
-        Run::Field(b"Date", b"d"),
+        Run::Field(Name::Date, b"Date", b"d"),
         Run::Lines(b"C: 3\r\n"),
         Run::Lines(b"E: 5\r\n"),
         Run::Lines(b"x: 6\r\ny: 7\r\n"),
@@ -89,11 +101,12 @@ fn lines_of_ours_are_added_all_at_once() {
     fields.insert(HeaderName::from_static("te"), value("trailers"));
     fields.append_all(&ours);
     assert_eq!(told(&fields), ["Host=h", "te=trailers", "x-a=1", "x-b="]);
-    assert_eq!(fields.runs(|_| false).last(), Some(Run::Lines(b"te: trailers\r\nx-a: 1\r\nx-b: \r\n")));
-    assert!(fields.contains_key("x-b") && !fields.is_folded());
-    ours.append(HeaderName::from_static("x.b"), value(""));
+    assert_eq!(fields.runs(Names::default()).last(), Some(Run::Lines(b"te: trailers\r\nx-a: 1\r\nx-b: \r\n")));
+    assert!(fields.contains_key("x-b") && !fields.may_have(Names::of(&[Name::Respelled])) && fields.are_shorter_than(9));
+    ours.append(HeaderName::from_static("te_"), value("trailers too"));
     fields.append_all(&ours);
-    assert!(fields.is_folded());
+    assert!(fields.may_have(Names::of(&[Name::Respelled])) && !fields.are_shorter_than(12) && fields.are_shorter_than(13));
+    assert_eq!(fields.get("TE_"), Some(&b"trailers too"[..]));
 }
 
 #[test]
@@ -102,10 +115,13 @@ fn what_is_not_in_the_head_has_no_place() {
     let mut fields = Fields::of(head.clone());
     let name = str::from_utf8(&head[..1]).unwrap();
     let foreign = String::from("x");
-    assert!(!fields.append_sent(&foreign, b"y") && !fields.append_sent(name, foreign.as_bytes()));
+    assert!(
+        !fields.append_sent(Name::of(foreign.as_bytes()), &foreign, b"y")
+            && !fields.append_sent(Name::of(name.as_bytes()), name, foreign.as_bytes())
+    );
     assert!(fields.is_empty() && fields.get("x").is_none());
     // Nothing lies anywhere.
-    assert!(fields.append_sent(name, &[]));
+    assert!(fields.append_sent(Name::of(name.as_bytes()), name, &[]));
     assert_eq!(told(&fields), ["a="]);
 }
 
