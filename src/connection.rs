@@ -108,6 +108,7 @@ async fn establish(worker: Rc<Worker>, accepted: Accepted) -> Option<Serving> {
         identity: identity::Remembered::new(Arc::clone(&worker.metrics)),
         counted: RefCell::default(),
         shown: RefCell::default(),
+        told: Default::default(),
         serves: RefCell::new((rules.generation, Arc::clone(&listener.serves))),
     });
     let limits = worker.rules.borrow().limits.clone();

@@ -12,6 +12,7 @@ mod ids;
 mod onward;
 mod record;
 pub mod service;
+pub mod told;
 mod unread;
 mod ways;
 
@@ -36,9 +37,9 @@ use crate::limits::{Excess, Principals};
 use crate::log::AccessLog;
 use crate::message::{Fields, Request, RequestHead, Response};
 use crate::metrics::{Counter, Metrics};
+use crate::routing::Route;
 use crate::routing::cross_site::{self, Preflight};
 use crate::routing::path::normalise;
-use crate::routing::{Authority, Route};
 use crate::rules::{Rules, Serves};
 use crate::ticker::Ticker;
 use crate::upstream::{Body, Incoming, Pools, Upload};
@@ -91,6 +92,8 @@ pub struct Context {
     pub counted: RefCell<Option<(PrincipalId, Arc<Counter>)>>,
     /// The bearer tokens that came over it.
     pub shown: RefCell<bearer::Shown>,
+    /// What its latest request was told to the upstream with.
+    pub told: told::Told,
     /// What its listener serves, by the rules that the latest request found; kept where a reload took the listener away.
     pub serves: RefCell<(u64, Arc<Serves>)>,
 }
@@ -193,8 +196,8 @@ async fn answer(
     }
     let mut offer = Offer::of(head, record.unread.as_ref());
     asked::check_connect(&head.method, offer.as_ref().is_some_and(Offer::is_extended_connect))?;
-    let asked = Asked::of(&current.rules.routes, Authority::of(&head.uri, &head.headers)?, normalise(head.uri.path())?);
-    let host = asked.authority.to_header_value(&head.headers);
+    let named = context.told.named(&head.uri, &head.headers)?;
+    let asked = Asked::of(&current.rules.routes, named.authority(), normalise(head.uri.path())?);
     let refuse = |failure, record: &mut Record| record.refuse(failure, &asked.authority.host, head.uri.path());
     if let Some(serves) = context.ours(&current.rules, &asked).map_err(|failure| refuse(failure, record))? {
         let call = OurCall { context, current, serves: &serves, asked: &asked };
@@ -222,7 +225,7 @@ async fn answer(
     record.admitted(&grant);
     let held = Target {
         method: head.method.clone(),
-        authority: host.clone(),
+        authority: named.value.clone(),
         path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
     };
@@ -235,7 +238,7 @@ async fn answer(
     let chosen = taken_up(offer.as_mut(), asked.served(&head.method)?, &head.headers)?;
     let cross_origin = permitted(&head.headers, &scope, &grant);
     let target = head.uri.path_and_query().map(|original| asked.path.target(original));
-    let onward = onward::Onward { context, current, lifeline, handles, grant: &grant, host, needed, origin, target };
+    let onward = onward::Onward { context, current, lifeline, handles, grant: &grant, named: &named, needed, origin, target };
     onward.prepare(head, chosen.as_ref(), record.id_value())?;
     let mut response = within(&hold, onward.send(sent, other, chosen, record)).await?;
     if let Some(origin) = cross_origin {

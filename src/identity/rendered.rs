@@ -16,7 +16,7 @@ const MAX_FIELD: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Rendered {
     fields: Fields,
-    /// Ours; apart from the fields as it may have to follow a node's.
+    /// Ours, for a node: it may have to follow the node's.
     xfcc: Option<HeaderValue>,
     /// The client is a peer gateway: its XFCC stays, and ours follows.
     appends: bool,
@@ -44,6 +44,9 @@ impl Rendered {
             }
         }
         rendered.say_what_was_left_out();
+        if let Some(xfcc) = rendered.xfcc.take_if(|_| !rendered.appends) {
+            rendered.fields.append(XFCC, xfcc);
+        }
         // It is kept for as long as a connection lives.
         rendered.fields.shrink_to_fit();
         rendered
@@ -59,12 +62,22 @@ impl Rendered {
         if self.appends { xfcc::joined(headers.get_all(&XFCC)) } else { None }
     }
 
+    /// Returns what goes with every request alike; `None`: a node's own word goes with it, too.
+    pub fn in_common(&self) -> Option<&Fields> {
+        (!self.appends).then_some(&self.fields)
+    }
+
     /// Writes into headers that claim nothing any more. `client`: the effective address, as it is written.
     pub(super) fn write(&self, headers: &mut Fields, forwarded: Option<Vec<u8>>, client: Option<&HeaderValue>) {
         headers.append_all(&self.fields);
         if let Some(xfcc) = self.xfcc_behind(forwarded) {
             headers.append(XFCC, xfcc);
         }
+        self.tell_client(headers, client);
+    }
+
+    /// Writes the effective address.
+    pub fn tell_client(&self, headers: &mut Fields, client: Option<&HeaderValue>) {
         if let Some(client) = client.filter(|_| self.tells_address) {
             headers.append(CLIENT_IP, client);
         }

@@ -1,6 +1,8 @@
 //! The fields of one head, in a list: few are there, and to compare lengths is cheaper than to hash. What came over HTTP/1.1
 //! stays where it lies in the head, as it is spelled; what is ours is written once, as the line that goes out.
 
+mod field;
+
 use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::fmt;
@@ -8,7 +10,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::names::{Asked, Name, Names, Token, is_asked};
+use super::names::{Asked, Name, Names, Token};
+use field::{Field, Lies};
 
 /// Fields in the order in which they came. Names are compared without case (RFC 9110, 5.1).
 #[derive(Default)]
@@ -31,32 +34,6 @@ pub enum Run<'a> {
     Lines(&'a [u8]),
     /// A name and its value: to be looked at, or to be written anew.
     Field(Name, &'a [u8], &'a [u8]),
-}
-
-/// Where a field lies, in the head or among the lines of ours.
-#[derive(Clone, Copy)]
-struct Field {
-    /// Where its name begins, and with it its line.
-    at: u32,
-    value: u32,
-    /// Of the value.
-    size: u32,
-    /// Of the name: most comparisons end with it.
-    length: u16,
-    /// What its name is.
-    name: Name,
-    lies: Lies,
-}
-
-/// In what it lies, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lies {
-    /// In the head, as we would write it: one space, the value, and the end of the line.
-    Line,
-    /// In the head, in some other way.
-    Loose,
-    /// Among the lines of ours.
-    Own,
 }
 
 impl Fields {
@@ -299,32 +276,6 @@ impl Fields {
         self.names = self.names.and(Names::of(&[field.name]));
         self.longest = self.longest.max(field.size);
         self.list.push(field);
-    }
-}
-
-impl Field {
-    fn spelled<'a>(&self, head: &'a [u8], own: &'a [u8]) -> &'a [u8] {
-        let at = self.at as usize;
-        // INVARIANT: it was a part of it, here and below.
-        self.of(head, own).get(at..at + usize::from(self.length)).unwrap_or_default()
-    }
-
-    fn value<'a>(&self, head: &'a [u8], own: &'a [u8]) -> &'a [u8] {
-        let at = self.value as usize;
-        self.of(head, own).get(at..at + self.size as usize).unwrap_or_default()
-    }
-
-    /// Where its line ends, if it is one.
-    fn end(&self) -> usize {
-        self.value as usize + self.size as usize + 2
-    }
-
-    fn is(&self, head: &[u8], own: &[u8], name: Name, text: &str) -> bool {
-        self.name == name && is_asked(name, || self.spelled(head, own), text)
-    }
-
-    fn of<'a>(&self, head: &'a [u8], own: &'a [u8]) -> &'a [u8] {
-        if self.lies == Lies::Own { own } else { head }
     }
 }
 

@@ -13,6 +13,7 @@ use super::bearer;
 use super::carried::{Chosen, join_cookies};
 use super::current::{Current, Handles};
 use super::record::Record;
+use super::told::Named;
 use crate::address;
 use crate::admission::Access;
 use crate::failure::Failure;
@@ -30,7 +31,7 @@ pub(super) struct Onward<'a> {
     pub(super) lifeline: &'a Rc<Lifeline>,
     pub(super) handles: &'a Handles,
     pub(super) grant: &'a Grant,
-    pub(super) host: HeaderValue,
+    pub(super) named: &'a Rc<Named>,
     pub(super) needed: Access,
     pub(super) origin: address::Origin,
     /// The path in its normal form, with the query as it came.
@@ -53,14 +54,9 @@ impl Onward<'_> {
         }
 
         // Ours is written behind the strip, lest `Connection: client-cert` take it away.
-        let settings = &self.current.rules.identity;
-        let rendered = self.context.identity.rendered(self.grant, settings, &self.context.uris);
-        let client = self.origin.address.ip().map(|ip| self.context.peer.text_of(ip));
-        identity::replace(headers, rendered.as_deref(), self.needed, client.as_ref());
-        let scheme = if self.context.secure { "https" } else { "http" };
-        self.current.rules.trust.write(headers, self.origin, &self.context.peer, scheme, &self.host);
-        if headers.get(Name::Host) != Some(self.host.as_bytes()) {
-            headers.insert(Name::Host, &self.host);
+        self.tell(headers);
+        if !self.named.is_spelled() {
+            headers.insert(Name::Host, &self.named.value);
         }
         headers.insert(Name::XRequestId, id);
         if asked.trailers {

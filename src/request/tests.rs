@@ -95,6 +95,7 @@ fn context(upstream: Settings, limits: Limits) -> Rc<Context> {
         identity: identity::Remembered::new(metrics),
         counted: Default::default(),
         shown: RefCell::default(),
+        told: Default::default(),
         serves: Default::default(),
     })
 }

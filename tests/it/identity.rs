@@ -118,6 +118,44 @@ async fn forged_headers_in_trailers_never_reach_the_upstream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_with_one_request_is_told_with_no_other() {
+    let alice = Leaf::new("alice").self_signed();
+    let (upstream, proxy) = start(&alice).await;
+    let said =
+        [None, Some(("x-forwarded-for", "192.0.2.7")), Some(("x-portcullis-principal", FORGED)), Some(("forwarded", "for=192.0.2.7"))];
+    let ask = |path: &str, port: &str, said: Option<(&'static str, &str)>| {
+        let mut asked = request("GET", path);
+        *asked.uri_mut() = format!("https://localhost{port}{path}").parse().expect("a target");
+        said.map(|(name, value)| asked.headers_mut().insert(name, value.parse().expect("a value")));
+        asked
+    };
+    let told = || {
+        let head = upstream.last().head.to_ascii_lowercase();
+        let mut lines: Vec<String> = head.lines().filter(|line| !line.starts_with("x-request-id:")).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let is_address = |line: &str| line.starts_with("x-forwarded-") && !line.starts_with("x-forwarded-client-cert");
+    for http2 in [false, true] {
+        let client = if http2 { Client::http2(&proxy, Some(&alice)) } else { Client::new(&proxy, Some(&alice)) };
+        let mut connection = client.connect().await.expect("admitted");
+        for path in ["/", "/open/x", "/", "/perhaps/x", "/open/x"] {
+            for (port, said) in ["", "", ":1", ":443"].into_iter().flat_map(|port| said.map(|said| (port, said))) {
+                assert_eq!(connection.exchange(ask(path, port, said)).await.expect("an answer").status, 200);
+                let behind_others = told();
+                assert_eq!(client.send(ask(path, port, said)).await.expect("an answer").status, 200);
+                assert_eq!(behind_others, told(), "{path} {port} {said:?}, HTTP/2 {http2}");
+                let is_told = behind_others.iter().any(|line| line.starts_with("x-portcullis-principal: "));
+                assert_eq!(is_told, path != "/open/x", "{behind_others:?}");
+                let forwarded: Vec<&String> = behind_others.iter().filter(|line| is_address(line)).collect();
+                let host = format!("x-forwarded-host: localhost{port}");
+                assert_eq!(forwarded, ["x-forwarded-for: 127.0.0.1", &host, "x-forwarded-proto: https"], "{behind_others:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connection_cannot_take_our_headers_away() {
     let alice = Leaf::new("alice").self_signed();
     let (upstream, proxy) = start(&alice).await;
