@@ -52,11 +52,10 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
     };
 
     status_line(out, status);
-    let mut dated = false;
     for run in headers.runs(FRAMED) {
         let (name, spelled, value) = match run {
             Run::Lines(lines) => {
-                out.extend_from_slice(lines);
+                put(out, lines);
                 continue;
             }
             Run::Field(name, spelled, value) => (name, spelled, value),
@@ -70,28 +69,27 @@ pub(super) fn answer<B>(out: &mut Vec<u8>, response: &Response<B>, size: &SizeHi
                 }
                 continue;
             }
-            Name::Date => dated = true,
             Name::TransferEncoding => continue,
             _ => {}
         }
         field(out, spelled, value);
     }
     if framing == Framing::Chunked {
-        out.extend_from_slice(CHUNKED);
+        put(out, CHUNKED);
     }
     if let Some(length) = length {
         number(out, CONTENT_LENGTH, length);
     }
-    if !dated && !switches {
+    if !switches && !headers.contains_key(Name::Date) {
         date(out);
     }
     // RFC 9112, 9.6 and 9.3: said on either side of the difference between the versions.
     if !switches && !persists {
-        out.extend_from_slice(b"connection: close\r\n");
+        put(out, b"connection: close\r\n");
     } else if !switches && asked.version == Version::HTTP_10 {
-        out.extend_from_slice(b"connection: keep-alive\r\n");
+        put(out, b"connection: keep-alive\r\n");
     }
-    out.extend_from_slice(b"\r\n");
+    put(out, b"\r\n");
     (framing, persists)
 }
 
@@ -100,12 +98,12 @@ pub(super) fn interim(out: &mut Vec<u8>, head: &Response<()>) {
     status_line(out, head.status);
     for run in head.headers.runs(FRAMED) {
         match run {
-            Run::Lines(lines) => out.extend_from_slice(lines),
-            Run::Field(name, ..) if name != Name::Date && FRAMED.has(name) => {}
+            Run::Lines(lines) => put(out, lines),
+            Run::Field(name, ..) if FRAMED.has(name) => {}
             Run::Field(_, spelled, value) => field(out, spelled, value),
         }
     }
-    out.extend_from_slice(b"\r\n");
+    put(out, b"\r\n");
 }
 
 /// Writes a request's head; returns how its body is framed.
@@ -117,10 +115,10 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
         None => Framing::Chunked,
     };
     let head = &request.head;
-    out.extend_from_slice(head.method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
+    put(out, head.method.as_str().as_bytes());
+    put(out, b" ");
+    put(out, head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).as_bytes());
+    put(out, b" HTTP/1.1\r\n");
     let mut length = match framing {
         Framing::Length(length) => Some(length),
         // RFC 9110, 8.6: where content has a meaning, it is said that there is none.
@@ -131,7 +129,7 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
     for run in head.headers.runs(FRAMED) {
         let (name, spelled, value) = match run {
             Run::Lines(lines) => {
-                out.extend_from_slice(lines);
+                put(out, lines);
                 continue;
             }
             Run::Field(name, spelled, value) => (name, spelled, value),
@@ -149,30 +147,38 @@ pub(super) fn request<B>(out: &mut Vec<u8>, request: &Request<B>, size: &SizeHin
         }
     }
     if framing == Framing::Chunked {
-        out.extend_from_slice(CHUNKED);
+        put(out, CHUNKED);
     }
     if let Some(length) = length {
         number(out, CONTENT_LENGTH, length);
     }
-    out.extend_from_slice(b"\r\n");
+    put(out, b"\r\n");
     framing
 }
 
 fn status_line(out: &mut Vec<u8>, status: StatusCode) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    if status == StatusCode::OK {
+        return put(out, b"HTTP/1.1 200 OK\r\n");
+    }
+    put(out, b"HTTP/1.1 ");
+    put(out, status.as_str().as_bytes());
+    put(out, b" ");
+    put(out, status.canonical_reason().unwrap_or_default().as_bytes());
+    put(out, b"\r\n");
 }
 
 /// Writes one field.
 pub(super) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+    put(out, name);
+    put(out, b": ");
+    put(out, value);
+    put(out, b"\r\n");
+}
+
+/// Writes a piece. Not inlined: there are many.
+#[inline(never)]
+fn put(out: &mut Vec<u8>, piece: &[u8]) {
+    out.extend_from_slice(piece);
 }
 
 fn number(out: &mut Vec<u8>, name: &[u8], mut number: u64) {
@@ -186,12 +192,15 @@ fn number(out: &mut Vec<u8>, name: &[u8], mut number: u64) {
 }
 
 fn says_close(headers: &Fields) -> bool {
+    if !headers.may_have(Names::of(&[Name::Connection])) {
+        return false;
+    }
     let closes = |token: &[u8]| token.trim_ascii().eq_ignore_ascii_case(b"close");
     headers.get_all(&Name::Connection).any(|value| value.split(|byte| *byte == b',').any(closes))
 }
 
 fn is_bodiless(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::CONNECT, Method::OPTIONS, Method::TRACE, Method::DELETE].contains(method)
+    matches!(*method, Method::GET | Method::HEAD | Method::CONNECT | Method::OPTIONS | Method::TRACE | Method::DELETE)
 }
 
 /// RFC 9110, 6.6.1: whoever has a clock says when it answered, where the upstream did not.
@@ -203,7 +212,7 @@ fn date(out: &mut Vec<u8>) {
             line.clear();
             write_date(line, now);
         }
-        out.extend_from_slice(line);
+        put(out, line);
     });
 }
 
@@ -222,7 +231,7 @@ thread_local! {
 }
 
 /// Fields that are not handed on as they are.
-const FRAMED: Names = Names::of(&[Name::Connection, Name::ContentLength, Name::Date, Name::TransferEncoding]);
+const FRAMED: Names = Names::of(&[Name::Connection, Name::ContentLength, Name::TransferEncoding]);
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
