@@ -151,10 +151,10 @@ pub fn serve(context: Rc<Context>, lifeline: Rc<Lifeline>, request: Request<Inco
         }
         match answer {
             Ok(response) => {
-                record.answered(response.status);
+                record.answered(response.status, &current);
                 response.map(|body| body.watched(record))
             }
-            Err(failure) => refused(&context, failure, html, record),
+            Err(failure) => refused(&context, &current, failure, html, record),
         }
     })
 }
@@ -167,12 +167,12 @@ pub fn refused_unread(context: &Context, failure: Failure) {
 }
 
 /// Tells a failure; the connection ends with it where nothing more may come over it.
-fn refused(context: &Context, failure: Failure, html: bool, mut record: Box<Record>) -> Response<Body> {
+fn refused(context: &Context, current: &Current, failure: Failure, html: bool, mut record: Box<Record>) -> Response<Body> {
     record.failed(failure);
     let refused = record.refused(failure).filter(|_| !html);
     let in_its_form = refused.zip(context.worker.service.as_deref()).and_then(|(refused, service)| service.refuse(&refused));
     let mut response = in_its_form.map_or_else(|| failure.response(record.id(), html), Response::from);
-    record.answered(response.status);
+    record.answered(response.status, current);
     // Behind a CONNECT comes what was meant for its tunnel.
     let ends = failure.closes() || record.is_connect() || context.standing.denied().is_some();
     if ends && !context.http2 {
@@ -221,17 +221,19 @@ async fn answer(
     let handles = asked.route.and_then(|route| current.handles(route));
     record.route = handles.cloned();
     let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: head.uri.path() };
-    let grant = standing.check_inquiry(&scope, Some(inquiry))?;
-    record.admitted(&grant);
-    let held = Target {
-        method: head.method.clone(),
-        authority: named.value.clone(),
-        path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
-        upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
+    let target = || {
+        Some(Target {
+            method: head.method.clone(),
+            authority: named.value.clone(),
+            path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+            upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
+        })
     };
-    let hold = standing.hold(&scope, Some(&held)).on(lifeline);
+    let (grant, hold) = standing.admit(&scope, inquiry, target)?;
+    record.admitted(&grant);
     // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.
-    let other = (record.has_body() || upgrades).then(|| standing.hold(&scope, Some(&held)));
+    let other = if record.has_body() || upgrades { hold.twin() } else { None };
+    let hold = hold.on(lifeline);
     record.entered = enter(context, current, &grant).map_err(|failure| refuse(failure, record))?;
 
     let Some(handles) = handles else { return no_route(head) };

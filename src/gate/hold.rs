@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::answer::Answer;
 use super::{Cuts, Lapse, Lifeline, Standing, Target};
-use crate::admission::Principal;
+use crate::admission::PrincipalId;
 
 /// An open request, stream or upgrade: lapses when the rules of now would not take it where it went, or the whole
 /// connection is denied.
@@ -29,7 +29,7 @@ pub(super) struct Held {
     /// `None`: rules lead it nowhere else.
     pub(super) target: Option<Target>,
     /// Whose request it is: the same certificate under another name is another client.
-    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) principal: Option<PrincipalId>,
     pub(super) lapsed: Option<Lapse>,
     /// Kept until the hold is gone.
     pub(super) cuts: Option<Arc<Cuts>>,
@@ -47,6 +47,12 @@ impl Hold {
         let slot = holds.enter(held);
         drop(holds);
         Self { standing: Rc::clone(standing), slot }
+    }
+
+    /// Stands for the same request once more, for what of it ends by itself.
+    pub fn twin(&self) -> Option<Self> {
+        let held = self.standing.holds().borrow().slots[self.slot].as_ref().map(Held::twin);
+        held.map(|held| Self::new(&self.standing, held))
     }
 
     /// Ends what `lifeline` holds, too, where nobody polls when this lapses.
@@ -116,6 +122,14 @@ impl std::fmt::Debug for Hold {
 }
 
 impl Held {
+    pub(super) fn of(answer: Rc<Answer>, target: Option<Target>, principal: Option<PrincipalId>, lapsed: Option<Lapse>) -> Self {
+        Self { answer, target, principal, lapsed, cuts: None, waker: None, lifeline: None }
+    }
+
+    fn twin(&self) -> Self {
+        Self::of(Rc::clone(&self.answer), self.target.clone(), self.principal, self.lapsed)
+    }
+
     /// Ends it; `cuts` is kept until it is gone.
     pub(super) fn lapse(&mut self, lapse: Lapse, cuts: Option<Arc<Cuts>>) {
         self.lapsed = Some(lapse);

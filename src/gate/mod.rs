@@ -235,8 +235,8 @@ impl Gate {
     }
 
     /// Tells whether what was judged then still holds.
-    fn holds(&self, window: Window) -> bool {
-        window.holds(self.installs.get(), self.clock.now().as_secs())
+    fn holds(&self, window: Window, now: u64) -> bool {
+        window.holds(self.installs.get(), now)
     }
 
     /// Remembers an admitted client's chain. Only these: a stranger makes as many certificates as it likes, and

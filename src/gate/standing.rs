@@ -17,7 +17,7 @@ use super::grant::Kind;
 use super::hold::{Held, Holds};
 use super::refusals::{Refused, token_of};
 use super::{About, Admitted, Asker, Checkpoint, Cuts, Gate, Grant, Hold, Inquiry, Lapse, Possession, Target, Ways};
-use crate::admission::{Basis, Candidate, ClientAddress, Decision, Denial, Origin, Principal, RouteAuth, Scope, Verdict};
+use crate::admission::{Basis, Candidate, ClientAddress, Decision, Denial, Origin, PrincipalId, RouteAuth, Scope, Verdict};
 
 /// One connection's standing. Registered with its worker's gate while it lives.
 pub struct Standing {
@@ -144,25 +144,37 @@ impl Standing {
 
     /// Asks for one request, and records a denial. Remembered by everything the answer depends on, so that a request costs two comparisons.
     pub fn check(&self, scope: &Scope<'_>) -> Result<Grant, Denial> {
-        self.check_inquiry(scope, None)
+        self.check_inquiry(scope, None).map(|(grant, _)| grant)
     }
 
-    /// The same for what can be told of the request, for the log.
-    pub fn check_inquiry(&self, scope: &Scope<'_>, inquiry: Option<Inquiry<'_>>) -> Result<Grant, Denial> {
-        self.keep_true();
+    /// The same, and stands for the request as [`hold`](Self::hold) does. `inquiry`: what can be told of it, for the log.
+    pub fn admit(
+        self: &Rc<Self>,
+        scope: &Scope<'_>,
+        inquiry: Inquiry<'_>,
+        target: impl FnOnce() -> Option<Target>,
+    ) -> Result<(Grant, Hold), Denial> {
+        let (grant, answer) = self.check_inquiry(scope, Some(inquiry))?;
+        let principal = principal_of(&grant);
+        Ok((grant, Hold::new(self, Held::of(answer, target(), principal, None))))
+    }
+
+    fn check_inquiry(&self, scope: &Scope<'_>, inquiry: Option<Inquiry<'_>>) -> Result<(Grant, Rc<Answer>), Denial> {
+        let now = self.gate.clock.now().as_secs();
+        self.keep_true(now);
         if let Some(denial) = self.has_lapsed() {
             return Err(denial);
         }
-        let answer = self.answer(scope, inquiry);
-        let judged = answer.judged.borrow();
-        match &judged.outcome {
+        let answer = self.answer(scope, inquiry, now);
+        let outcome = match &answer.judged.borrow().outcome {
             Ok(grant) => Ok(grant.clone()),
             Err(decision) => {
                 let about = About { inquiry, ..About::of(Checkpoint::Request, *scope) };
                 self.gate.record(decision, self.candidate(), &self.asker, about);
                 Err(refusal(decision))
             }
-        }
+        };
+        outcome.map(|grant| (grant, answer))
     }
 
     /// Writes the line of a request that is refused though no decision says so: for where it came, or by a limit. `grant`: whom it
@@ -185,13 +197,12 @@ impl Standing {
     /// Stands for an open request in `scope` until dropped; to be taken right after `check` admitted it. Other rules
     /// judge it anew, as the request for `target` that it was; `None`: no route leads it anywhere, it is ours to answer.
     pub fn hold(self: &Rc<Self>, scope: &Scope<'_>, target: Option<&Target>) -> Hold {
-        let answer = self.answer(scope, None);
+        let answer = self.answer(scope, None, self.gate.clock.now().as_secs());
         let (principal, lapsed) = match &answer.judged.borrow().outcome {
-            Ok(grant) => (principal_of(grant).cloned(), None),
+            Ok(grant) => (principal_of(grant), None),
             Err(decision) => (None, Some(Lapse::Denied(refusal(decision)))),
         };
-        let held = Held { answer, target: target.cloned(), principal, lapsed, cuts: None, waker: None, lifeline: None };
-        Hold::new(self, held)
+        Hold::new(self, Held::of(answer, target.cloned(), principal, lapsed))
     }
 
     /// Waits until the connection itself is denied, or an operator ends it. To be polled from one task only, which is woken
@@ -293,9 +304,9 @@ impl Standing {
     }
 
     /// Judges the connection again if its answer no longer holds. Once admitted and now denied, it lapses.
-    fn keep_true(&self) {
+    fn keep_true(&self, now: u64) {
         let connection = self.connection.borrow();
-        if connection.lapsed.is_some() || self.gate.holds(connection.window) {
+        if connection.lapsed.is_some() || self.gate.holds(connection.window, now) {
             return;
         }
         let (was_denied, begun) = (connection.denial, connection.begins);
@@ -358,11 +369,11 @@ impl Standing {
     }
 
     /// Returns an answer that holds: remembered, or judged now.
-    fn answer(&self, scope: &Scope<'_>, inquiry: Option<Inquiry<'_>>) -> Rc<Answer> {
+    fn answer(&self, scope: &Scope<'_>, inquiry: Option<Inquiry<'_>>, now: u64) -> Rc<Answer> {
         let mut answers = self.answers.borrow_mut();
         if let Some(index) = answers.iter().position(|answer| answer.answers(scope)) {
             answers.swap(0, index);
-            self.refresh(&answers[0]);
+            self.refresh(&answers[0], now);
             return Rc::clone(&answers[0]);
         }
         let answer = Rc::new(Answer::new(scope, inquiry, self.judge(scope)));
@@ -373,8 +384,8 @@ impl Standing {
         answer
     }
 
-    fn refresh(&self, answer: &Answer) {
-        if !self.gate.holds(answer.judged.borrow().window) {
+    fn refresh(&self, answer: &Answer, now: u64) {
+        if !self.gate.holds(answer.judged.borrow().window, now) {
             let judged = self.judge(&answer.scope());
             answer.judged.replace(judged);
         }
@@ -440,8 +451,8 @@ fn gateways(decision: &Decision) -> Arc<[IpNet]> {
     }
 }
 
-fn principal_of(grant: &Grant) -> Option<&Arc<Principal>> {
-    grant.admitted().map(|admitted| &admitted.admission.principal)
+fn principal_of(grant: &Grant) -> Option<PrincipalId> {
+    grant.admitted().map(|admitted| admitted.admission.principal.id)
 }
 
 /// Whatever the decision says: only a route that says so is open.

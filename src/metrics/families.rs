@@ -50,7 +50,7 @@ families! {
     REVOCATION_SECONDS = HISTOGRAM "revocation_seconds" [], "From a change being seen to the last connection it cut.";
     SOURCE_LAST_GOOD = GAUGE "source_last_good_timestamp_seconds" ["source"], "When the content in force of a source was last read whole and found good.";
     UPSTREAM_FAILURES = COUNTER "upstream_failures_total" ["upstream", "code"], "Requests that an upstream did not answer, by code.";
-    UPSTREAM_SECONDS = HISTOGRAM "upstream_seconds" ["upstream"], "From the request's head sent to the answer's head read.";
+    UPSTREAM_SECONDS = HISTOGRAM "upstream_seconds" ["upstream"], "From the request's head read to the answer's head read.";
 }
 
 #[cfg(test)]

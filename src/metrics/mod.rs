@@ -79,7 +79,7 @@ pub struct RouteMetrics {
 /// What one upstream counts.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
-    /// From the request's head sent to the answer's head read.
+    /// From the request's head read to the answer's head read.
     pub seconds: Histogram,
     failures: ByCode,
 }

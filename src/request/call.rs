@@ -41,7 +41,7 @@ impl OurCall<'_> {
         let (context, service) = (self.context, self.context.worker.service.as_deref());
         let needs = |surface, method: &Method, path: &str| service.and_then(|service| service.needs(surface, method, path));
         let call = asked::Call::of(self.asked, self.serves, &head.method, needs);
-        record.ours(self.current, call.surface);
+        record.ours(call.surface);
         let lists = |origin: Option<&str>| call.lists(&self.current.rules.snapshot, origin);
         if let Some(preflight) = call.preflight(&head.method, &head.headers) {
             return match lists(preflight.origin()) {
@@ -74,10 +74,10 @@ impl OurCall<'_> {
             host: &self.asked.authority.host,
             path: &self.asked.path.text,
         };
-        let grant = standing.check_inquiry(&scope, Some(inquiry))?;
+        let (grant, hold) = standing.admit(&scope, inquiry, || None)?;
         record.admitted(&grant);
-        let hold = standing.hold(&scope, None).on(lifeline);
-        let upload_hold = record.has_body().then(|| standing.hold(&scope, None));
+        let upload_hold = if record.has_body() { hold.twin() } else { None };
+        let hold = hold.on(lifeline);
         let entered = enter(context, self.current, &grant);
         record.entered = entered.map_err(|failure| record.refuse(failure, &self.asked.authority.host, &self.asked.path.text))?;
 

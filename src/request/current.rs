@@ -16,7 +16,7 @@ pub(super) struct Current {
     /// In the order of the routes' addresses; `rules` keeps them where they are.
     routes: Vec<(*const Route, Rc<Handles>)>,
     /// For requests that no route matched.
-    pub(super) unrouted: Arc<RouteMetrics>,
+    unrouted: Arc<RouteMetrics>,
     /// For requests that were ours to answer, by surface.
     ours: HashMap<Surface, Arc<RouteMetrics>>,
 }
@@ -48,9 +48,9 @@ impl Current {
         Self { routes, unrouted: metrics.route(""), ours, rules }
     }
 
-    /// Returns what counts the requests for a surface of ours.
-    pub(super) fn ours(&self, surface: Surface) -> &Arc<RouteMetrics> {
-        self.ours.get(&surface).unwrap_or(&self.unrouted)
+    /// Returns what counts the requests for a surface of ours, or those that no route matched.
+    pub(super) fn unrouted(&self, surface: Option<Surface>) -> &Arc<RouteMetrics> {
+        surface.and_then(|surface| self.ours.get(&surface)).unwrap_or(&self.unrouted)
     }
 
     /// Returns what belongs to a route of these rules.

@@ -2,7 +2,6 @@
 //! written; sent; and the answer, or the tunnel, on its way back.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
@@ -92,10 +91,8 @@ impl Onward<'_> {
         let sent;
         (request.body, sent) = Upload::new(record.unread.take(), upload_hold, || self.context.worker.ticker.timer(), limits);
         record.sent.clone_from(&sent);
-        let started = Instant::now();
         let answered = reached.pool.forward(request, sent, clean_trailers, self.grant).await;
-        let took = started.elapsed();
-        record.upstream_took = Some(took);
+        let took = record.upstream_ended();
         let answer = answered.map_err(failure_of).inspect_err(|failure| reached.metrics.failed(failure.code()))?;
         reached.metrics.seconds.observe(took);
         match (answer.switched, chosen.zip(tunnel_hold)) {

@@ -29,7 +29,8 @@ pub(super) struct Record {
     context: Rc<Context>,
     /// Not the rules themselves: a stream may live for weeks, and would keep every generation alive that one began under.
     generation: u64,
-    unrouted: Arc<RouteMetrics>,
+    /// Where it is counted that no route has.
+    unrouted: Option<Arc<RouteMetrics>>,
     started: Instant,
     id: HeaderValue,
     method: Method,
@@ -57,7 +58,7 @@ pub(super) struct Record {
     /// The body, until somebody takes it.
     pub(super) unread: Option<Incoming>,
     pub(super) sent: Option<Rc<Sent>>,
-    pub(super) upstream_took: Option<Duration>,
+    upstream_took: Option<Duration>,
 }
 
 /// A tunnel that was opened: its end is told by itself.
@@ -94,14 +95,13 @@ impl Record {
             upstream_took: None,
             context,
             generation: current.rules.generation,
-            unrouted: Arc::clone(&current.unrouted),
+            unrouted: None,
         }
     }
 
     /// The request is ours to answer.
-    pub(super) fn ours(&mut self, current: &Current, surface: Surface) {
+    pub(super) fn ours(&mut self, surface: Surface) {
         self.surface = Some(surface);
-        self.unrouted = Arc::clone(current.ours(surface));
     }
 
     /// Describes a call of ours that failed; `None`: it is no call of ours.
@@ -131,8 +131,16 @@ impl Record {
     }
 
     /// The head of the answer is known.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    pub(super) fn answered(&mut self, status: StatusCode, current: &Current) {
         self.status = Some(status);
+        if self.route.is_none() {
+            self.unrouted = Some(Arc::clone(current.unrouted(self.surface)));
+        }
+    }
+
+    /// The upstream has answered, or has not; returns how long that took.
+    pub(super) fn upstream_ended(&mut self) -> Duration {
+        *self.upstream_took.insert(self.started.elapsed())
     }
 
     /// The request is answered by us. Denials were counted where they were decided.
@@ -181,7 +189,7 @@ impl Record {
     pub(super) fn tunnelled(&mut self) -> Tunnelled {
         Tunnelled(Self {
             context: Rc::clone(&self.context),
-            unrouted: Arc::clone(&self.unrouted),
+            unrouted: None,
             id: self.id.clone(),
             method: self.method.clone(),
             uri: self.uri.clone(),
@@ -215,8 +223,9 @@ impl Record {
             return;
         }
         let duration = self.started.elapsed();
-        if let Some(status) = self.status.filter(|_| event == REQUEST) {
-            self.route.as_ref().map_or(&self.unrouted, |handles| &handles.metrics).request(status.as_u16(), duration);
+        let counted = self.route.as_ref().map(|handles| &handles.metrics).or(self.unrouted.as_ref());
+        if let Some((status, metrics)) = self.status.filter(|_| event == REQUEST).zip(counted) {
+            metrics.request(status.as_u16(), duration);
         }
         if self.context.worker.log.is_on() {
             self.log(event, bytes_in, duration);

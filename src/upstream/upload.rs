@@ -58,9 +58,9 @@ impl Upload {
         timer: impl FnOnce() -> Timer,
         limits: UploadLimits,
     ) -> (Self, Option<Rc<Sent>>) {
-        let client = incoming.as_ref().and_then(Incoming::interim);
-        let unread = incoming.filter(|incoming| !incoming.is_end_stream());
-        let Some((incoming, hold)) = unread.zip(hold) else { return (Self { body: None, client }, None) };
+        let Some(incoming) = incoming else { return (Self::empty(), None) };
+        let client = incoming.interim();
+        let Some(hold) = hold.filter(|_| !incoming.is_end_stream()) else { return (Self { body: None, client }, None) };
         let sent = Rc::<Sent>::default();
         let pace = Pace { timer: timer(), progress: limits.progress };
         let uploading = Uploading { incoming, hold, pace, left: limits.bytes, trailers: limits.trailers, sent: Rc::clone(&sent) };

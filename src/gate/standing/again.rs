@@ -13,7 +13,8 @@ use crate::gate::{About, Checkpoint, Lapse, Way, Ways};
 impl Standing {
     /// Asks again whatever no longer holds; returns the second at which time alone may change an answer.
     pub(in crate::gate) fn review(&self) -> u64 {
-        self.keep_true();
+        let now = self.gate.clock.now().as_secs();
+        self.keep_true(now);
         let installs = self.gate.installs.get();
         // What time changes, it changes where the requests are.
         let ways = if self.reviewed.replace(installs) == installs { None } else { self.gate.ways.borrow().clone() };
@@ -27,7 +28,7 @@ impl Standing {
         }
         let until = connection.window.until;
         drop(connection);
-        until.min(self.review_holds(ways.as_deref()))
+        until.min(self.review_holds(ways.as_deref(), now))
     }
 
     /// Asks again whatever was judged under other rules: what is at work does not wait until a review comes by.
@@ -38,11 +39,11 @@ impl Standing {
         }
     }
 
-    fn review_holds(&self, ways: Option<&dyn Ways>) -> u64 {
+    fn review_holds(&self, ways: Option<&dyn Ways>, now: u64) -> u64 {
         let mut until = u64::MAX;
         let mut wakers = Vec::new();
         for held in self.holds.borrow_mut().live().filter(|held| held.lapsed.is_none()) {
-            let lapse = self.judge_again(held, ways);
+            let lapse = self.judge_again(held, ways, now);
             until = until.min(held.answer.judged.borrow().window.until);
             let Some(lapse) = lapse else { continue };
             self.gate.metrics.cut(lapse.code());
@@ -54,19 +55,19 @@ impl Standing {
     }
 
     /// Judges an open request as the request that it was; under other rules, where these lead it.
-    fn judge_again(&self, held: &mut Held, ways: Option<&dyn Ways>) -> Option<Lapse> {
+    fn judge_again(&self, held: &mut Held, ways: Option<&dyn Ways>, now: u64) -> Option<Lapse> {
         // What began before the first admin came ends by itself: whoever carries it out asks again whether it may.
         if self.leaving.get() {
             return None;
         }
         let Held { answer, target, principal, .. } = held;
         let (strayed, moved) = match ways.zip(target.as_ref()).map(|(ways, target)| (ways, ways.way(target))) {
-            Some((ways, way)) => (strayed(answer, &way), self.moved(answer, ways, &way)),
+            Some((ways, way)) => (strayed(answer, &way), self.moved(answer, ways, &way, now)),
             None => (None, None),
         };
         match moved {
             Some(moved) => *answer = moved,
-            None => self.refresh(answer),
+            None => self.refresh(answer, now),
         }
         match &answer.judged.borrow().outcome {
             Err(decision) => {
@@ -75,20 +76,20 @@ impl Standing {
             }
             Ok(grant) => match (principal_of(grant), principal) {
                 // The certificate went to another principal: the one whose stream this is has it no more.
-                (Some(now), Some(then)) if now.id != then.id => Some(Lapse::Denied(Denial::NotListed)),
+                (Some(now), Some(then)) if now != *then => Some(Lapse::Denied(Denial::NotListed)),
                 _ => strayed,
             },
         }
     }
 
     /// Asks where the request leads now and who says from where it comes, if that asks for something else.
-    fn moved(&self, answer: &Answer, ways: &dyn Ways, way: &Way<'_>) -> Option<Rc<Answer>> {
+    fn moved(&self, answer: &Answer, ways: &dyn Ways, way: &Way<'_>, now: u64) -> Option<Rc<Answer>> {
         let scope = answer.scope();
         let request = scope.request?;
         let address = self.address_now(scope.address, ways);
         let same = request.route == way.route && request.access == way.access && scope.address == address;
         let request = Some(RequestScope { route: way.route, access: way.access, ..request });
-        (!same).then(|| self.answer(&Scope { address, request, ..scope }, None))
+        (!same).then(|| self.answer(&Scope { address, request, ..scope }, None, now))
     }
 
     /// An address that a header gave is its peer's word; where that counts no more, the peer itself is where the request is from.
