@@ -241,7 +241,7 @@ async fn answer(
     let cross_origin = permitted(&head.headers, &scope, &grant);
     let target = head.uri.path_and_query().map(|original| asked.path.target(original));
     let onward = onward::Onward { context, current, lifeline, handles, grant: &grant, named: &named, needed, origin, target };
-    onward.prepare(head, chosen.as_ref(), record.id_value())?;
+    onward.prepare(head, chosen.as_deref(), record.id_value())?;
     let mut response = within(&hold, onward.send(sent, other, chosen, record)).await?;
     if let Some(origin) = cross_origin {
         cross_site::permit(&mut response.headers, &origin);
@@ -280,10 +280,10 @@ fn no_route(head: &RequestHead) -> Result<Response<Body>, Failure> {
 }
 
 /// Takes an offer to upgrade up, if the route lists it.
-fn taken_up(offer: Option<&mut Offer>, route: &Route, headers: &Fields) -> Result<Option<carried::Chosen>, Failure> {
+fn taken_up(offer: Option<&mut Offer>, route: &Route, headers: &Fields) -> Result<Option<Box<carried::Chosen>>, Failure> {
     let Some(offer) = offer.filter(|offer| !offer.is_idle()) else { return Ok(None) };
     let protocol = asked::upgrade_to(offer.protocols(), route)?.to_vec();
-    offer.chosen(protocol, headers).map(Some)
+    offer.chosen(protocol, headers).map(Box::new).map(Some)
 }
 
 /// Returns the foreign origin whose page may read the answer.

@@ -98,34 +98,31 @@ where
     /// Sends on what was begun, and waits for the head of the answer. The request stays with whoever asks, but for a body that is
     /// still on its way when the answer has come.
     pub fn poll_answer(&mut self, request: &mut Request<B>, context: &mut Context<'_>) -> Poll<Result<Answered, SendError>> {
-        Poll::Ready(match ready!(self.0.poll_answer(request, context)) {
-            Ok(Head::Response(head, left)) => {
-                if !left.sent {
-                    Rc::clone(&self.0).drive(std::mem::take(&mut request.body));
-                }
-                let body = left.number.map(|number| Incoming::new(Rc::clone(&self.0) as _, number));
-                Ok(Answered::Response(head.map(|()| body.unwrap_or_default())))
+        let mut polled = self.0.poll_answer(request, context);
+        if let Poll::Ready(Ok(Answered::Response(response))) = &mut polled {
+            let left = self.0.what_is_left();
+            if !left.sent {
+                Rc::clone(&self.0).drive(std::mem::take(&mut request.body));
             }
-            Ok(Head::Switched(head, upgraded)) => Ok(Answered::Switched(head, upgraded)),
-            Err(error) => Err(error),
-        })
+            if let Some(number) = left.number {
+                response.body = Incoming::new(Rc::clone(&self.0) as _, number);
+            }
+        }
+        polled
     }
 }
 
 /// A connection, whatever it runs over.
 trait Link<B>: Source {
     fn begin(&self, request: &Request<B>) -> bool;
-    fn poll_answer(&self, request: &mut Request<B>, context: &mut Context<'_>) -> Poll<Result<Head, SendError>>;
+    /// Waits for the head of the answer; what is left of the exchange is to be asked for.
+    fn poll_answer(&self, request: &mut Request<B>, context: &mut Context<'_>) -> Poll<Result<Answered, SendError>>;
+    fn what_is_left(&self) -> Left;
     fn is_idle(&self) -> bool;
     fn poll_usable(&self, context: &mut Context<'_>) -> bool;
     /// Sends what is left of a request's body, while somebody else reads the answer.
     fn drive(self: Rc<Self>, body: B);
     fn abort(&self);
-}
-
-enum Head {
-    Response(Response<()>, Left),
-    Switched(Response<()>, Upgraded),
 }
 
 /// What is left of an exchange when the head of its answer has come.
@@ -261,7 +258,7 @@ where
         }
     }
 
-    fn poll_head(&mut self, body: &B, context: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
+    fn poll_head(&mut self, body: &B, context: &mut Context<'_>) -> Poll<Result<Answered, SendError>> {
         loop {
             let Some(io) = &mut self.io else { return Poll::Ready(Err(self.broken(io::ErrorKind::NotConnected.into()))) };
             let asked = self.asked.unwrap_or(Asked::Plain);
@@ -282,15 +279,14 @@ where
                 Ok(Some(Answer::Final(response, framing, persists))) => {
                     self.inbound.begin_body(framing);
                     self.answered(persists);
-                    let left = Left { number: (!self.inbound.is_done()).then_some(self.number), sent: self.is_sent() };
-                    return Poll::Ready(Ok(Head::Response(response, left)));
+                    return Poll::Ready(Ok(Answered::Response(response.map(|()| Incoming::default()))));
                 }
                 Ok(Some(Answer::Switch(response))) => {
                     self.answered(false);
                     let (io, unread) = (self.io.take(), self.inbound.take_rest());
                     // INVARIANT: it was just read from.
                     return Poll::Ready(match io {
-                        Some(io) => Ok(Head::Switched(response, Upgraded::new(io, unread))),
+                        Some(io) => Ok(Answered::Switched(response, Upgraded::new(io, unread))),
                         None => Err(self.broken(io::ErrorKind::NotConnected.into())),
                     });
                 }
@@ -331,7 +327,12 @@ where
         true
     }
 
-    fn poll_answer(&self, request: &mut Request<B>, context: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
+    fn what_is_left(&self) -> Left {
+        let inner = self.0.borrow();
+        Left { number: (!inner.inbound.is_done()).then_some(inner.number), sent: inner.is_sent() }
+    }
+
+    fn poll_answer(&self, request: &mut Request<B>, context: &mut Context<'_>) -> Poll<Result<Answered, SendError>> {
         let inner = &mut *self.0.borrow_mut();
         if let Poll::Ready(Err(error)) = inner.poll_send(&mut request.body, context) {
             return Poll::Ready(Err(inner.broken(error)));

@@ -21,7 +21,7 @@ use crate::http1::Upgraded;
 use crate::identity;
 use crate::message::{Fields, Name, Names, Request, RequestHead, Response, text};
 use crate::upstream::hop_by_hop::{self, HopError};
-use crate::upstream::{self, Body, BodyError, Upload, UploadLimits, tunnel};
+use crate::upstream::{self, Answer, Body, BodyError, Upload, UploadLimits, tunnel};
 
 /// All that is known of a request that may go on.
 pub(super) struct Onward<'a> {
@@ -80,7 +80,7 @@ impl Onward<'_> {
         &self,
         request: &mut Request<Upload>,
         hold: Option<Hold>,
-        chosen: Option<Chosen>,
+        chosen: Option<Box<Chosen>>,
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
         let Some(reached) = &self.handles.upstream else { return Err(Failure::UpstreamUnavailable) };
@@ -95,10 +95,12 @@ impl Onward<'_> {
         let took = record.upstream_ended();
         let answer = answered.map_err(failure_of).inspect_err(|failure| reached.metrics.failed(failure.code()))?;
         reached.metrics.seconds.observe(took);
-        match (answer.switched, chosen.zip(tunnel_hold)) {
-            (None, _) => Ok(answer.response),
-            (Some(upstream), Some((chosen, hold))) => switch(answer.response, upstream, (chosen, hold), self.lifeline, record),
-            (Some(_), None) => Err(Failure::UpstreamFailed),
+        match answer {
+            Answer::Response(response) => Ok(response),
+            Answer::Switched(response, upstream) => {
+                let (chosen, hold) = chosen.zip(tunnel_hold).ok_or(Failure::UpstreamFailed)?;
+                switch(response.map(|()| Body::empty()), upstream, (*chosen, hold), self.lifeline, record)
+            }
         }
     }
 }

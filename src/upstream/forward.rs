@@ -36,12 +36,13 @@ pub enum Error {
     Unavailable,
 }
 
-/// An answer's head, and its body as it comes.
+/// What an upstream answers.
 #[derive(Debug)]
-pub struct Answer {
-    pub response: Response<Body>,
-    /// The upstream took the upgrade that was offered; not yet checked.
-    pub switched: Option<Upgraded>,
+pub enum Answer {
+    /// Its head, and its body as it comes.
+    Response(Response<Body>),
+    /// It took the upgrade that was offered; not yet checked.
+    Switched(Response<()>, Upgraded),
 }
 
 impl Pool {
@@ -211,10 +212,9 @@ impl Exchanged {
         match self {
             Self::Answer(mut response) => {
                 hop_by_hop::strip_answer(&mut response.headers);
-                let response = response.map(|incoming| Body::stream(Download::new(incoming, trailers, lease)));
-                Answer { response, switched: None }
+                Answer::Response(response.map(|incoming| Body::stream(Download::new(incoming, trailers, lease))))
             }
-            Self::Switch(response, upgraded) => Answer { response: response.map(|()| Body::empty()), switched: Some(upgraded) },
+            Self::Switch(response, upgraded) => Answer::Switched(response, upgraded),
         }
     }
 }

@@ -133,7 +133,8 @@ async fn ask(settings: Settings) -> Result<(String, HeaderMap), Error> {
     let pool = Pools::new(Ticker::new()).of(&Arc::new(Upstream::compile(settings).unwrap()));
     let request = Request::builder().uri("/x?y").header("host", "a.example").header("te", "trailers").header("connection", "te");
     let answer = pool.send(&mut request.body(Upload::empty()).unwrap().into(), None, |_| {}).await?;
-    let body = answer.response.body.collect().await.unwrap();
+    let Answer::Response(response) = answer else { panic!("a switch") };
+    let body = response.body.collect().await.unwrap();
     let trailers = body.trailers().cloned().unwrap_or_default();
     Ok((String::from_utf8(body.to_bytes().to_vec()).unwrap(), trailers))
 }
@@ -192,7 +193,8 @@ fn one_connection_of_http2_carries_many_requests_and_trailers() {
             tasks.spawn_local(async move {
                 let request = Request::builder().uri("/x").header("host", "a.example").header("te", "trailers").header("connection", "te");
                 let answer = pool.send(&mut request.body(Upload::empty()).unwrap().into(), None, |_| {}).await.unwrap();
-                let body = answer.response.body.collect().await.unwrap();
+                let Answer::Response(response) = answer else { panic!("a switch") };
+                let body = response.body.collect().await.unwrap();
                 assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
                 let told = String::from_utf8(body.to_bytes().to_vec()).unwrap();
                 assert!(told.starts_with("true http://a.example/x") && !told.contains("connection") && !told.contains("host"), "{told}");

@@ -29,9 +29,9 @@ fn request(method: Method) -> crate::message::Request<Upload> {
 
 /// Asks, and returns the status and the body, whole or broken off.
 async fn ask(pool: &Rc<Pool>, method: Method) -> Result<(u16, Result<String, BodyError>), Error> {
-    let answer = pool.send(&mut request(method), None, |_| {}).await?;
-    let status = answer.response.status.as_u16();
-    let body = answer.response.body.collect().await;
+    let Answer::Response(response) = pool.send(&mut request(method), None, |_| {}).await? else { panic!("a switch") };
+    let status = response.status.as_u16();
+    let body = response.body.collect().await;
     Ok((status, body.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap())))
 }
 
