@@ -75,7 +75,7 @@ pub(super) const UNVERIFIABLE: CertificateError = CertificateError::InvalidPurpo
 /// decrypt_error: whoever answers did not prove the key, whatever else is wrong.
 pub(super) const UNPROVEN: CertificateError = CertificateError::BadSignature;
 
-/// The record of a fatal unrecognized_name alert (RFC 6066, 3): rustls has no way to send one before it chose a configuration.
+/// The record of a fatal unrecognized_name alert (RFC 6066, 3): rustls says access_denied where there is no certificate to show.
 pub(super) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::acceptor::{Acceptor, ClientAuth};
 use super::alert;
 use super::credentials::Names;
 use super::current::Current;
+use super::records::HEADER;
 use super::stream::Stream;
 use crate::admission::{ClientAddress, Denial};
 use crate::gate::{Asker, Gate, Possession};
@@ -119,8 +120,7 @@ where
     };
     if !may_go_on {
         // Nothing of it was sent: the same bytes again, as a full handshake, so that the client may hear its alert.
-        exchange = Exchange::new(acceptor.full_only())?;
-        exchange.incoming = hello;
+        exchange = Exchange::again(acceptor, &hello)?;
     }
     exchange.drive(io).await.map_err(|error| told(error, current))?;
 
@@ -138,7 +138,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut exchange, mut hello) = (Exchange::new(acceptor.config())?, Vec::new());
-    while hello.len() < MAX_HELLO {
+    loop {
         hello.extend_from_slice(exchange.read(io).await?);
         match exchange.step() {
             Ok(_) if exchange.outgoing.is_empty() => {}
@@ -147,35 +147,46 @@ where
                 if looks_like_http(&hello) && acceptor.first_plain_http() {
                     current.log_plain_http();
                 }
-                // What is prepared was judged by nobody.
-                exchange.outgoing.clear();
                 if current.is_unknown_name() {
-                    exchange.outgoing.extend_from_slice(&alert::UNRECOGNIZED_NAME);
-                    exchange.flush(io).await?;
+                    io.write_all(&alert::UNRECOGNIZED_NAME).await.map_err(TlsError::Io)?;
                     return Err(TlsError::UnknownName);
                 }
-                return exchange.refuse(error, io).await;
+                if exchange.connection.handshake_kind() != Some(HandshakeKind::Resumed) {
+                    return exchange.refuse(error, io).await;
+                }
+                // What is prepared for its session was judged by nobody: as a full handshake it fails likewise.
+                exchange = Exchange::again(acceptor, &hello)?;
+                return match exchange.step() {
+                    Ok(_) => Ok((exchange, hello)),
+                    Err(error) => exchange.refuse(error, io).await,
+                };
             }
         }
     }
-    Err(TlsError::Protocol(rustls::InvalidMessage::MessageTooLarge.into()))
 }
 
-/// The messages of one handshake, and what came behind them.
+/// The messages of one handshake. What comes behind the last of them is not rustls' to read.
 struct Exchange {
     connection: UnbufferedServerConnection,
     incoming: Vec<u8>,
+    /// How much of it rustls was given: a record at a time.
+    given: usize,
+    /// Where the record ends that it was given last.
+    record: usize,
     outgoing: Vec<u8>,
-    /// What the client sent on right behind its Finished, in the clear.
-    early: Vec<u8>,
-    /// The client said goodbye already.
-    ended: bool,
 }
 
 impl Exchange {
     fn new(config: &Arc<ServerConfig>) -> Result<Self, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(TlsError::Protocol)?;
-        Ok(Self { connection, incoming: Vec::new(), outgoing: Vec::new(), early: Vec::new(), ended: false })
+        Ok(Self { connection, incoming: Vec::new(), given: 0, record: 0, outgoing: Vec::new() })
+    }
+
+    /// Begins anew with the same ClientHello, and resumes nothing.
+    fn again(acceptor: &Acceptor, hello: &[u8]) -> Result<Self, TlsError> {
+        let mut exchange = Self::new(acceptor.full_only())?;
+        exchange.incoming.extend_from_slice(hello);
+        Ok(exchange)
     }
 
     /// Exchanges messages until the handshake is done and everything of ours is sent. An alert of ours is sent too.
@@ -186,70 +197,75 @@ impl Exchange {
         loop {
             match self.step() {
                 Ok(true) => return self.flush(io).await,
+                Ok(false) if self.outgoing.is_empty() => drop(self.read(io).await?),
                 Ok(false) => self.flush(io).await?,
                 Err(error) => return self.refuse(error, io).await,
             }
-            self.read(io).await?;
         }
     }
 
     /// Reads on; returns what came.
     async fn read(&mut self, io: &mut (impl AsyncRead + Unpin)) -> Result<&[u8], TlsError> {
-        let mut chunk = [0; CHUNK];
-        match io.read(&mut chunk).await.map_err(TlsError::Io)? {
-            0 => Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into())),
-            read => {
-                let before = self.incoming.len();
-                self.incoming.extend_from_slice(&chunk[..read]);
-                Ok(&self.incoming[before..])
-            }
+        // rustls keeps the records of a message until it is whole, however small the pieces in them.
+        if self.incoming.len() >= MAX_FLIGHT {
+            return Err(TlsError::Protocol(rustls::InvalidMessage::MessageTooLarge.into()));
         }
+        let (mut chunk, before) = ([0; CHUNK], self.incoming.len());
+        match io.read(&mut chunk).await.map_err(TlsError::Io)? {
+            0 => return Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into())),
+            read => self.incoming.extend_from_slice(&chunk[..read]),
+        }
+        Ok(&self.incoming[before..])
     }
 
-    /// Sends the alert that rustls leaves behind with an error: one piece. Asked for more, it would read on.
+    /// Sends the alert that rustls leaves behind with an error, and what it queued before it. Asked for more than that, it
+    /// would read on.
     async fn refuse<T>(&mut self, error: rustls::Error, io: &mut (impl AsyncWrite + Unpin)) -> Result<T, TlsError> {
-        if let Ok(ConnectionState::EncodeTlsData(alert)) = self.connection.process_tls_records(&mut self.incoming).state {
-            encode(alert, &mut self.outgoing).map_err(TlsError::Protocol)?;
+        while self.connection.wants_write() {
+            let given = &mut self.incoming[..self.given];
+            let Ok(ConnectionState::EncodeTlsData(piece)) = self.connection.process_tls_records(given).state else { break };
+            encode(piece, &mut self.outgoing).map_err(TlsError::Protocol)?;
         }
         self.flush(io).await?;
         Err(TlsError::Protocol(error))
     }
 
-    /// Gives rustls what arrived, and takes its answer down; `true`: the handshake is done.
+    /// Gives rustls what arrived, and takes its answer down, up to where something is to be sent or more has to come; `true`:
+    /// the handshake is done.
     fn step(&mut self) -> Result<bool, rustls::Error> {
         loop {
-            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut self.incoming);
-            let state = match state {
-                Ok(state) => state,
-                Err(error) => {
-                    self.incoming.drain(..discard);
-                    return Err(error);
-                }
-            };
-            match state {
-                ConnectionState::BlockedHandshake => {
-                    self.incoming.drain(..discard);
-                    return Ok(false);
-                }
-                ConnectionState::WriteTraffic(_) => {
-                    self.incoming.drain(..discard);
-                    return Ok(true);
-                }
-                ConnectionState::EncodeTlsData(data) => encode(data, &mut self.outgoing)?,
+            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut self.incoming[..self.given]);
+            let done = match state {
+                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, &mut self.outgoing).map(|()| None),
                 // By the caller, who sends it in this order.
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                ConnectionState::ReadTraffic(mut traffic) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        discard += record.discard;
-                        self.early.extend_from_slice(record.payload);
-                    }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    Ok(None)
                 }
-                ConnectionState::PeerClosed | ConnectionState::Closed => self.ended = true,
-                _ => return Err(rustls::Error::General("a state that no handshake of ours has".into())),
-            }
+                Ok(ConnectionState::BlockedHandshake) => Ok(Some(false)),
+                Ok(ConnectionState::WriteTraffic(_)) => Ok(Some(true)),
+                Ok(_) => Err(rustls::Error::General("a state that no handshake of ours has".into())),
+                Err(error) => Err(error),
+            };
             self.incoming.drain(..discard);
+            (self.given, self.record) = (self.given - discard, self.record.saturating_sub(discard));
+            match done? {
+                Some(true) if self.given > 0 => return Err(rustls::PeerMisbehaved::KeyEpochWithPendingFragment.into()),
+                Some(true) => return Ok(true),
+                Some(false) if !self.outgoing.is_empty() || !self.give() => return Ok(false),
+                Some(false) | None => {}
+            }
         }
+    }
+
+    /// Lets rustls read on in the record under way, or the next one; `false`: nothing more of it is here.
+    fn give(&mut self) -> bool {
+        if self.given >= self.record {
+            let Some(header) = self.incoming[self.given..].first_chunk::<HEADER>() else { return false };
+            self.record = self.given + HEADER + usize::from(u16::from_be_bytes([header[3], header[4]]));
+        }
+        let more = self.record.min(self.incoming.len());
+        std::mem::replace(&mut self.given, more) < more
     }
 
     async fn flush(&mut self, io: &mut (impl AsyncWrite + Unpin)) -> Result<(), TlsError> {
@@ -291,14 +307,14 @@ fn told(error: TlsError, current: &Current) -> TlsError {
 
 /// Makes a session of a handshake that is done.
 fn establish<IO>(current: &Current, exchange: Exchange, io: IO) -> Result<Session<IO>, Failed<IO>> {
-    let Exchange { connection, incoming, early, ended, .. } = exchange;
+    let Exchange { connection, incoming, .. } = exchange;
     let possession = current.proven().map(|(candidate, proven)| Possession::assertion(candidate, proven));
     let (sni, names, uris) = current.shown();
     let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     let http2 = connection.alpn_protocol() == Some(b"h2");
     let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown");
     let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-    match Stream::new(io, connection, &early, &incoming, ended) {
+    match Stream::new(io, connection, incoming) {
         Ok(stream) => Ok(Session { stream, possession, sni, names, uris, resumed, http2, version, cipher }),
         Err(error) => Err(Failed { error: TlsError::Protocol(error), io: None }),
     }
@@ -310,7 +326,7 @@ fn looks_like_http(bytes: &[u8]) -> bool {
 }
 
 /// ClientHellos are below 2 KiB, with post-quantum key shares below 4; rustls itself takes no message of more.
-const MAX_HELLO: usize = 64 * 1024;
+const MAX_FLIGHT: usize = 64 * 1024;
 
 const CHUNK: usize = 4096;
 

@@ -22,9 +22,6 @@ pub(super) struct Inbound {
     body: Range<usize>,
 }
 
-/// A record's header, and its body.
-type Record<'a> = ([u8; HEADER], &'a mut [u8]);
-
 /// Records for a client.
 #[derive(Default)]
 pub(super) struct Outbound {
@@ -32,11 +29,13 @@ pub(super) struct Outbound {
     sent: usize,
 }
 
+/// A record's header, and its body.
+type Record<'a> = ([u8; HEADER], &'a mut [u8]);
+
 impl Inbound {
     /// Begins with what came behind a handshake.
-    pub(super) fn of(early: &[u8], rest: &[u8]) -> Self {
-        let bytes = [early, rest].concat();
-        Self { text: 0..early.len(), records: early.len()..bytes.len(), body: 0..0, bytes }
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        Self { text: 0..0, records: 0..bytes.len(), body: 0..0, bytes }
     }
 
     /// Hands over text; a buffer with nothing left in it goes back.
@@ -88,8 +87,9 @@ impl Inbound {
         self.release();
     }
 
-    /// Reads on, as much as the socket has: an upload comes with a few calls and not a score. No text may be left.
+    /// Reads on, as much as the socket has: an upload comes with a few calls and not a score.
     pub(super) fn poll_fill<IO: AsyncRead + Unpin>(&mut self, io: &mut IO, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // INVARIANT: whoever reads was handed all text before.
         if self.bytes.len() < SIZE {
             let mut bytes = SHELF.with_borrow_mut(|shelf| shelf.inbound.pop()).unwrap_or_else(|| vec![0; SIZE]);
             bytes[..self.records.len()].copy_from_slice(&self.bytes[self.records.clone()]);
@@ -118,7 +118,7 @@ impl Inbound {
     fn release(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if bytes.len() == SIZE {
-            SHELF.with_borrow_mut(|shelf| keep(&mut shelf.inbound, bytes));
+            keep(|shelf| &mut shelf.inbound, bytes);
         }
     }
 }
@@ -163,7 +163,7 @@ impl Outbound {
         self.sent = 0;
         if bytes.capacity() > 0 && bytes.capacity() <= 2 * FULL {
             bytes.clear();
-            SHELF.with_borrow_mut(|shelf| keep(&mut shelf.outbound, bytes));
+            keep(|shelf| &mut shelf.outbound, bytes);
         }
     }
 }
@@ -186,10 +186,15 @@ struct Shelf {
     outbound: Vec<Vec<u8>>,
 }
 
-fn keep(shelf: &mut Vec<Vec<u8>>, bytes: Vec<u8>) {
-    if shelf.len() < MOST {
-        shelf.push(bytes);
-    }
+fn keep(of: impl FnOnce(&mut Shelf) -> &mut Vec<Vec<u8>>, bytes: Vec<u8>) {
+    // The thread may be ending.
+    let _ = SHELF.try_with(|shelf| {
+        let mut shelf = shelf.borrow_mut();
+        let kept = of(&mut shelf);
+        if kept.len() < MOST {
+            kept.push(bytes);
+        }
+    });
 }
 
 thread_local! {

@@ -6,6 +6,7 @@ mod alert;
 mod algorithms;
 pub mod credentials;
 mod current;
+mod fault;
 pub mod handshake;
 mod lent;
 mod records;

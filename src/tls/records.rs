@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use rustls::{AlertDescription, ConnectionTrafficSecrets, SupportedCipherSuite};
+use rustls::{AlertDescription, ConnectionTrafficSecrets, Error, SupportedCipherSuite};
 
 /// One direction of a connection: its key, and the number of the next record.
 pub(super) struct Keys {
@@ -20,33 +20,29 @@ pub(super) struct Keys {
 /// How a record is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// RFC 8446, 5.2: the type is inside.
-    Tls13,
-    /// RFC 5288, 3: half the nonce stands before the text.
-    Tls12Gcm,
     /// RFC 7905, 2: the nonce is not sent.
     Tls12Chacha,
+    /// RFC 5288, 3: half the nonce stands before the text.
+    Tls12Gcm,
+    /// RFC 8446, 5.2: the type is inside.
+    Tls13,
 }
-
-/// The keys rustls gave up are of no use here: a cipher that we do not know, or a key of another length.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unusable;
 
 impl Keys {
     /// Takes over a direction at a record.
-    pub(super) fn new(suite: SupportedCipherSuite, (number, secrets): (u64, &ConnectionTrafficSecrets)) -> Result<Self, Unusable> {
+    pub(super) fn new(suite: SupportedCipherSuite, (number, secrets): (u64, &ConnectionTrafficSecrets)) -> Result<Self, Error> {
         let (algorithm, old, key, iv) = match secrets {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, Form::Tls12Gcm, key, iv),
             ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, Form::Tls12Gcm, key, iv),
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, Form::Tls12Chacha, key, iv),
-            _ => return Err(Unusable),
+            _ => return Err(unusable()),
         };
         let (form, limit) = match suite {
             SupportedCipherSuite::Tls13(suite) => (Form::Tls13, suite.common.confidentiality_limit),
             SupportedCipherSuite::Tls12(suite) => (old, suite.common.confidentiality_limit),
         };
-        let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).map_err(|_| Unusable)?);
-        let iv = iv.as_ref().try_into().map_err(|_| Unusable)?;
+        let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).map_err(|_| unusable())?);
+        let iv = iv.as_ref().try_into().map_err(|_| unusable())?;
         Ok(Self { key, iv, form, number, limit })
     }
 
@@ -79,9 +75,9 @@ impl Keys {
     }
 
     /// Writes one record behind `out`; `text` appends what is in it, at most [`MAX_TEXT`].
-    pub(super) fn seal(&mut self, kind: u8, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) -> Result<(), Unusable> {
+    pub(super) fn seal(&mut self, kind: u8, out: &mut Vec<u8>, text: impl FnOnce(&mut Vec<u8>)) -> Result<(), Error> {
         if self.number >= self.limit {
-            return Err(Unusable);
+            return Err(Error::EncryptError);
         }
         let (start, nonce) = (out.len(), self.nonce());
         out.extend_from_slice(&[0; HEADER]);
@@ -106,7 +102,12 @@ impl Keys {
                 self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), &mut out[begin..])
             }
         };
-        out.extend_from_slice(tag.map_err(|_| Unusable)?.as_ref());
+        let Ok(tag) = tag else {
+            // Nothing in the clear is left behind.
+            out.truncate(start);
+            return Err(Error::EncryptError);
+        };
+        out.extend_from_slice(tag.as_ref());
         self.number += 1;
         Ok(())
     }
@@ -147,6 +148,11 @@ impl Keys {
         let at = body[text].iter().rposition(|byte| *byte != 0).ok_or(AlertDescription::UnexpectedMessage)?;
         Ok((body[at], 0..at))
     }
+}
+
+/// A cipher that we do not know, or a key of another length: neither is rustls'.
+fn unusable() -> Error {
+    Error::General("there is no key to go on with".into())
 }
 
 /// What a record is (RFC 8446, 5.1).

@@ -12,8 +12,9 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::{AlertDescription, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::fault::Fault;
 use super::lent::{Inbound, Outbound};
-use super::records::{ALERT, APPLICATION_DATA, HANDSHAKE, Keys, MAX_TEXT, Unusable};
+use super::records::{ALERT, APPLICATION_DATA, HANDSHAKE, Keys, MAX_TEXT};
 
 /// The bytes of one client, in the clear.
 pub struct Stream<IO> {
@@ -43,23 +44,21 @@ struct State {
     replies: bool,
     warnings: u8,
     renegotiations: u8,
+    /// Records without text, one behind the other.
+    empty: u8,
+    /// Who writes waits for the client to take something: the socket knows whom to wake, and no read may take the place.
+    blocked: bool,
 }
 
 impl<IO> Stream<IO> {
-    /// Takes a connection over whose handshake is done, with what came behind it: `early` in the clear, `rest` still to be opened.
-    pub(super) fn new(
-        io: IO,
-        connection: UnbufferedServerConnection,
-        early: &[u8],
-        rest: &[u8],
-        ended: bool,
-    ) -> Result<Self, rustls::Error> {
+    /// Takes a connection over whose handshake is done, with the records that came behind it.
+    pub(super) fn new(io: IO, connection: UnbufferedServerConnection, rest: Vec<u8>) -> Result<Self, rustls::Error> {
         let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
         let suite = kernel.negotiated_cipher_suite();
         let opening = Keys::new(suite, (secrets.rx.0, &secrets.rx.1))?;
         let sealing = Keys::new(suite, (secrets.tx.0, &secrets.tx.1))?;
-        let state = State { ended, ..State::default() };
-        Ok(Self { io, kernel, opening, sealing, inbound: Inbound::of(early, rest), outbound: Outbound::default(), state })
+        let (inbound, outbound, state) = (Inbound::of(rest), Outbound::default(), State::default());
+        Ok(Self { io, kernel, opening, sealing, inbound, outbound, state })
     }
 
     /// Returns what the bytes come over.
@@ -93,8 +92,13 @@ impl<IO> Stream<IO> {
         }
         match kind {
             APPLICATION_DATA => {
-                if !text.is_empty() {
-                    self.state.updates = 0;
+                if text.is_empty() {
+                    self.state.empty += 1;
+                    if self.state.empty > MAX_EMPTY {
+                        return Err(Fault::Alert(AlertDescription::UnexpectedMessage));
+                    }
+                } else {
+                    (self.state.empty, self.state.updates) = (0, 0);
                 }
                 self.inbound.opened(text);
             }
@@ -191,7 +195,7 @@ impl<IO> Stream<IO> {
     fn renew(&mut self) -> Result<(), Fault> {
         // TLS 1.2 has no other keys.
         if !self.is_tls13() {
-            return Err(Unusable.into());
+            return Err(Fault::Keys(rustls::Error::EncryptError));
         }
         self.send(HANDSHAKE, &[KEY_UPDATE_TYPE, 0, 0, 1, 0])?;
         let (number, secrets) = self.kernel.update_tx_secret()?;
@@ -200,6 +204,10 @@ impl<IO> Stream<IO> {
     }
 
     fn send(&mut self, kind: u8, text: &[u8]) -> Result<(), Fault> {
+        // RFC 8446, 6.1: behind our goodbye we say nothing.
+        if self.state.closed {
+            return Ok(());
+        }
         Ok(self.sealing.seal(kind, self.outbound.room(), |out| out.extend_from_slice(text))?)
     }
 
@@ -225,20 +233,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
     fn fail(&mut self, fault: Fault, context: &mut Context<'_>) -> io::Error {
         self.state.failed = true;
         self.inbound.clear();
-        if let Fault::Alert(description) = fault
-            && !self.state.closed
-            && self.send(ALERT, &[FATAL, description.into()]).is_ok()
-        {
+        if let Fault::Alert(description) = fault {
+            let _ = self.send(ALERT, &[FATAL, description.into()]);
             self.state.closed = true;
-            let _ = self.outbound.poll_send(&mut self.io, context);
+            self.send_along(context);
         }
         io::Error::new(io::ErrorKind::InvalidData, fault)
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.outbound.poll_send(&mut self.io, context))?;
-        self.state.replies = false;
-        Poll::Ready(Ok(()))
+        let sent = self.outbound.poll_send(&mut self.io, context);
+        self.state.blocked = sent.is_pending();
+        self.state.replies &= sent.is_pending();
+        sent
+    }
+
+    /// Sends what a read gave rise to, if nobody waits to write: who does takes it along.
+    fn send_along(&mut self, context: &mut Context<'_>) {
+        if !self.outbound.is_empty() && !self.state.blocked {
+            self.state.replies &= self.outbound.poll_send(&mut self.io, context).is_pending();
+        }
     }
 
     fn poll_write_slices(&mut self, slices: &[IoSlice<'_>], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -277,9 +291,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<IO> {
                 Ok(false) if into.filled().len() > before => return Poll::Ready(Ok(())),
                 Ok(false) => {
                     // An answer to a message of the handshake is not kept until there is something to write.
-                    if !this.outbound.is_empty() {
-                        let _ = this.poll_send(context);
-                    }
+                    this.send_along(context);
                     match ready!(this.inbound.poll_fill(&mut this.io, context)) {
                         Ok(1..) => {}
                         // RFC 8446, 6.1: without a goodbye, what came may not be all.
@@ -317,10 +329,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !std::mem::replace(&mut this.state.closed, true) {
-            // Without a key there is no goodbye, but there is an end.
-            let _ = this.send(ALERT, &[WARNING, AlertDescription::CloseNotify.into()]);
-        }
+        // Without a key there is no goodbye, but there is an end.
+        let _ = this.send(ALERT, &[WARNING, AlertDescription::CloseNotify.into()]);
+        this.state.closed = true;
         ready!(this.poll_send(context))?;
         Pin::new(&mut this.io).poll_shutdown(context)
     }
@@ -337,47 +348,6 @@ fn copy(slices: &[IoSlice<'_>], mut skip: usize, mut length: usize, out: &mut Ve
     }
 }
 
-/// Why a connection cannot go on.
-#[derive(Debug)]
-enum Fault {
-    /// The client broke the protocol: the alert that says how.
-    Alert(AlertDescription),
-    /// The client says that we did.
-    Told(AlertDescription),
-    /// There is no key to go on with.
-    Keys(rustls::Error),
-}
-
-impl From<rustls::Error> for Fault {
-    fn from(error: rustls::Error) -> Self {
-        Self::Keys(error)
-    }
-}
-
-impl From<Unusable> for Fault {
-    fn from(unusable: Unusable) -> Self {
-        Self::Keys(unusable.into())
-    }
-}
-
-impl From<Unusable> for rustls::Error {
-    fn from(_: Unusable) -> Self {
-        Self::General("there is no key to go on with".into())
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Alert(description) => write!(f, "the client broke TLS: {description:?}"),
-            Self::Told(description) => write!(f, "the client gave up: {description:?}"),
-            Self::Keys(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
 impl<IO: fmt::Debug> fmt::Debug for Stream<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("io", &self.io).field("state", &self.state).finish_non_exhaustive()
@@ -392,4 +362,5 @@ const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 /// As many as rustls and BoringSSL allow.
 const MAX_UPDATES: u8 = 32;
+const MAX_EMPTY: u8 = 32;
 const MAX_WARNINGS: u8 = 4;

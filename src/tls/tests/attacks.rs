@@ -71,8 +71,8 @@ async fn a_hello_with_garbage_behind_it_gets_no_answer_that_was_not_judged() {
         let client = Client::new(Some(&removed), &[version]);
         world.meet(&client).await.admitted();
         world.install(&[]);
-        let mut hello = Vec::new();
-        client.connection().write_tls(&mut hello).expect("memory");
+        let (mut connection, mut hello) = (client.connection(), Vec::new());
+        connection.write_tls(&mut hello).expect("memory");
         hello.extend_from_slice(b"no record of TLS");
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let client = async {
@@ -84,8 +84,50 @@ async fn a_hello_with_garbage_behind_it_gets_no_answer_that_was_not_judged() {
         };
         let (server, heard) = tokio::join!(world.accept(ours), client);
         assert!(matches!(server, Err(TlsError::Protocol(_))), "{version:?}: {server:?}");
-        assert!(heard.first() != Some(&22), "{version:?}: a ServerHello: {heard:?}");
+        connection.read_tls(&mut &heard[..]).expect("memory");
+        let _ = connection.process_new_packets();
+        assert_eq!(connection.handshake_kind(), Some(HandshakeKind::Full), "{version:?}");
         assert!(world.nothing_recorded());
+    }
+}
+
+#[tokio::test]
+async fn a_message_in_tiny_records_is_cut_off_wherever_it_stands() {
+    let world = World::new(&[]);
+    let mut hello = Vec::new();
+    Client::new(Some(&Identity::client("stranger")), &[TLS12]).connection().write_tls(&mut hello).expect("memory");
+    // A Certificate of 64 KiB, announced honestly, a byte a record.
+    let tiny: Vec<u8> = [11, 0, 0xff, 0xff].into_iter().chain([0; 0xffff]).flat_map(|byte| [22, 3, 3, 0, 1, byte]).collect();
+    let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+    let sending = async {
+        theirs.write_all(&hello).await.expect("open");
+        let taken = theirs.write_all(&tiny).await;
+        (taken, theirs)
+    };
+    let (server, (taken, _theirs)) = tokio::join!(world.accept(ours), sending);
+    assert!(matches!(server, Err(TlsError::Protocol(_))), "{server:?}");
+    assert!(taken.is_err(), "all of it was taken");
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_nothing_of_ours_hears_which_alert() {
+    let listed = Identity::client("listed");
+    for version in BOTH {
+        let world = World::with(&[&listed], |settings| settings.http2 = false);
+        let client = Client::with(Some(&listed), &[version], |config| config.alpn_protocols = vec![b"h2".to_vec()]);
+        let met = world.meet(&client).await;
+        assert_eq!(met.heard(), Heard::Alert(AlertDescription::NoApplicationProtocol), "{version:?}");
+    }
+    // The same with a session that nobody judged yet.
+    let mut world = World::new(&[&listed]);
+    for version in BOTH {
+        let client = Client::new(Some(&listed), &[version]);
+        world.meet(&client).await.admitted();
+        let mut other = Client { config: Arc::clone(&client.config), name: client.name };
+        Arc::make_mut(&mut other.config).alpn_protocols = vec![b"other".to_vec()];
+        let met = world.meet(&other).await;
+        assert_eq!(met.heard(), Heard::Alert(AlertDescription::NoApplicationProtocol), "{version:?}");
+        world.rebuild(TRUST);
     }
 }
 

@@ -190,6 +190,7 @@ impl Raw {
 async fn a_client_that_breaks_the_protocol_hears_how() {
     const UPDATE: &[u8] = &[24, 0, 0, 1, 0];
     const CANCELED: &[u8] = &[1, 90];
+    const EMPTY: (u8, &[u8]) = (APPLICATION_DATA, &[]);
     type Records = &'static [(u8, &'static [u8])];
     let both: &[(Records, u8, &str)] = &[
         (&[(ALERT, &[1])], 50, "half an alert"),
@@ -197,6 +198,7 @@ async fn a_client_that_breaks_the_protocol_hears_how() {
         (&[(99, b"x")], 10, "a type that is none"),
         (&[(HANDSHAKE, &[])], 10, "nothing of a handshake"),
         (&[(HANDSHAKE, &[2, 0, 0, 0])], 10, "a ServerHello"),
+        (&[EMPTY; 33], 10, "nothing, without end"),
     ];
     let tls13: &[(Records, u8, &str)] = &[
         (&[(HANDSHAKE, &[24, 0, 0, 1, 2])], 47, "an update of a kind that is none"),
@@ -282,6 +284,84 @@ impl Raw {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_key_update_behind_the_finished_is_followed_and_answered() {
+    let listed = Identity::client("listed");
+    let world = World::new(&[&listed]);
+    let client = Client::new(Some(&listed), &[TLS13]);
+    // In one piece, and so that the handshake's last read ends at each place of it.
+    for room in (300..330).chain([1 << 20]) {
+        let (ours, mut theirs) = tokio::io::duplex(room);
+        let client = async {
+            let mut connection = client.connection();
+            let mut scratch = vec![0; 64 * 1024];
+            while connection.is_handshaking() {
+                let mut flight = Vec::new();
+                while connection.wants_write() {
+                    connection.write_tls(&mut flight).expect("memory");
+                }
+                theirs.write_all(&flight).await.expect("open");
+                let length = theirs.read(&mut scratch).await.expect("open");
+                let mut read = &scratch[..length];
+                while !read.is_empty() {
+                    connection.read_tls(&mut read).expect("memory");
+                    connection.process_new_packets().expect("an answer");
+                }
+            }
+            connection.refresh_traffic_keys().expect("TLS 1.3");
+            io::Write::write_all(&mut connection.writer(), b"behind it").expect("memory");
+            let name = ServerName::try_from(client.name).expect("a name");
+            let connector = TlsConnector::from(Arc::clone(&client.config));
+            let mut stream = connector.connect_with(name, theirs, |fresh| *fresh = connection).await.expect("admitted");
+            stream.flush().await.expect("open");
+            let mut word = [0; 5];
+            stream.read_exact(&mut word).await.expect("a word");
+            word
+        };
+        let server = async {
+            let mut stream = world.greet(ours).await.expect("admitted").stream;
+            let mut read = [0; 9];
+            stream.read_exact(&mut read).await.expect("everything");
+            read
+        };
+        let (read, word) = tokio::join!(server, client);
+        assert_eq!((&read, &word), (b"behind it", b"hello"), "{room}");
+    }
+}
+
+/// An upload may be read by another task than the one that writes the answer.
+#[tokio::test]
+async fn a_read_does_not_take_the_place_of_whoever_waits_to_write() {
+    struct Woken(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let listed = Identity::client("listed");
+    let world = World::new(&[&listed]);
+    let (mut server, mut client) = open(&world, &Client::new(Some(&listed), &[TLS13]), 1000).await;
+    client.get_mut().1.refresh_traffic_keys().expect("TLS 1.3");
+    client.write_all(b"up").await.expect("open");
+    client.flush().await.expect("open");
+
+    let (writer, reader) = (Arc::new(Woken(false.into())), Arc::new(Woken(false.into())));
+    let (writes, reads) = (Arc::clone(&writer).into(), Arc::clone(&reader).into());
+    let (mut writes, mut reads) = (std::task::Context::from_waker(&writes), std::task::Context::from_waker(&reads));
+    let said = pattern(5000);
+    let mut writing = Box::pin(server.write_all(&said));
+    assert!(writing.as_mut().poll(&mut writes).is_ready(), "as much is sealed at once");
+    drop(writing);
+    assert!(Box::pin(server.flush()).as_mut().poll(&mut writes).is_pending());
+    let mut up = [0; 9];
+    assert!(Box::pin(server.read(&mut up)).as_mut().poll(&mut reads).is_ready());
+    assert!(Box::pin(server.read(&mut up)).as_mut().poll(&mut reads).is_pending());
+
+    let mut read = [0; 500];
+    assert!(waits(client.read_exact(&mut read)).await, "less than a record is there");
+    assert!(writer.0.load(std::sync::atomic::Ordering::Relaxed), "the writer is to go on");
 }
 
 #[tokio::test]
