@@ -1,10 +1,11 @@
 //! The strict reading of one head: where it ends, whether RFC 9112 calls it well formed, how its body is framed, and
 //! what becomes of the connection behind it. Parsed once, into types that refer to the bytes read.
 
-mod field;
+use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use httparse::Header;
 use memchr::memchr;
 
 use crate::message::{Fields, Name, RequestHead, Response};
@@ -86,15 +87,17 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Fa
 
 /// Reads a request's head, from its first byte to its empty line.
 pub(super) fn read_request(head: &Bytes) -> Result<Asking, Fault> {
-    let fields = line_end(head, if head.starts_with(b"\r\n") { 2 } else { 0 });
+    let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
-    // The line alone: there are no fields yet.
-    parsed.parse(&head[..fields]).map_err(|error| request_fault(error, head))?;
+    let status = parsed.parse_with_uninit_headers(head, &mut headers).map_err(|error| request_fault(error, head))?;
+    if status != httparse::Status::Complete(head.len()) {
+        return Err(Fault::Malformed("the head does not end where it seems to"));
+    }
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Fault::Malformed("the request line is incomplete"));
     };
     judge_target(method, target)?;
-    let (said, headers) = Said::read(head, fields)?;
+    let (said, headers) = Said::read(parsed.headers, head)?;
     // RFC 9112, 3.2: a missing Host is 400, and so is a second one.
     if said.hosts != 1 {
         return Err(Fault::Malformed("there has to be one Host field"));
@@ -127,13 +130,17 @@ pub(super) fn read_answer(head: &Bytes, asked: Asked) -> Result<Answer, Fault> {
     if head.starts_with(b"\r") {
         return Err(Fault::Malformed("an empty line stands before the status line"));
     }
-    let fields = line_end(head, 0);
+    let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
-    parsed.parse(&head[..fields]).map_err(fault)?;
+    let config = httparse::ParserConfig::default();
+    let status = config.parse_response_with_uninit_headers(&mut parsed, head, &mut headers).map_err(fault)?;
+    if status != httparse::Status::Complete(head.len()) {
+        return Err(Fault::Malformed("the head does not end where it seems to"));
+    }
     let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
         return Err(Fault::Malformed("the status line is incomplete"));
     };
-    let (said, headers) = Said::read(head, fields)?;
+    let (said, headers) = Said::read(parsed.headers, head)?;
     let framing = said.framing(version)?;
     let response = || {
         let status = StatusCode::from_u16(code).map_err(|_| Fault::Malformed("the status is none"))?;
@@ -160,16 +167,17 @@ pub(super) fn read_answer(head: &Bytes, asked: Asked) -> Result<Answer, Fault> {
 
 /// Reads a trailer section, its empty line included.
 pub(super) fn read_trailers(bytes: &[u8]) -> Result<HeaderMap, Fault> {
-    let (mut trailers, mut at) = (HeaderMap::new(), 0);
-    while let Some(line) = field::read(bytes, at)? {
-        if trailers.len() == MAX_TRAILERS {
-            return Err(Fault::TooLarge);
+    let mut headers = [httparse::EMPTY_HEADER; MAX_TRAILERS];
+    match httparse::parse_headers(bytes, &mut headers).map_err(fault)? {
+        httparse::Status::Complete((length, fields)) if length == bytes.len() => {
+            let mut trailers = HeaderMap::with_capacity(fields.len());
+            for field in fields {
+                trailers.append(name_of(field.name)?, HeaderValue::from_bytes(field.value).map_err(|_| Fault::Malformed(NO_VALUE))?);
+            }
+            Ok(trailers)
         }
-        let name = HeaderName::from_bytes(&bytes[line.name]).map_err(|_| Fault::Malformed(NO_NAME))?;
-        trailers.append(name, HeaderValue::from_bytes(&bytes[line.value]).map_err(|_| Fault::Malformed(NO_VALUE))?);
-        at = line.end;
+        httparse::Status::Complete(_) | httparse::Status::Partial => Err(Fault::Malformed("the trailers are incomplete")),
     }
-    if at + 2 == bytes.len() { Ok(trailers) } else { Err(Fault::Malformed(NO_END)) }
 }
 
 /// What the fields say about the message as a whole, and about the connection.
@@ -185,22 +193,18 @@ struct Said {
 }
 
 impl Said {
-    /// Reads them all, from the first of their lines, into fields that refer to the head.
-    fn read(head: &Bytes, mut at: usize) -> Result<(Self, Fields), Fault> {
+    /// Reads them all, into fields that refer to the head.
+    fn read(parsed: &[Header<'_>], head: &Bytes) -> Result<(Self, Fields), Fault> {
         let (mut said, mut headers) = (Self::default(), Fields::of(head.clone()));
-        for _ in 0..=MAX_HEADERS {
-            let Some(line) = field::read(head, at)? else {
-                // Nothing may stand behind the empty line: whoever reads on there finds another message.
-                return if at + 2 == head.len() { Ok((said, headers)) } else { Err(Fault::Malformed(NO_END)) };
-            };
-            let value = &head[line.value.clone()];
+        for field in parsed {
+            let name = Name::of(field.name.as_bytes());
+            said.note(name, field.value)?;
             // None may vanish on its way: a name of 64 KiB and more has no place.
-            let name = headers.append_sent(line.name, line.value).ok_or(Fault::TooLarge)?;
-            said.note(name, value)?;
-            at = line.end;
+            if !headers.append_sent(name, field.name, field.value) {
+                return Err(Fault::TooLarge);
+            }
         }
-        // RFC 9110, 5.4.
-        Err(Fault::TooLarge)
+        Ok((said, headers))
     }
 
     fn note(&mut self, name: Name, value: &[u8]) -> Result<(), Fault> {
@@ -267,11 +271,6 @@ fn length(value: &[u8]) -> Result<u64, Fault> {
     Ok(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
 }
 
-/// Returns where the line ends that begins there. INVARIANT: every line of a head has an end.
-fn line_end(head: &[u8], from: usize) -> usize {
-    memchr(b'\n', &head[from..]).map_or(head.len(), |line_feed| from + line_feed + 1)
-}
-
 /// RFC 9112, 3.2: which form of target belongs to which method. A fragment never does.
 fn judge_target(method: &str, target: &str) -> Result<(), Fault> {
     let fits = match method {
@@ -296,6 +295,10 @@ fn absolute_form(target: &str) -> bool {
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+fn name_of(name: &str) -> Result<HeaderName, Fault> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::Malformed(NO_NAME))
 }
 
 fn version_of(version: u8) -> Version {
@@ -340,7 +343,7 @@ fn fault(error: httparse::Error) -> Fault {
         // RFC 9110, 5.5: no CR, LF, NUL, or other control character but a tab.
         httparse::Error::HeaderValue => Fault::Malformed(NO_VALUE),
         // RFC 9112, 2.2.
-        httparse::Error::NewLine => Fault::Malformed(NO_LINE),
+        httparse::Error::NewLine => Fault::Malformed("a line ends with a bare carriage return"),
         // RFC 9112, 4: three digits.
         httparse::Error::Status => Fault::Malformed("the status is none"),
         // RFC 9112, 3: a token, one space, the target, one space, the version.
@@ -354,8 +357,6 @@ fn fault(error: httparse::Error) -> Fault {
 
 const MAX_HEADERS: usize = 100;
 const MAX_TRAILERS: usize = 32;
-const NO_END: &str = "the head does not end where it seems to";
-const NO_LINE: &str = "a line ends with a bare carriage return";
 const NO_NAME: &str = "a field name is no token";
 const NO_TARGET: &str = "the request target has none of its forms";
 const NO_VALUE: &str = "a field value has a control character";

@@ -6,7 +6,6 @@ mod field;
 use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::fmt;
-use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -44,22 +43,19 @@ impl Fields {
         Self { head, own, list, names: Names::default(), longest: 0 }
     }
 
-    /// Adds a field that stands in the head: a token and a value, by where they lie. Returns what its name is; `None`: it was not added,
-    /// since it is not there, or its name is longer than any that we know.
-    pub fn append_sent(&mut self, name: Range<usize>, value: Range<usize>) -> Option<Name> {
-        let is_line = self.head.get(name.end..value.start)? == b": " && self.head.get(value.end..value.end + 2) == Some(b"\r\n");
-        let field = Field {
-            at: u32::try_from(name.start).ok()?,
-            value: u32::try_from(value.start).ok()?,
-            size: u32::try_from(value.len()).ok()?,
-            length: u16::try_from(name.len()).ok()?,
-            name: Name::of(self.head.get(name)?),
-            lies: if is_line { Lies::Line } else { Lies::Loose },
-        };
-        // INVARIANT: a value that is not there ends behind the head.
-        self.head.get(value)?;
-        self.push(field);
-        Some(field.name)
+    /// Adds a field that stands in the head: a token that was told apart, and a value of its bytes, as a parser found them. `false`: it
+    /// was not added, since it is not there, or its name is longer than any that we know.
+    #[must_use]
+    pub fn append_sent(&mut self, name: Name, spelled: &str, value: &[u8]) -> bool {
+        let (Some(at), Ok(length)) = (self.place(spelled.as_bytes()), u16::try_from(spelled.len())) else { return false };
+        // Nothing may lie anywhere.
+        let from = if value.is_empty() { at.checked_add(length.into()) } else { self.place(value) };
+        let (Some(from), Ok(size)) = (from, u32::try_from(value.len())) else { return false };
+        let (name_end, end) = (at as usize + spelled.len(), from as usize + value.len());
+        let is_line = self.head.get(name_end..from as usize) == Some(b": ") && self.head.get(end..end + 2) == Some(b"\r\n");
+        let lies = if is_line { Lies::Line } else { Lies::Loose };
+        self.push(Field { at, value: from, size, length, name, lies });
+        true
     }
 
     /// Adds a field behind all others.
@@ -246,6 +242,13 @@ impl Fields {
             Lies::Own => HeaderValue::from_bytes(value).ok(),
             Lies::Line | Lies::Loose => HeaderValue::from_maybe_shared(self.head.slice_ref(value)).ok(),
         }
+    }
+
+    /// Returns where bytes of the head begin.
+    fn place(&self, part: &[u8]) -> Option<u32> {
+        let at = (part.as_ptr() as usize).checked_sub(self.head.as_ptr() as usize)?;
+        let is_there = at.checked_add(part.len()).is_some_and(|end| end <= self.head.len());
+        u32::try_from(at).ok().filter(|_| is_there)
     }
 
     /// Writes a line of ours. INVARIANT: no head is so large that its places have no number.
