@@ -2,9 +2,10 @@
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -180,6 +181,7 @@ impl Connection {
         if let Some(credential) = &self.credential {
             request.headers_mut().insert("authorization", credential.clone());
         }
+        let driver = &self.driver;
         let sent = match &mut self.sender {
             Sender::Http1(sender) => {
                 // Over HTTP/1.1 the target is in origin form, with a Host beside it.
@@ -190,20 +192,21 @@ impl Connection {
                 let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).parse().expect("a target");
                 *request.uri_mut() = target;
                 match sender.ready().await {
-                    Ok(()) => sender.send_request(request).await,
-                    Err(error) => Err(error),
+                    Ok(()) => unless_ended(driver, sender.send_request(request)).await,
+                    Err(error) => Err(Some(error)),
                 }
             }
             Sender::Http2(sender) => match sender.ready().await {
-                Ok(()) => sender.send_request(request).await,
-                Err(error) => Err(error),
+                Ok(()) => unless_ended(driver, sender.send_request(request)).await,
+                Err(error) => Err(Some(error)),
             },
         };
         match sent {
             Ok(response) => Ok(response),
             Err(error) => {
                 // The alert may have reached the driver rather than the request.
-                let mut refused = Refused::from_error(&error);
+                let lost = || Refused { alert: None, why: "the connection ended as the request was sent".into() };
+                let mut refused = error.map_or_else(lost, |error| Refused::from_error(&error));
                 if refused.alert.is_none()
                     && let Ok(Ok(Err(ended))) = tokio::time::timeout(super::DEADLINE, &mut self.driver).await
                 {
@@ -228,6 +231,26 @@ impl Connection {
         }
     }
 }
+
+/// Waits for an answer, or the end of the connection: a request that is handed over as its connection ends on another thread stays
+/// in hyper's channel, unanswered, for as long as its sender lives. `None`: that is what happened.
+async fn unless_ended<T>(
+    driver: &tokio::task::JoinHandle<Result<(), hyper::Error>>,
+    sent: impl Future<Output = Result<T, hyper::Error>>,
+) -> Result<T, Option<hyper::Error>> {
+    let mut sent = pin!(sent);
+    loop {
+        let has_ended = driver.is_finished();
+        match tokio::time::timeout(LOOK, sent.as_mut()).await {
+            Ok(answer) => return answer.map_err(Some),
+            Err(_) if has_ended => return Err(None),
+            Err(_) => {}
+        }
+    }
+}
+
+/// How often to look whether a connection has ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl Answer {
     pub async fn read(response: Response<Incoming>) -> Result<Self, Refused> {
