@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock, syncfs};
 
@@ -125,11 +126,14 @@ impl Log for File {
     }
 
     fn lock(&self) -> io::Result<bool> {
-        match flock(self, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-            Err(error) => Err(error.into()),
+        for _ in 0..LOCK_TRIES {
+            match flock(self, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(true),
+                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::park_timeout(LOCK_WAIT),
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(false)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -148,6 +152,11 @@ impl Log for File {
         self.write_all_at(bytes, offset)
     }
 }
+
+/// A child has its parent's locks until it runs its program, and a process that ends has its own for a moment more: a fifth of a
+/// second, before we say that the ledger is another's.
+const LOCK_TRIES: u32 = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// Tells whether the file system, or its permissions, let nothing be written.
 pub(super) fn is_read_only(error: &io::Error) -> bool {
