@@ -281,6 +281,10 @@ where
                     self.answered(persists);
                     return Poll::Ready(Ok(Answered::Response(response.map(|()| Incoming::default()))));
                 }
+                // RFC 9110, 7.8: a request is sent to its end before another protocol begins; its rest would be that protocol's.
+                Ok(Some(Answer::Switch(_))) if self.sending != Sending::Whole => {
+                    return Poll::Ready(Err(self.malformed(Fault::Malformed("it switched protocols in the middle of the request"))));
+                }
                 Ok(Some(Answer::Switch(response))) => {
                     self.answered(false);
                     let (io, unread) = (self.io.take(), self.inbound.take_rest());

@@ -213,6 +213,22 @@ fn a_body_until_the_end_is_whole_with_a_goodbye_only() {
     }
 }
 
+/// RFC 9110, 7.8: another protocol begins behind the whole of a request; the rest of its body would be said in that protocol.
+#[test]
+fn an_upstream_that_switches_in_the_middle_of_a_request_is_broken() {
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (body, wanted) in [("0\r\n\r\nping", "101"), ("3\r\nabc\r\n", "502"), ("3\r\nabc\r\n0\r\n", "502"), ("", "502")] {
+        let client = Script { stream: [head, body].concat().into(), ..Script::default() };
+        let upstreams = [Script { stream: switch.into(), gate: Gate::Told, ..Script::default() }];
+        let heard = harness::play(&client, &upstreams);
+        invariants::check(&client, &upstreams, &heard).expect(body);
+        let text = String::from_utf8_lossy(&heard.client);
+        assert_eq!(text.split(' ').nth(1), Some(wanted), "{body:?}: {text}");
+        assert_eq!(heard.upstreams[0].ends_with(b"ping"), wanted == "101", "{body:?}");
+    }
+}
+
 fn once(who: &str, method: &str, answer: &[u8], (wanted, again): (Heard, bool), cuts: &[usize]) {
     let good = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes();
     let client = Script {
