@@ -58,7 +58,7 @@ struct Connection {
     gateways: Arc<[IpNet]>,
     /// It was admitted, and is so no more: for good.
     lapsed: Option<Denial>,
-    /// Held until the connection is gone.
+    /// Kept until the connection is gone.
     cuts: Option<Arc<Cuts>>,
 }
 
@@ -344,9 +344,15 @@ impl Standing {
     }
 
     fn lapse(&self, denial: Denial, decision: &Decision) {
+        let cuts = self.gate.one_more_cut();
         let mut connection = self.connection.borrow_mut();
         connection.lapsed = Some(denial);
-        connection.cuts = self.gate.one_more_cut();
+        if self.is_of_token() {
+            // It stays with its connection, denied; what has to go is what is open by it.
+            self.holds.borrow_mut().live().for_each(|held| held.cuts = held.cuts.take().or_else(|| cuts.clone()));
+        } else {
+            connection.cuts = cuts;
+        }
         drop(connection);
         self.tell_end(denial, decision);
         self.wake_all();
