@@ -215,21 +215,25 @@ async fn answer(
     let origin = current.rules.trust.request(context.peer.address, &standing.gateway_ips(), &head.headers);
     record.client = origin.address.ip();
     let upgrades = offer.as_ref().is_some_and(|offer| !offer.is_idle());
-    let request = asked.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" }, upgrades);
-    let (needed, scope) =
-        (request.access, Scope { address: origin.address, request: Some(request), control: context.standing.is_control() });
     let handles = asked.route.and_then(|route| current.handles(route));
     record.route = handles.cloned();
-    let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: head.uri.path() };
-    let target = || {
-        Some(Target {
-            method: head.method.clone(),
-            authority: named.value.clone(),
-            path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
-            upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
-        })
+    // Whatever is borrowed here stays where a request waits for its answer, unless its block ends.
+    let (needed, grant, hold, cross_origin) = {
+        let request = asked.scope(&head.method, &head.headers, if context.secure { "https" } else { "http" }, upgrades);
+        let scope = Scope { address: origin.address, request: Some(request), control: context.standing.is_control() };
+        let inquiry = Inquiry { request_id: record.id(), method: head.method.as_str(), host: &asked.authority.host, path: head.uri.path() };
+        let target = || {
+            Some(Target {
+                method: head.method.clone(),
+                authority: named.value.clone(),
+                path: head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+                upgrade: offer.as_ref().filter(|_| upgrades).map(|offer| offer.protocols().clone()),
+            })
+        };
+        let (grant, hold) = standing.admit(&scope, inquiry, target)?;
+        let cross_origin = permitted(&head.headers, &scope, &grant);
+        (request.access, grant, hold, cross_origin)
     };
-    let (grant, hold) = standing.admit(&scope, inquiry, target)?;
     record.admitted(&grant);
     // What comes from the client ends by itself: its body is another task's, and a tunnel outlives this one.
     let other = if record.has_body() || upgrades { hold.twin() } else { None };
@@ -238,11 +242,10 @@ async fn answer(
 
     let Some(handles) = handles else { return no_route(head) };
     let chosen = taken_up(offer.as_mut(), asked.served(&head.method)?, &head.headers)?;
-    let cross_origin = permitted(&head.headers, &scope, &grant);
     let target = head.uri.path_and_query().map(|original| asked.path.target(original));
     let onward = onward::Onward { context, current, lifeline, handles, grant: &grant, named: &named, needed, origin, target };
     onward.prepare(head, chosen.as_deref(), record.id_value())?;
-    let mut response = within(&hold, onward.send(sent, other, chosen, record)).await?;
+    let mut response = within(&hold, pin!(onward.send(sent, other, chosen, record))).await?;
     if let Some(origin) = cross_origin {
         cross_site::permit(&mut response.headers, &origin);
     }
@@ -295,13 +298,11 @@ fn permitted(headers: &Fields, scope: &Scope<'_>, grant: &Grant) -> Option<Heade
 }
 
 /// Waits for an answer no longer than its hold stands.
-async fn within<T>(hold: &Hold, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let mut answer = pin!(answer);
-    poll_fn(|context| match hold.poll_lapsed(context) {
+fn within<T>(hold: &Hold, mut answer: Pin<&mut impl Future<Output = Result<T, Failure>>>) -> impl Future<Output = Result<T, Failure>> {
+    poll_fn(move |context| match hold.poll_lapsed(context) {
         Poll::Ready(lapse) => Poll::Ready(Err(lapse.into())),
         Poll::Pending => answer.as_mut().poll(context),
     })
-    .await
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

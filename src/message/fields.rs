@@ -14,8 +14,13 @@ use super::names::{Asked, Name, Names, Token};
 use field::{Field, Lies};
 
 /// Fields in the order in which they came. Names are compared without case (RFC 9110, 5.1).
+///
+/// One pointer: heads are handed from step to step, and each of these would be copied each time. `None`: there never were any.
 #[derive(Default)]
-pub struct Fields {
+pub struct Fields(Option<Box<Parts>>);
+
+#[derive(Default)]
+struct Parts {
     /// What came.
     head: Bytes,
     /// Lines of ours, one behind the other.
@@ -39,76 +44,82 @@ pub enum Run<'a> {
 impl Fields {
     /// Begins with none, of a head that what comes will refer to.
     pub fn of(head: Bytes) -> Self {
-        let (list, own) = SHELF.with_borrow_mut(Vec::pop).unwrap_or_else(|| (Vec::with_capacity(USUAL), Vec::with_capacity(OWN)));
-        Self { head, own, list, names: Names::default(), longest: 0 }
+        let mut parts = SHELF.with_borrow_mut(Vec::pop).unwrap_or_else(Parts::with_room);
+        parts.head = head;
+        Self(Some(parts))
+    }
+
+    #[inline]
+    fn parts(&self) -> &Parts {
+        static NONE: Parts = Parts { head: Bytes::new(), own: Vec::new(), list: Vec::new(), names: Names::of(&[]), longest: 0 };
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+
+    #[inline]
+    fn parts_mut(&mut self) -> &mut Parts {
+        if self.0.is_none() {
+            *self = Self::of(Bytes::new());
+        }
+        self.0.get_or_insert_with(Parts::with_room)
     }
 
     /// Adds a field that stands in the head: a token that was told apart, and a value of its bytes, as a parser found them. `false`: it
     /// was not added, since it is not there, or its name is longer than any that we know.
     #[must_use]
     pub fn append_sent(&mut self, name: Name, spelled: &str, value: &[u8]) -> bool {
-        let (Some(at), Ok(length)) = (self.place(spelled.as_bytes()), u16::try_from(spelled.len())) else { return false };
+        let parts = self.parts_mut();
+        let (Some(at), Ok(length)) = (parts.place(spelled.as_bytes()), u16::try_from(spelled.len())) else { return false };
         // Nothing may lie anywhere.
-        let from = if value.is_empty() { at.checked_add(length.into()) } else { self.place(value) };
+        let from = if value.is_empty() { at.checked_add(length.into()) } else { parts.place(value) };
         let (Some(from), Ok(size)) = (from, u32::try_from(value.len())) else { return false };
         let (name_end, end) = (at as usize + spelled.len(), from as usize + value.len());
-        let is_line = self.head.get(name_end..from as usize) == Some(b": ") && self.head.get(end..end + 2) == Some(b"\r\n");
+        let is_line = parts.head.get(name_end..from as usize) == Some(b": ") && parts.head.get(end..end + 2) == Some(b"\r\n");
         let lies = if is_line { Lies::Line } else { Lies::Loose };
-        self.push(Field { at, value: from, size, length, name, lies });
+        parts.push(Field { at, value: from, size, length, name, lies });
         true
     }
 
     /// Adds a field behind all others.
     pub fn append(&mut self, name: impl Token, value: impl Borrow<HeaderValue>) {
-        if let Some(line) = self.write(name.name(), name.text().as_bytes(), value.borrow()) {
-            self.push(line);
+        let parts = self.parts_mut();
+        if let Some(line) = parts.write(name.name(), name.text().as_bytes(), value.borrow()) {
+            parts.push(line);
         }
     }
 
     /// Adds lines of ours behind all others.
     pub fn append_all(&mut self, lines: &Self) {
+        let (parts, lines) = (self.parts_mut(), lines.parts());
         // INVARIANT: no head is so large that its places have no number.
-        let Ok(from) = u32::try_from(self.own.len()) else { return };
-        self.own.extend_from_slice(&lines.own);
+        let Ok(from) = u32::try_from(parts.own.len()) else { return };
+        parts.own.extend_from_slice(&lines.own);
         let ours = lines.list.iter().filter(|field| field.lies == Lies::Own);
-        self.list.extend(ours.map(|field| Field { at: from + field.at, value: from + field.value, ..*field }));
-        self.names = self.names.and(lines.names);
-        self.longest = self.longest.max(lines.longest);
+        parts.list.extend(ours.map(|field| Field { at: from + field.at, value: from + field.value, ..*field }));
+        parts.names = parts.names.and(lines.names);
+        parts.longest = parts.longest.max(lines.longest);
     }
 
     /// Gives memory back that is not needed: of what is kept.
     pub fn shrink_to_fit(&mut self) {
-        self.list.shrink_to_fit();
-        self.own.shrink_to_fit();
+        let parts = self.parts_mut();
+        parts.list.shrink_to_fit();
+        parts.own.shrink_to_fit();
     }
 
     /// Puts a value in the place of all that a name has. The first one keeps its place, and its spelling.
     pub fn insert(&mut self, name: impl Token, value: impl Borrow<HeaderValue>) {
         match self.position(&name) {
             None => self.append(name, value),
-            Some(first) => self.replace(first, name.name(), name.text(), value.borrow()),
+            Some(first) => self.parts_mut().replace(first, name.name(), name.text(), value.borrow()),
         }
-    }
-
-    #[inline(never)]
-    fn replace(&mut self, first: usize, name: Name, text: &str, value: &HeaderValue) {
-        let spelled = self.list[first].spelled(&self.head, &self.own).to_vec();
-        let Some(line) = self.write(name, &spelled, value) else { return };
-        let (mut place, (head, own)) = (0, (&self.head, &self.own));
-        self.list.retain(|field| {
-            place += 1;
-            place <= first + 1 || !field.is(head, own, name, text)
-        });
-        self.list[first] = line;
-        self.longest = self.longest.max(line.size);
     }
 
     /// Removes all that a name has; says whether there was any.
     pub fn remove(&mut self, name: impl Asked) -> bool {
         let found = self.position(&name).is_some();
         if found {
-            let (head, own) = (&self.head, &self.own);
-            self.list.retain(|field| !field.is(head, own, name.name(), name.text()));
+            let Parts { head, own, list, .. } = self.parts_mut();
+            list.retain(|field| !field.is(head, own, name.name(), name.text()));
         }
         found
     }
@@ -116,45 +127,41 @@ impl Fields {
     /// Removes whatever is among the names.
     #[inline]
     pub fn remove_all(&mut self, names: Names) {
-        if self.names.meet(names) {
-            self.remove_met(names);
+        if self.may_have(names) {
+            self.parts_mut().remove_met(names);
         }
     }
 
     /// Removes whatever is not.
     pub fn keep_all(&mut self, names: Names) {
-        self.list.retain(|field| names.has(field.name));
-    }
-
-    #[inline(never)]
-    fn remove_met(&mut self, names: Names) {
-        self.list.retain(|field| !names.has(field.name));
-        self.names = self.names.without(names);
+        self.parts_mut().list.retain(|field| names.has(field.name));
     }
 
     /// Keeps what is wanted, by name and value.
     pub fn retain(&mut self, mut is_kept: impl FnMut(&[u8], &[u8]) -> bool) {
-        let (head, own) = (&self.head, &self.own);
-        self.list.retain(|field| is_kept(field.spelled(head, own), field.value(head, own)));
+        let Parts { head, own, list, .. } = self.parts_mut();
+        list.retain(|field| is_kept(field.spelled(head, own), field.value(head, own)));
     }
 
     /// Returns the first value of a name.
     pub fn get(&self, name: impl Asked) -> Option<&[u8]> {
-        self.position(&name).map(|at| self.list[at].value(&self.head, &self.own))
+        let parts = self.parts();
+        self.position(&name).map(|at| parts.list[at].value(&parts.head, &parts.own))
     }
 
     /// Returns the first value of a name, to keep.
     #[inline]
     pub fn get_owned(&self, name: impl Asked) -> Option<HeaderValue> {
-        self.position(&name).and_then(|at| self.owned(at))
+        self.position(&name).and_then(|at| self.parts().owned(at))
     }
 
     /// Yields the values of a name, in order.
     #[inline]
     pub fn get_all<'a>(&'a self, name: &(impl Asked + ?Sized)) -> impl Iterator<Item = &'a [u8]> {
         let (code, text) = (name.name(), name.text());
-        let list = if self.names.has(code) { &self.list[..] } else { &[] };
-        list.iter().filter(move |field| field.is(&self.head, &self.own, code, text)).map(|field| field.value(&self.head, &self.own))
+        let Parts { head, own, list, names, .. } = self.parts();
+        let list = if names.has(code) { &list[..] } else { &[] };
+        list.iter().filter(move |field| field.is(head, own, code, text)).map(move |field| field.value(head, own))
     }
 
     /// Says whether a name has a value.
@@ -166,24 +173,25 @@ impl Fields {
     /// Says at once that none of these is there; `true` where one may be.
     #[inline]
     pub fn may_have(&self, names: Names) -> bool {
-        self.names.meet(names)
+        self.parts().names.meet(names)
     }
 
     /// Says whether no value is as long, and none was.
     #[inline]
     pub fn are_shorter_than(&self, size: u32) -> bool {
-        self.longest < size
+        self.parts().longest < size
     }
 
     /// Yields all fields in order, each name as it is spelled.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.list.iter().map(|field| (field.spelled(&self.head, &self.own), field.value(&self.head, &self.own)))
+        let Parts { head, own, list, .. } = self.parts();
+        list.iter().map(move |field| (field.spelled(head, own), field.value(head, own)))
     }
 
     /// Yields all fields in order: those that are to be looked at one by one, all others in as few pieces as may be.
     pub fn runs(&self, looked_at: Names) -> impl Iterator<Item = Run<'_>> {
-        let (head, own) = (&self.head[..], &self.own[..]);
-        let mut rest = &self.list[..];
+        let Parts { head, own, list, .. } = self.parts();
+        let mut rest = &list[..];
         let is_plain = move |field: &Field| field.lies != Lies::Loose && !looked_at.has(field.name);
         std::iter::from_fn(move || {
             let (first, others) = rest.split_first()?;
@@ -206,16 +214,17 @@ impl Fields {
 
     /// Says whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.parts().list.is_empty()
     }
 
     /// Returns them as libraries take them.
     pub fn to_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.list.len());
-        for (at, field) in self.list.iter().enumerate() {
+        let parts = self.parts();
+        let mut map = HeaderMap::with_capacity(parts.list.len());
+        for (at, field) in parts.list.iter().enumerate() {
             // INVARIANT: a parser took it for a token.
-            let name = HeaderName::from_bytes(field.spelled(&self.head, &self.own));
-            if let (Ok(name), Some(value)) = (name, self.owned(at)) {
+            let name = HeaderName::from_bytes(field.spelled(&parts.head, &parts.own));
+            if let (Ok(name), Some(value)) = (name, parts.owned(at)) {
                 map.append(name, value);
             }
         }
@@ -225,12 +234,38 @@ impl Fields {
     #[inline]
     fn position(&self, name: &(impl Asked + ?Sized)) -> Option<usize> {
         let code = name.name();
-        if self.names.has(code) { self.find(code, name.text()) } else { None }
+        let parts = self.parts();
+        if parts.names.has(code) { parts.find(code, name.text()) } else { None }
+    }
+}
+
+impl Parts {
+    fn with_room() -> Box<Self> {
+        Box::new(Self { list: Vec::with_capacity(USUAL), own: Vec::with_capacity(OWN), ..Self::default() })
     }
 
     #[inline(never)]
     fn find(&self, name: Name, text: &str) -> Option<usize> {
         self.list.iter().position(|field| field.is(&self.head, &self.own, name, text))
+    }
+
+    #[inline(never)]
+    fn replace(&mut self, first: usize, name: Name, text: &str, value: &HeaderValue) {
+        let spelled = self.list[first].spelled(&self.head, &self.own).to_vec();
+        let Some(line) = self.write(name, &spelled, value) else { return };
+        let (mut place, (head, own)) = (0, (&self.head, &self.own));
+        self.list.retain(|field| {
+            place += 1;
+            place <= first + 1 || !field.is(head, own, name, text)
+        });
+        self.list[first] = line;
+        self.longest = self.longest.max(line.size);
+    }
+
+    #[inline(never)]
+    fn remove_met(&mut self, names: Names) {
+        self.list.retain(|field| !names.has(field.name));
+        self.names = self.names.without(names);
     }
 
     /// INVARIANT: a parser, or its type, has let the value through.
@@ -281,18 +316,19 @@ impl Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        if self.list.capacity() == 0 || self.list.capacity() > 4 * USUAL || self.own.capacity() > 16 * OWN {
+        let Some(mut parts) = self.0.take() else { return };
+        if parts.list.capacity() > 4 * USUAL || parts.own.capacity() > 16 * OWN {
             return;
         }
-        let (mut list, mut own) = (std::mem::take(&mut self.list), std::mem::take(&mut self.own));
-        list.clear();
-        own.clear();
+        (parts.head, parts.names, parts.longest) = (Bytes::new(), Names::default(), 0);
+        parts.list.clear();
+        parts.own.clear();
         // The thread may be ending: then the memory goes as usual.
         let _ = SHELF.try_with(|shelf| {
             if let Ok(mut shelf) = shelf.try_borrow_mut()
                 && shelf.len() < MOST
             {
-                shelf.push((list, own));
+                shelf.push(parts);
             }
         });
     }
@@ -318,10 +354,12 @@ impl FromIterator<(HeaderName, HeaderValue)> for Fields {
 
 impl Clone for Fields {
     fn clone(&self) -> Self {
-        let mut fields = Self::of(self.head.clone());
-        (fields.names, fields.longest) = (self.names, self.longest);
-        fields.list.extend_from_slice(&self.list);
-        fields.own.extend_from_slice(&self.own);
+        let from = self.parts();
+        let mut fields = Self::of(from.head.clone());
+        let parts = fields.parts_mut();
+        (parts.names, parts.longest) = (from.names, from.longest);
+        parts.list.extend_from_slice(&from.list);
+        parts.own.extend_from_slice(&from.own);
         fields
     }
 }
@@ -347,7 +385,8 @@ pub fn text(value: &[u8]) -> Option<&str> {
 
 thread_local! {
     /// Lists and lines that are not in use: a head takes no memory of its own.
-    static SHELF: RefCell<Vec<(Vec<Field>, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "lent as one pointer")]
+    static SHELF: RefCell<Vec<Box<Parts>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Fields of a usual head, with ours.

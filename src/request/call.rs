@@ -2,7 +2,7 @@
 //! service at their end. What is asked of the caller is known before its body is read.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -41,7 +41,7 @@ impl OurCall<'_> {
         let (context, service) = (self.context, self.context.worker.service.as_deref());
         let needs = |surface, method: &Method, path: &str| service.and_then(|service| service.needs(surface, method, path));
         let call = asked::Call::of(self.asked, self.serves, &head.method, needs);
-        record.ours(call.surface);
+        record.ours(call.surface, &head.uri);
         let lists = |origin: Option<&str>| call.lists(&self.current.rules.snapshot, origin);
         if let Some(preflight) = call.preflight(&head.method, &head.headers) {
             return match lists(preflight.origin()) {
@@ -101,7 +101,7 @@ impl OurCall<'_> {
             None => {
                 let most = self.most(own);
                 check_body(&mut headers, Some(most))?;
-                (within(&hold, self.read(upload_hold, most, &mut room, record)).await?, None)
+                (within(&hold, pin!(self.read(upload_hold, most, &mut room, record))).await?, None)
             }
         };
         let arrival = Arrival {
@@ -116,7 +116,7 @@ impl OurCall<'_> {
         };
         let caller = Caller { token_in_body, ..Caller::of(&grant, origin.address.ip(), arrival, record.id()) };
         let answer = service.call(Call { request: self.request(head, headers, body), caller });
-        let mut answer = within(&hold, async { Ok(answer.await) }).await?;
+        let mut answer = within(&hold, pin!(async { Ok(answer.await) })).await?;
         // An answer that is a refusal says so to the log only.
         if let Some(failure) = answer.extensions_mut().remove::<Failure>() {
             record.failed(failure);
@@ -154,7 +154,7 @@ impl OurCall<'_> {
         let standing = &self.context.standing;
         let scope = Scope { address: self.context.peer.address, request: Some(request), control: standing.is_control() };
         let (hold, other) = (standing.hold(&scope, None), record.has_body().then(|| standing.hold(&scope, None)));
-        let body = within(&hold, self.read(other, most, &mut room, record)).await?;
+        let body = within(&hold, pin!(self.read(other, most, &mut room, record))).await?;
         Ok((body, room))
     }
 

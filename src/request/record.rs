@@ -34,11 +34,9 @@ pub(super) struct Record {
     started: Instant,
     id: HeaderValue,
     method: Method,
-    uri: Uri,
     version: Version,
-    host: Option<HeaderValue>,
-    agent: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
+    /// `None`: nobody logs it.
+    spoken: Option<Rc<Spoken>>,
     grant: Option<Grant>,
     /// By which it was judged: the connection's, or that of a token.
     standing: Rc<Standing>,
@@ -51,8 +49,8 @@ pub(super) struct Record {
     told: bool,
     pub(super) client: Option<IpAddr>,
     pub(super) route: Option<Rc<Handles>>,
-    /// The surface of ours that it is for.
-    surface: Option<Surface>,
+    /// The surface of ours that it is for, and the path of the call.
+    surface: Option<(Surface, Box<str>)>,
     pub(super) entered: Option<Entered>,
     pub(super) hold: Option<Hold>,
     /// The body, until somebody takes it.
@@ -61,21 +59,35 @@ pub(super) struct Record {
     upstream_took: Option<Duration>,
 }
 
+/// What the log says in the client's words.
+struct Spoken {
+    uri: Uri,
+    host: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+}
+
 /// A tunnel that was opened: its end is told by itself.
 pub(super) struct Tunnelled(Record);
 
+impl Spoken {
+    /// Rare enough to lie out of the way of requests that nobody logs.
+    #[inline(never)]
+    fn of(head: &RequestHead) -> Self {
+        let field = |name: HeaderName| head.headers.get_owned(name);
+        let host = head.headers.get_owned(Name::Host);
+        Self { uri: head.uri.clone(), host, agent: field(header::USER_AGENT), referer: field(header::REFERER) }
+    }
+}
+
 impl Record {
     pub(super) fn begin(context: Rc<Context>, current: &Current, head: &RequestHead, body: Incoming) -> Self {
-        let field = |name: HeaderName| head.headers.get_owned(name);
-        let is_logged = context.worker.log.is_on();
+        let spoken = context.worker.log.is_on().then(|| Rc::new(Spoken::of(head)));
         Self {
             id: head.headers.get_owned(Name::XRequestId).filter(is_request_id).unwrap_or_else(|| context.worker.ids.next()),
             method: head.method.clone(),
-            uri: head.uri.clone(),
             version: head.version,
-            host: if is_logged { head.headers.get_owned(Name::Host) } else { None },
-            agent: if is_logged { field(header::USER_AGENT) } else { None },
-            referer: if is_logged { field(header::REFERER) } else { None },
+            spoken,
             started: Instant::now(),
             grant: None,
             standing: Rc::clone(&context.standing),
@@ -100,15 +112,19 @@ impl Record {
     }
 
     /// The request is ours to answer.
-    pub(super) fn ours(&mut self, surface: Surface) {
-        self.surface = Some(surface);
+    pub(super) fn ours(&mut self, surface: Surface, uri: &Uri) {
+        self.surface = Some((surface, uri.path().into()));
+    }
+
+    fn surface(&self) -> Option<Surface> {
+        self.surface.as_ref().map(|(surface, _)| *surface)
     }
 
     /// Describes a call of ours that failed; `None`: it is no call of ours.
     pub(super) fn refused(&self, failure: Failure) -> Option<Refused<'_>> {
-        self.surface?;
+        let (_, path) = self.surface.as_ref()?;
         let leaf = self.standing.candidate().and_then(|candidate| candidate.leaf().ok());
-        Some(Refused { method: &self.method, path: self.uri.path(), failure, request_id: self.id(), leaf })
+        Some(Refused { method: &self.method, path, failure, request_id: self.id(), leaf })
     }
 
     /// It is judged by this standing.
@@ -134,7 +150,7 @@ impl Record {
     pub(super) fn answered(&mut self, status: StatusCode, current: &Current) {
         self.status = Some(status);
         if self.route.is_none() {
-            self.unrouted = Some(Arc::clone(current.unrouted(self.surface)));
+            self.unrouted = Some(Arc::clone(current.unrouted(self.surface())));
         }
     }
 
@@ -192,10 +208,8 @@ impl Record {
             unrouted: None,
             id: self.id.clone(),
             method: self.method.clone(),
-            uri: self.uri.clone(),
-            host: self.host.clone(),
-            agent: self.agent.clone(),
-            referer: self.referer.clone(),
+            spoken: self.spoken.clone(),
+            surface: self.surface.clone(),
             grant: self.grant.clone(),
             standing: Rc::clone(&self.standing),
             route: self.route.clone(),
@@ -227,12 +241,12 @@ impl Record {
         if let Some((status, metrics)) = self.status.filter(|_| event == REQUEST).zip(counted) {
             metrics.request(status.as_u16(), duration);
         }
-        if self.context.worker.log.is_on() {
-            self.log(event, bytes_in, duration);
+        if let Some(spoken) = self.spoken.as_deref().filter(|_| self.context.worker.log.is_on()) {
+            self.log(event, spoken, bytes_in, duration);
         }
     }
 
-    fn log(&self, event: &str, bytes_in: u64, duration: Duration) {
+    fn log(&self, event: &str, spoken: &Spoken, bytes_in: u64, duration: Duration) {
         let admitted = self.grant.as_ref().and_then(Grant::admitted);
         let leaf = self.standing.candidate().and_then(|candidate| candidate.leaf().ok());
         let token = self.standing.candidate().and_then(Candidate::claims).and_then(|claims| claims.token.as_ref());
@@ -263,14 +277,14 @@ impl Record {
             connection: asker.connection,
             peer: asker.peer,
             client: self.client,
-            user_agent: text(self.agent.as_ref()),
-            referer: text(self.referer.as_ref()),
+            user_agent: text(spoken.agent.as_ref()),
+            referer: text(spoken.referer.as_ref()),
             request_id: Some(self.id()),
             method: Some(self.method.as_str()),
-            host: self.uri.host().or(text(self.host.as_ref())),
-            path: Some(self.uri.path()),
+            host: spoken.uri.host().or(text(spoken.host.as_ref())),
+            path: Some(spoken.uri.path()),
             protocol: Some(protocol(self.version)),
-            route: self.route.as_ref().map(|handles| &*handles.route.scope.name).or(self.surface.map(label)),
+            route: self.route.as_ref().map(|handles| &*handles.route.scope.name).or(self.surface().map(label)),
             upstream: self.upstream_took.and(self.route.as_ref()).map(|handles| &*handles.route.upstream),
             verdict: Some(match (self.denied, admitted) {
                 (true, _) => "deny",
