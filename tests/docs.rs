@@ -198,7 +198,8 @@ fn dependencies(heading: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn every_dependency_says_why_and_the_readme_lists_each_once() {
-    let needed = dependencies("\n[dependencies]\n");
+    let mut needed = dependencies("\n[dependencies]\n");
+    needed.extend(dependencies("\n[target.'cfg(target_env = \"musl\")'.dependencies]\n"));
     for (name, why) in needed.iter().chain(&dependencies("\n[dev-dependencies]\n")) {
         assert!(!why.is_empty(), "{name} does not say why it is in Cargo.toml");
     }
