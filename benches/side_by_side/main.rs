@@ -25,7 +25,9 @@ fn main() {
     let peers: Vec<Peer> = Peer::ALL.into_iter().filter(|peer| after("--peer").is_none_or(|name| *name == peer.name())).collect();
     let works: Vec<Work> = Work::ALL.into_iter().filter(|work| work.name().contains(&only)).collect();
     load::pin(1);
-    let world = World::new();
+    // Started elsewhere: its path may not begin here.
+    let binary = after("--binary").map_or(env!("CARGO_BIN_EXE_portcullis"), String::as_str);
+    let world = World::new(std::path::absolute(binary).expect("a path"));
     let mut measured = Measured::new();
     let mut calls = Measured::new();
     {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ impl Peer {
 }
 
 pub(crate) struct World {
+    /// Of ours: the one that is measured.
+    binary: PathBuf,
     directory: tempfile::TempDir,
     upstream: SocketAddr,
     pub(crate) ca: (CertificateDer<'static>, String),
@@ -49,7 +51,7 @@ pub(crate) struct Running {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(binary: PathBuf) -> Self {
         let directory = tempfile::Builder::new().prefix("side").tempdir().expect("temporary directory");
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "side by side");
@@ -73,6 +75,7 @@ impl World {
             })
             .collect();
         let world = Self {
+            binary,
             upstream: load::upstream(),
             ca: (ca.der().clone(), ca.pem()),
             server: (server.der().clone(), server.pem()),
@@ -123,7 +126,7 @@ impl World {
         let directory = self.directory.path().display().to_string();
         let (file, text, mut command) = match peer {
             Peer::Portcullis => {
-                let mut command = Command::new(built_binary());
+                let mut command = Command::new(&self.binary);
                 command.args(["run", "-c"]).arg(self.path("portcullis.toml"));
                 ("portcullis.toml", self.portcullis(address, rsa), command)
             }
@@ -327,12 +330,6 @@ impl Drop for Running {
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }
-}
-
-fn built_binary() -> std::path::PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    target.join("release/portcullis")
 }
 
 fn free_address() -> SocketAddr {
