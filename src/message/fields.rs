@@ -101,9 +101,10 @@ impl Fields {
 
     /// Gives memory back that is not needed: of what is kept.
     pub fn shrink_to_fit(&mut self) {
-        let parts = self.parts_mut();
-        parts.list.shrink_to_fit();
-        parts.own.shrink_to_fit();
+        if let Some(parts) = &mut self.0 {
+            parts.list.shrink_to_fit();
+            parts.own.shrink_to_fit();
+        }
     }
 
     /// Puts a value in the place of all that a name has. The first one keeps its place, and its spelling.
@@ -317,7 +318,7 @@ impl Parts {
 impl Drop for Fields {
     fn drop(&mut self) {
         let Some(mut parts) = self.0.take() else { return };
-        if parts.list.capacity() > 4 * USUAL || parts.own.capacity() > 16 * OWN {
+        if !(USUAL..=4 * USUAL).contains(&parts.list.capacity()) || parts.own.capacity() > 16 * OWN {
             return;
         }
         (parts.head, parts.names, parts.longest) = (Bytes::new(), Names::default(), 0);
@@ -384,7 +385,7 @@ pub fn text(value: &[u8]) -> Option<&str> {
 }
 
 thread_local! {
-    /// Lists and lines that are not in use: a head takes no memory of its own.
+    /// Those that are not in use, empty, with their room: a head takes no memory of its own.
     #[expect(clippy::vec_box, reason = "lent as one pointer")]
     static SHELF: RefCell<Vec<Box<Parts>>> = const { RefCell::new(Vec::new()) };
 }
@@ -393,7 +394,7 @@ thread_local! {
 const USUAL: usize = 24;
 /// Bytes of a usual head's lines of ours.
 const OWN: usize = 1024;
-/// Lists of one thread.
+/// As many of one thread.
 const MOST: usize = 16;
 
 #[cfg(test)]

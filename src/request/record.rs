@@ -35,7 +35,7 @@ pub(super) struct Record {
     id: HeaderValue,
     method: Method,
     version: Version,
-    /// `None`: nobody logs it.
+    /// `None`: nobody logged when it began.
     spoken: Option<Rc<Spoken>>,
     grant: Option<Grant>,
     /// By which it was judged: the connection's, or that of a token.
@@ -241,12 +241,13 @@ impl Record {
         if let Some((status, metrics)) = self.status.filter(|_| event == REQUEST).zip(counted) {
             metrics.request(status.as_u16(), duration);
         }
-        if let Some(spoken) = self.spoken.as_deref().filter(|_| self.context.worker.log.is_on()) {
-            self.log(event, spoken, bytes_in, duration);
+        if self.context.worker.log.is_on() {
+            self.log(event, bytes_in, duration);
         }
     }
 
-    fn log(&self, event: &str, spoken: &Spoken, bytes_in: u64, duration: Duration) {
+    fn log(&self, event: &str, bytes_in: u64, duration: Duration) {
+        let spoken = self.spoken.as_deref();
         let admitted = self.grant.as_ref().and_then(Grant::admitted);
         let leaf = self.standing.candidate().and_then(|candidate| candidate.leaf().ok());
         let token = self.standing.candidate().and_then(Candidate::claims).and_then(|claims| claims.token.as_ref());
@@ -277,12 +278,12 @@ impl Record {
             connection: asker.connection,
             peer: asker.peer,
             client: self.client,
-            user_agent: text(spoken.agent.as_ref()),
-            referer: text(spoken.referer.as_ref()),
+            user_agent: spoken.and_then(|spoken| text(spoken.agent.as_ref())),
+            referer: spoken.and_then(|spoken| text(spoken.referer.as_ref())),
             request_id: Some(self.id()),
             method: Some(self.method.as_str()),
-            host: spoken.uri.host().or(text(spoken.host.as_ref())),
-            path: Some(spoken.uri.path()),
+            host: spoken.and_then(|spoken| spoken.uri.host().or(text(spoken.host.as_ref()))),
+            path: spoken.map(|spoken| spoken.uri.path()),
             protocol: Some(protocol(self.version)),
             route: self.route.as_ref().map(|handles| &*handles.route.scope.name).or(self.surface().map(label)),
             upstream: self.upstream_took.and(self.route.as_ref()).map(|handles| &*handles.route.upstream),

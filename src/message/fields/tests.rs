@@ -148,3 +148,21 @@ fn long_names_are_found() {
 fn what_is_shown_tells_no_value() {
     assert_eq!(format!("{:?}", sent("Authorization: secret")), r#"["Authorization"]"#);
 }
+
+#[test]
+fn what_is_lent_again_has_nothing_of_whom_it_was_lent_to_before() {
+    let head = Bytes::from_static(b"cookie: secret\r\n\r\n");
+    let (name, value) = (str::from_utf8(&head[..6]).unwrap(), &head[8..14]);
+    for _ in 0..2 * MOST {
+        let mut fields = Fields::of(head.clone());
+        assert!(fields.append_sent(Name::Cookie, name, value));
+        fields.append(Name::Host, HeaderValue::from_static("a.example"));
+        drop(fields);
+        let mut next = Fields::of(Bytes::new());
+        assert!(next.is_empty() && next.are_shorter_than(1) && !next.may_have(Names::of(&[Name::Cookie, Name::Host])));
+        assert_eq!((next.iter().count(), next.runs(Names::default()).count()), (0, 0));
+        assert!(!next.append_sent(Name::Cookie, name, value), "it lies in a head that is gone");
+        next.append(Name::Host, HeaderValue::from_static("b.example"));
+        assert_eq!(next.runs(Names::default()).collect::<Vec<_>>(), [Run::Lines(b"host: b.example\r\n")]);
+    }
+}

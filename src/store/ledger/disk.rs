@@ -153,9 +153,9 @@ impl Log for File {
     }
 }
 
-/// A child has its parent's locks until it runs its program, and a process that ends has its own for a moment more: a fifth of a
+/// A child has its parent's locks until it runs its program, and a process that ends has its own for a moment more: a
 /// second, before we say that the ledger is another's.
-const LOCK_TRIES: u32 = 20;
+const LOCK_TRIES: u32 = 100;
 const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// Tells whether the file system, or its permissions, let nothing be written.

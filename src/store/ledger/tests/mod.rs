@@ -103,6 +103,20 @@ fn two_cannot_have_one_ledger_open() {
 }
 
 #[test]
+fn a_lock_that_is_given_back_in_a_moment_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Ledger::open(directory.path(), None).unwrap());
+    let held = std::fs::File::open(directory.path().join("ledger/entries.jsonl")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    std::thread::scope(|threads| {
+        let opened = threads.spawn(|| Ledger::open(directory.path(), None).map(drop));
+        std::thread::park_timeout(std::time::Duration::from_millis(30));
+        drop(held);
+        assert!(opened.join().unwrap().is_ok());
+    });
+}
+
+#[test]
 fn readers_read_while_the_ledger_grows() {
     let disk = Memory::default();
     let mut ledger = open(&disk).ledger;
