@@ -44,7 +44,7 @@ pub enum Run<'a> {
 impl Fields {
     /// Begins with none, of a head that what comes will refer to.
     pub fn of(head: Bytes) -> Self {
-        let mut parts = SHELF.with_borrow_mut(Vec::pop).unwrap_or_else(Parts::with_room);
+        let mut parts = Parts::lent();
         parts.head = head;
         Self(Some(parts))
     }
@@ -57,10 +57,7 @@ impl Fields {
 
     #[inline]
     fn parts_mut(&mut self) -> &mut Parts {
-        if self.0.is_none() {
-            *self = Self::of(Bytes::new());
-        }
-        self.0.get_or_insert_with(Parts::with_room)
+        self.0.get_or_insert_with(Parts::lent)
     }
 
     /// Adds a field that stands in the head: a token that was told apart, and a value of its bytes, as a parser found them. `false`: it
@@ -241,8 +238,10 @@ impl Fields {
 }
 
 impl Parts {
-    fn with_room() -> Box<Self> {
-        Box::new(Self { list: Vec::with_capacity(USUAL), own: Vec::with_capacity(OWN), ..Self::default() })
+    /// Returns empty ones, with room: of those that are not in use, if there are any.
+    fn lent() -> Box<Self> {
+        let made = || Box::new(Self { list: Vec::with_capacity(USUAL), own: Vec::with_capacity(OWN), ..Self::default() });
+        SHELF.with_borrow_mut(Vec::pop).unwrap_or_else(made)
     }
 
     #[inline(never)]
