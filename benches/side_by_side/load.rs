@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tokio::sync::{Barrier, watch};
 
 use crate::peers::World;
 
@@ -22,9 +23,28 @@ pub(crate) enum Work {
     ResumedHandshake,
 }
 
+/// What a window saw. Connections were open before it began, and are closed behind it, unless handshakes are the work.
+#[derive(Default)]
 pub(crate) struct Done {
     pub(crate) requests: u64,
     pub(crate) errors: u64,
+    /// That the proxy used meanwhile.
+    pub(crate) cpu: Duration,
+}
+
+/// The beginning of a window, when everybody has a connection.
+struct Start {
+    open: Arc<Barrier>,
+    end: watch::Receiver<Option<Instant>>,
+}
+
+impl Start {
+    /// Returns when the window ends.
+    async fn wait(mut self) -> Instant {
+        self.open.wait().await;
+        let end = self.end.wait_for(Option::is_some).await.expect("a window");
+        end.expect("waited for")
+    }
 }
 
 impl Work {
@@ -83,30 +103,46 @@ pub(crate) fn pin(core: usize) {
     assert!(status.is_ok_and(|status| status.success()), "taskset");
 }
 
-pub(crate) fn run(work: Work, world: &World, address: SocketAddr, time: Duration) -> Done {
+pub(crate) fn run(work: Work, world: &World, address: SocketAddr, time: Duration, cpu: impl Fn() -> Duration) -> Done {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let end = Instant::now() + time;
+        let (open, (begin, end)) = (Arc::new(Barrier::new(work.connections() + 1)), watch::channel(None));
         let request: Arc<[u8]> = work.request().into();
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..work.connections() {
             let (config, request) = (Arc::new(client(world, number, work)), Arc::clone(&request));
+            let start = Start { open: Arc::clone(&open), end: end.clone() };
             tasks.spawn(async move {
                 match work {
-                    Work::Http1 | Work::Http1Body | Work::Http1Large | Work::Http1Post => keep_alive(config, address, &request, end).await,
-                    Work::Http2 => streams(config, address, "/small", end).await,
-                    Work::FullHandshake | Work::RsaHandshake | Work::ResumedHandshake => handshakes(config, address, &request, end).await,
+                    Work::Http1 | Work::Http1Body | Work::Http1Large | Work::Http1Post => {
+                        keep_alive(config, address, &request, start).await
+                    }
+                    Work::Http2 => streams(config, address, "/small", start).await,
+                    Work::FullHandshake | Work::RsaHandshake | Work::ResumedHandshake => {
+                        (handshakes(config, address, &request, start).await, None)
+                    }
                 }
             });
         }
-        let mut sum = Done { requests: 0, errors: 0 };
+        open.wait().await;
+        let before = cpu();
+        begin.send_replace(Some(Instant::now() + time));
+        let (mut sum, mut streams) = (Done::default(), Vec::new());
         while let Some(done) = tasks.join_next().await {
-            let done = done.expect("no panic");
-            sum.requests += done.requests;
-            sum.errors += done.errors;
+            let (done, stream) = done.expect("no panic");
+            sum.add(&done);
+            streams.push(stream);
         }
+        sum.cpu = cpu() - before;
         sum
     })
+}
+
+impl Done {
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+    }
 }
 
 fn client(world: &World, number: usize, work: Work) -> ClientConfig {
@@ -185,10 +221,17 @@ pub(crate) fn held<R>(world: &World, address: SocketAddr, count: usize, look: im
     })
 }
 
-async fn keep_alive(config: Arc<ClientConfig>, address: SocketAddr, request: &[u8], end: Instant) -> Done {
-    let mut done = Done { requests: 0, errors: 0 };
+async fn keep_alive(config: Arc<ClientConfig>, address: SocketAddr, request: &[u8], start: Start) -> (Done, Open) {
+    let mut done = Done::default();
     let mut buffer = vec![0; 80 << 10];
-    let Ok(mut stream) = open(&config, address).await else { return Done { requests: 0, errors: 1 } };
+    // With one request: what a server does behind its handshake, and its connection to the upstream, are not in the window.
+    let opened = async {
+        let mut stream = open(&config, address).await?;
+        exchange(&mut stream, request, &mut buffer).await.map(|()| stream)
+    };
+    let opened = opened.await;
+    let end = start.wait().await;
+    let Ok(mut stream) = opened else { return (Done { errors: 1, ..done }, None) };
     while Instant::now() < end {
         match exchange(&mut stream, request, &mut buffer).await {
             Ok(()) => done.requests += 1,
@@ -196,17 +239,18 @@ async fn keep_alive(config: Arc<ClientConfig>, address: SocketAddr, request: &[u
                 done.errors += 1;
                 match open(&config, address).await {
                     Ok(again) => stream = again,
-                    Err(_) => return done,
+                    Err(_) => return (done, None),
                 }
             }
         }
     }
-    done
+    (done, Some(Box::new(stream)))
 }
 
-async fn handshakes(config: Arc<ClientConfig>, address: SocketAddr, request: &[u8], end: Instant) -> Done {
-    let mut done = Done { requests: 0, errors: 0 };
+async fn handshakes(config: Arc<ClientConfig>, address: SocketAddr, request: &[u8], start: Start) -> Done {
+    let mut done = Done::default();
     let mut buffer = vec![0; 16 << 10];
+    let end = start.wait().await;
     while Instant::now() < end {
         let once = async {
             let mut stream = open(&config, address).await?;
@@ -220,28 +264,24 @@ async fn handshakes(config: Arc<ClientConfig>, address: SocketAddr, request: &[u
     done
 }
 
-async fn streams(config: Arc<ClientConfig>, address: SocketAddr, path: &str, end: Instant) -> Done {
-    let Ok(stream) = open(&config, address).await else { return Done { requests: 0, errors: 1 } };
-    let (sender, driver) = h2::client::handshake(stream).await.expect("HTTP/2");
-    let driver = tokio::spawn(driver);
+async fn streams(config: Arc<ClientConfig>, address: SocketAddr, path: &'static str, start: Start) -> (Done, Open) {
+    let opened = async {
+        let stream = open(&config, address).await.ok()?;
+        let (mut sender, driver) = h2::client::handshake(stream).await.ok()?;
+        tokio::spawn(driver);
+        get(&mut sender, path).await.ok()?;
+        Some(sender)
+    };
+    let opened = opened.await;
+    let end = start.wait().await;
+    let Some(sender) = opened else { return (Done { errors: 1, ..Done::default() }, None) };
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..16 {
-        let (mut sender, uri) = (sender.clone(), format!("https://localhost{path}"));
+        let mut sender = sender.clone();
         tasks.spawn(async move {
-            let mut done = Done { requests: 0, errors: 0 };
+            let mut done = Done::default();
             while Instant::now() < end {
-                let once = async {
-                    sender = sender.clone().ready().await?;
-                    let request = http::Request::get(&uri).body(()).expect("a request");
-                    let (response, _) = sender.send_request(request, true)?;
-                    let mut body = response.await?.into_body();
-                    while let Some(chunk) = body.data().await {
-                        let length = chunk?.len();
-                        body.flow_control().release_capacity(length)?;
-                    }
-                    Ok::<(), h2::Error>(())
-                };
-                match once.await {
+                match get(&mut sender, path).await {
                     Ok(()) => done.requests += 1,
                     Err(_) => done.errors += 1,
                 }
@@ -249,15 +289,27 @@ async fn streams(config: Arc<ClientConfig>, address: SocketAddr, path: &str, end
             done
         });
     }
-    let mut sum = Done { requests: 0, errors: 0 };
+    let mut sum = Done::default();
     while let Some(done) = tasks.join_next().await {
-        let done = done.expect("no panic");
-        sum.requests += done.requests;
-        sum.errors += done.errors;
+        sum.add(&done.expect("no panic"));
     }
-    driver.abort();
-    sum
+    (sum, Some(Box::new(sender)))
 }
+
+async fn get(sender: &mut h2::client::SendRequest<bytes::Bytes>, path: &str) -> Result<(), h2::Error> {
+    *sender = sender.clone().ready().await?;
+    let request = http::Request::get(format!("https://localhost{path}")).body(()).expect("a request");
+    let (response, _) = sender.send_request(request, true)?;
+    let mut body = response.await?.into_body();
+    while let Some(chunk) = body.data().await {
+        let length = chunk?.len();
+        body.flow_control().release_capacity(length)?;
+    }
+    Ok(())
+}
+
+/// Whatever keeps a connection open.
+type Open = Option<Box<dyn Send>>;
 
 /// Answers every request with 200: 64 KiB for `/64k`, 1 MiB for `/1m`, a few bytes for the rest.
 pub(crate) fn upstream() -> SocketAddr {

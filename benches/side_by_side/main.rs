@@ -40,9 +40,8 @@ fn main() {
                     order.reverse();
                 }
                 for (peer, running) in order {
-                    let before = running.cpu();
                     let done = run(*work, &world, *peer, running, window);
-                    let each = (running.cpu() - before).as_secs_f64() * 1e6 / done.requests.max(1) as f64;
+                    let each = done.cpu.as_secs_f64() * 1e6 / done.requests.max(1) as f64;
                     eprintln!("round {round} {:<11} {:<25} {each:8.1} us/request {:9} requests", peer.name(), work.name(), done.requests);
                     measured.entry((work.name(), peer.name())).or_default().push(each);
                 }
@@ -80,7 +79,7 @@ fn main() {
 
 fn run(work: Work, world: &World, peer: Peer, running: &Running, window: Duration) -> Done {
     let address = if work == Work::RsaHandshake { running.rsa } else { running.address };
-    let done = load::run(work, world, address, window);
+    let done = load::run(work, world, address, window, || running.cpu());
     if done.errors > 0 {
         eprintln!("{} {}: {} errors in {} requests", peer.name(), work.name(), done.errors, done.requests);
     }
