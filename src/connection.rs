@@ -6,9 +6,9 @@ mod http2;
 mod transport;
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -133,20 +133,27 @@ impl Arriving<'_> {
     async fn shake_hands(&self, transport: Transport, mut asker: Asker) -> Option<(Session<Transport>, Asker, ClientAddress)> {
         let limits = &self.rules.limits;
         let mut under_way = self.worker.handshakes.begin(limits.handshakes);
-        let handshake = async {
-            let began = Instant::now();
-            let mut transport = transport;
-            let address = self.locate(&mut transport, &mut asker).await?;
-            let left = limits.handshake.saturating_sub(began.elapsed());
-            let shaken = handshake::accept(&self.listener.tls, &self.worker.gate, transport, address, &asker, left).await;
-            Some((shaken, address))
-        };
-        let ended = tokio::select! {
-            biased;
-            ended = handshake => ended,
-            () = under_way.shed() => {
-                self.worker.metrics.overloaded("handshakes");
-                None
+        let ended = {
+            let mut handshake = pin!(async {
+                let began = Instant::now();
+                let mut transport = transport;
+                let address = self.locate(&mut transport, &mut asker).await?;
+                let left = limits.handshake.saturating_sub(began.elapsed());
+                let shaken = handshake::accept(&self.listener.tls, &self.worker.gate, transport, address, &asker, left).await;
+                Some((shaken, address))
+            });
+            let handshake = poll_fn(|context| {
+                // A key takes its time: nobody's answer waits for it.
+                http1::send_put_off();
+                handshake.as_mut().poll(context)
+            });
+            tokio::select! {
+                biased;
+                ended = handshake => ended,
+                () = under_way.shed() => {
+                    self.worker.metrics.overloaded("handshakes");
+                    None
+                }
             }
         };
         drop(under_way);

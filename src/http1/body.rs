@@ -54,7 +54,8 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
-/// A connection that bodies are read from. A number says which exchange is meant: what belongs to an earlier one has ended.
+/// A connection that bodies are read from, and that may have something to send. A number says which exchange is meant: what
+/// belongs to an earlier one has ended.
 pub(super) trait Source {
     fn poll_frame(&self, number: u64, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>>;
     /// Returns how many bytes are to come, if that is known.
@@ -65,6 +66,8 @@ pub(super) trait Source {
     /// Passes an interim answer on to whoever sent this.
     fn interim(&self, number: u64, head: &Response<()>);
     fn upgrade(&self, number: u64) -> Option<Upgrade>;
+    /// Sends what was put off, if that is still to do; wakes whoever has to go on.
+    fn catch_up(&self);
 }
 
 impl Incoming {

@@ -9,6 +9,7 @@ mod chunks;
 mod encode;
 mod head;
 mod inbound;
+mod later;
 mod outbound;
 mod serving;
 mod wire;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 
 pub use asking::{Answered, Asks, SendError, Sender};
 pub use body::{BodyFault, Incoming, Interim, Upgrade, Upgraded};
+pub use later::{Later, send_put_off};
 pub use serving::serve;
 
 use crate::ticker::Ticker;

@@ -57,6 +57,11 @@ impl Out {
         self.gathered.len() - self.written + self.large.len() + self.tail.len()
     }
 
+    /// Says whether what waits is small, and in one place.
+    pub(super) fn is_small(&self) -> bool {
+        !self.is_full()
+    }
+
     /// Says whether to write before more is gathered.
     fn is_full(&self) -> bool {
         !self.large.is_empty() || !self.tail.is_empty() || self.gathered.len() >= FULL

@@ -13,9 +13,10 @@ use http::{Method, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::body::Incoming;
+use super::body::{Incoming, Source};
 use super::encode::{self, Asked};
-use super::head::{Asking, Fault, read_request};
+use super::head::{Asking, Fault, Framing, read_request};
+use super::later;
 use super::outbound::Encoder;
 use super::wire::Wire;
 use super::{End, Ending, EndingKind, Refusal, Settings};
@@ -44,6 +45,7 @@ where
         // Whatever is under way goes first: it may hold the connection, too.
         connection.state = State::Head;
         let unread = connection.wire.is_unread();
+        connection.wire.catch_up();
         let Some(io) = connection.wire.take() else { return End::Upgraded };
         let timer = &connection.timer;
         // On the heap, so that what closing needs does not lie in the task of every idle connection.
@@ -95,7 +97,8 @@ enum State<F, B> {
 }
 
 struct Writing<B> {
-    body: B,
+    /// `None`: all of it is gathered.
+    body: Option<B>,
     encoder: Encoder,
     /// Another request may follow.
     persists: bool,
@@ -135,8 +138,14 @@ where
     }
 
     fn poll(&mut self, mut late: bool, context: &mut Context<'_>) -> Poll<Close> {
+        later::relieve();
+        if matches!(self.state, State::Head) && self.wire.is_behind() {
+            self.state = State::Writing(Writing::behind());
+        }
         loop {
             match &mut self.state {
+                // Nothing is begun before the last answer is written.
+                State::Head if self.wire.is_behind() => return self.wire.poll_gone(context).map(|()| Close::Clean),
                 State::Head => {
                     let asking = match ready!(self.poll_head(late, context)) {
                         Ok(asking) => asking,
@@ -153,7 +162,7 @@ where
                     Poll::Pending => return self.wire.poll_waiting(context).map(|()| Close::Clean),
                 },
                 State::Writing(writing) => {
-                    match ready!(self.wire.poll_write(writing, late, &self.timer, self.settings.progress, context)) {
+                    match ready!(self.wire.poll_write(writing, (late, self.leaving), &self.timer, self.settings.progress, context)) {
                         Written::Broken => return Poll::Ready(Close::Clean),
                         Written::Whole => {}
                     }
@@ -206,7 +215,7 @@ where
         let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
         let size = response.body.size_hint();
         let (framing, persists) = self.wire.put_head(|out| encode::answer(out, &response, &size, asked));
-        let body = response.body;
+        let body = Some(response.body);
         let encoder = Encoder::new(framing, asked.takes_trailers);
         self.served = true;
         self.state = State::Writing(Writing { body, encoder, persists, switches, stalled: false });
@@ -230,9 +239,9 @@ where
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
     fn poll_write<B>(
-        &self,
+        self: &Rc<Self>,
         writing: &mut Writing<B>,
-        late: bool,
+        (late, leaving): (bool, bool),
         timer: &Timer,
         progress: Duration,
         context: &mut Context<'_>,
@@ -243,9 +252,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
         loop {
             // The connection is not held meanwhile: the answer's body may be the request's.
             let mut out = self.take_out();
-            let gathered = if writing.stalled { Ok(false) } else { writing.encoder.gather(&mut writing.body, &mut out, context) };
+            let gathered = match &mut writing.body {
+                Some(body) if !writing.stalled => writing.encoder.gather(body, &mut out, context),
+                _ => Ok(false),
+            };
             let before = out.left();
             self.put_out(out);
+            // Whoever leaves closes behind this: nobody would come back to do so.
+            if gathered.is_ok() && !leaving && writing.may_be_put_off() && self.put_off(context) {
+                return Poll::Ready(Written::Whole);
+            }
             let (flushed, left) = self.poll_flush(context);
             let waits = match gathered {
                 Ok(waits) => waits,
@@ -272,6 +288,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
                 return self.poll_gone(context).map(|()| Written::Broken);
             }
         }
+    }
+}
+
+impl<B> Writing<B> {
+    /// An answer that was put off, and that nobody has sent.
+    fn behind() -> Self {
+        Self { body: None, encoder: Encoder::new(Framing::Empty, false), persists: true, switches: false, stalled: false }
+    }
+
+    fn may_be_put_off(&self) -> bool {
+        self.body.is_some() && self.encoder.is_done() && self.persists && !self.switches && !self.stalled
     }
 }
 

@@ -16,6 +16,7 @@ use super::buffers::Size;
 use super::encode;
 use super::head::{Fault, Framing};
 use super::inbound::Inbound;
+use super::later;
 use super::outbound::Out;
 use crate::message::Response;
 
@@ -44,6 +45,19 @@ struct Inner<IO> {
     /// Of whoever reads the body: told when there is nothing left to read from.
     reader: Option<Waker>,
     upgrade: Option<oneshot::Sender<Upgraded>>,
+    later: Later,
+    /// Of the task that serves the connection, if it ever put something off.
+    server: Option<Waker>,
+}
+
+/// What there is of an answer that was put off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Later {
+    /// It could not be sent.
+    Broken(io::ErrorKind),
+    None,
+    /// It is not sent yet, or not all of it.
+    Unsent,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
@@ -61,6 +75,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
             abandoned: false,
             reader: None,
             upgrade: None,
+            later: Later::None,
+            server: None,
         })))
     }
 
@@ -136,9 +152,34 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
     /// Writes what waits; returns how much still does.
     pub(super) fn poll_flush(&self, context: &mut Context<'_>) -> (Poll<io::Result<()>>, usize) {
         let inner = &mut *self.0.borrow_mut();
+        if let Later::Broken(kind) = inner.later {
+            return (Poll::Ready(Err(kind.into())), 0);
+        }
         let Some(io) = &mut inner.io else { return (Poll::Ready(Err(io::ErrorKind::NotConnected.into())), 0) };
         let flushed = inner.out.poll_flush(io, context);
+        if flushed.is_ready() {
+            inner.later = Later::None;
+        }
         (flushed, inner.out.left())
+    }
+
+    /// Puts off what waits to be written; `false`: it is to be written now.
+    pub(super) fn put_off(self: &Rc<Self>, context: &mut Context<'_>) -> bool {
+        let inner = &mut *self.0.borrow_mut();
+        // Whoever sends ahead is not kept waiting; where a body is still to come, the connection may have to be closed behind this.
+        if !inner.inbound.is_empty() || !inner.inbound.is_done() || !inner.out.is_small() || !later::put_off(Rc::clone(self) as _) {
+            return false;
+        }
+        inner.later = Later::Unsent;
+        if !inner.server.as_ref().is_some_and(|server| server.will_wake(context.waker())) {
+            inner.server = Some(context.waker().clone());
+        }
+        true
+    }
+
+    /// Says whether an answer was put off, and is not sent.
+    pub(super) fn is_behind(&self) -> bool {
+        self.0.borrow().later != Later::None
     }
 
     /// Sends what there is of interim answers, and notices that the client went away while its answer is prepared.
@@ -278,6 +319,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Source for Wire<IO> {
         let (sender, receiver) = oneshot::channel();
         inner.upgrade = Some(sender);
         Some(Upgrade(receiver))
+    }
+
+    fn catch_up(&self) {
+        let inner = &mut *self.0.borrow_mut();
+        let Some(io) = inner.io.as_mut().filter(|_| inner.later == Later::Unsent) else { return };
+        let done = match inner.out.poll_flush(io, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                inner.later = Later::None;
+                inner.inbound.is_empty() && !inner.ended
+            }
+            Poll::Ready(Err(error)) => {
+                inner.later = Later::Broken(error.kind());
+                false
+            }
+            Poll::Pending => false,
+        };
+        if !done && let Some(server) = &inner.server {
+            server.wake_by_ref();
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::connection::{self, Accepted, Worker};
 use crate::drain::Drain;
 use crate::gate::{Cuts, Gate, Review};
+use crate::http1;
 use crate::log::Logs;
 use crate::metrics::{self, Metrics};
 use crate::request::{self, service::Service};
@@ -116,6 +117,7 @@ async fn work(mut accepted: UnboundedReceiver<Accepted>, mut orders: UnboundedRe
         metrics,
     });
     let mut connections = JoinSet::new();
+    tokio::task::spawn_local(http1::Later::default());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut deadline = None;
@@ -125,6 +127,8 @@ async fn work(mut accepted: UnboundedReceiver<Accepted>, mut orders: UnboundedRe
             // In this order: a removal does not wait behind a crowd of newcomers.
             biased;
             Some(order) = orders.recv() => {
+                // What was allowed goes before that changes.
+                http1::send_put_off();
                 let install = match order {
                     Order::Ask(ask) => {
                         ask(&gate);
@@ -141,6 +145,7 @@ async fn work(mut accepted: UnboundedReceiver<Accepted>, mut orders: UnboundedRe
             }
             () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => break,
             _ = tick.tick() => {
+                http1::send_put_off();
                 carry_out(gate.tick()).await;
                 log.flush();
             }
@@ -154,6 +159,7 @@ async fn work(mut accepted: UnboundedReceiver<Accepted>, mut orders: UnboundedRe
             break;
         }
     }
+    http1::send_put_off();
     connections.shutdown().await;
 }
 
@@ -161,6 +167,7 @@ async fn work(mut accepted: UnboundedReceiver<Accepted>, mut orders: UnboundedRe
 async fn carry_out(mut review: Review) {
     while review.step() {
         tokio::task::yield_now().await;
+        http1::send_put_off();
     }
 }
 

@@ -33,7 +33,11 @@ impl Ending for Never {
 
 fn local<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, test)
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::task::spawn_local(crate::http1::Later::default());
+        tokio::task::yield_now().await;
+        test.await
+    })
 }
 
 fn route(path: &str, auth: RouteAuth) -> Route {

@@ -49,7 +49,11 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 
 fn local<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, test)
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::task::spawn_local(crate::http1::Later::default());
+        tokio::task::yield_now().await;
+        test.await
+    })
 }
 
 /// Tells what was asked as the body, with trailers behind it.

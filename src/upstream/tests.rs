@@ -15,7 +15,11 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn local<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, test)
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::task::spawn_local(crate::http1::Later::default());
+        tokio::task::yield_now().await;
+        test.await
+    })
 }
 
 fn pool(settings: Settings) -> Rc<Pool> {

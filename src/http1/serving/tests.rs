@@ -1,6 +1,6 @@
 //! A client by the byte: what it hears, what comes through, and how its connection ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::io::{DuplexStream, ReadBuf};
 
 use super::*;
-use crate::http1::Refusal;
+use crate::http1::{Later, Refusal};
 use crate::ticker::Ticker;
 
 struct Never;
@@ -37,34 +37,47 @@ fn local<T>(test: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, test)
 }
 
+/// The same, where what is written is put off, as on a worker.
+fn put_off<T>(test: impl Future<Output = T>) -> T {
+    local(async {
+        tokio::task::spawn_local(Later::default());
+        tokio::task::yield_now().await;
+        test.await
+    })
+}
+
 /// Serves what `client` says in pieces, and returns what it hears, the requests that came through, and the end.
 /// A request is noted as `METHOD target body`, its body's error as `!`.
 fn exchange(pieces: &[&str]) -> (String, Vec<String>, End) {
-    local(async {
-        let (mut ours, theirs) = tokio::io::duplex(1 << 20);
-        let seen = Rc::new(RefCell::new(Vec::new()));
-        let noted = Rc::clone(&seen);
-        let service = move |request: Request<Incoming>| {
-            let seen = Rc::clone(&noted);
-            Box::pin(async move {
-                let Request { head, body } = request;
-                let read = body.collect().await.map(|body| body.to_bytes());
-                let status = if read.is_ok() { 200 } else { 400 };
-                let body = read.map_or("!".into(), |body| String::from_utf8_lossy(&body).into_owned());
-                seen.borrow_mut().push(format!("{} {} {body}", head.method, head.uri));
-                Response::new(StatusCode::from_u16(status).unwrap(), Full::new(Bytes::from(head.uri.path().to_owned())))
-            })
-        };
-        let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));
-        for piece in pieces {
-            let _ = ours.write_all(piece.as_bytes()).await;
-            tokio::task::yield_now().await;
-        }
-        let mut heard = Vec::new();
-        ours.read_to_end(&mut heard).await.unwrap();
-        let end = serving.await.unwrap();
-        (String::from_utf8(heard).unwrap(), seen.take(), end)
-    })
+    let at_once = local(exchanged(pieces));
+    assert_eq!(put_off(exchanged(pieces)), at_once, "what is put off is the same, and in the same order");
+    at_once
+}
+
+async fn exchanged(pieces: &[&str]) -> (String, Vec<String>, End) {
+    let (mut ours, theirs) = tokio::io::duplex(1 << 20);
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let noted = Rc::clone(&seen);
+    let service = move |request: Request<Incoming>| {
+        let seen = Rc::clone(&noted);
+        Box::pin(async move {
+            let Request { head, body } = request;
+            let read = body.collect().await.map(|body| body.to_bytes());
+            let status = if read.is_ok() { 200 } else { 400 };
+            let body = read.map_or("!".into(), |body| String::from_utf8_lossy(&body).into_owned());
+            seen.borrow_mut().push(format!("{} {} {body}", head.method, head.uri));
+            Response::new(StatusCode::from_u16(status).unwrap(), Full::new(Bytes::from(head.uri.path().to_owned())))
+        })
+    };
+    let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Never));
+    for piece in pieces {
+        let _ = ours.write_all(piece.as_bytes()).await;
+        tokio::task::yield_now().await;
+    }
+    let mut heard = Vec::new();
+    ours.read_to_end(&mut heard).await.unwrap();
+    let end = serving.await.unwrap();
+    (String::from_utf8(heard).unwrap(), seen.take(), end)
 }
 
 #[test]
@@ -126,7 +139,7 @@ fn a_large_or_slow_head_is_refused_and_silence_is_left() {
 
 /// Serves one request with a body that never ends, or an answer that never comes.
 fn endless(ending: impl Ending + 'static, client: impl AsyncFnOnce(DuplexStream)) -> End {
-    local(async {
+    put_off(async {
         let (ours, theirs) = tokio::io::duplex(1024);
         let service = |_: Request<Incoming>| {
             let frames = std::iter::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; 512]))));
@@ -169,6 +182,50 @@ fn a_client_that_takes_no_more_is_left() {
 }
 
 #[test]
+fn a_drain_ends_the_connection_behind_the_answer_under_way() {
+    /// A piece; then, once the drain has begun, the last one.
+    struct Pieces(u8, Rc<Cell<bool>>);
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.0 == 1 && !self.1.get() {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.0 += 1;
+            Poll::Ready((self.0 < 3).then(|| Ok(Frame::data(Bytes::from_static(b"piece")))))
+        }
+    }
+    /// Drains, once.
+    struct Draining(Rc<Cell<bool>>, bool);
+    impl Ending for Draining {
+        fn poll_ending(&mut self, _: &mut Context<'_>) -> Poll<EndingKind> {
+            if !self.0.get() || std::mem::replace(&mut self.1, true) { Poll::Pending } else { Poll::Ready(EndingKind::Drain) }
+        }
+    }
+    let end = put_off(async {
+        let (mut ours, theirs) = tokio::io::duplex(1024);
+        let drains = Rc::new(Cell::new(false));
+        let told = Rc::clone(&drains);
+        let service = move |_: Request<Incoming>| std::future::ready(Response::new(StatusCode::OK, Pieces(0, Rc::clone(&told))));
+        let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Draining(Rc::clone(&drains), false)));
+        let began = tokio::time::Instant::now();
+        ours.write_all(GET).await.unwrap();
+        let mut heard = vec![0; 1024];
+        let read = ours.read(&mut heard).await.unwrap();
+        assert!(heard[..read].ends_with(b"5\r\npiece\r\n"));
+        drains.set(true);
+        let mut rest = String::new();
+        ours.read_to_string(&mut rest).await.unwrap();
+        assert_eq!((rest.as_str(), began.elapsed()), ("5\r\npiece\r\n0\r\n\r\n", Duration::ZERO));
+        serving.await.unwrap()
+    });
+    assert_eq!(end, End::Closed);
+}
+
+#[test]
 fn a_cut_ends_the_answer_under_way() {
     struct Soon(Pin<Box<tokio::time::Sleep>>);
     impl Ending for Soon {
@@ -176,7 +233,7 @@ fn a_cut_ends_the_answer_under_way() {
             self.0.as_mut().poll(context).map(|()| EndingKind::Cut)
         }
     }
-    let end = local(async {
+    let end = put_off(async {
         let (mut ours, theirs) = tokio::io::duplex(1024);
         let soon = Soon(Box::pin(tokio::time::sleep(Duration::from_secs(5))));
         let service = |_: Request<Incoming>| std::future::pending::<Response<Full<Bytes>>>();
@@ -218,7 +275,7 @@ impl AsyncWrite for Breaks {
 
 #[test]
 fn a_client_that_goes_away_cancels_its_request() {
-    let end = local(async {
+    let end = put_off(async {
         let (mut ours, theirs) = tokio::io::duplex(1024);
         let service = |_: Request<Incoming>| std::future::pending::<Response<Full<Bytes>>>();
         let serving = tokio::task::spawn_local(serve(Breaks(theirs), service, settings(), Never));
@@ -231,7 +288,7 @@ fn a_client_that_goes_away_cancels_its_request() {
 
 #[test]
 fn a_client_that_sends_nothing_more_is_answered_all_that_it_asked() {
-    let (heard, end) = local(async {
+    let (heard, end) = put_off(async {
         let (mut ours, theirs) = tokio::io::duplex(1024);
         let service = |_: Request<Incoming>| {
             Box::pin(async {
@@ -253,7 +310,7 @@ fn a_client_that_sends_nothing_more_is_answered_all_that_it_asked() {
 
 /// Says two interim answers before the final one, with a pause between them.
 fn hinted(request: &str) -> String {
-    local(async {
+    put_off(async {
         let (mut ours, theirs) = tokio::io::duplex(1 << 20);
         let service = |request: Request<Incoming>| {
             Box::pin(async move {

@@ -70,13 +70,14 @@ pub struct Heard {
 pub fn play(client: &Script, upstreams: &[Script]) -> Heard {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::task::spawn_local(http1::Later::default());
         let state = Rc::new(State { scripts: upstreams.to_vec(), ..State::default() });
         let stream = Pieces::new(client.clone());
         let (told, goodbye) = (Rc::clone(&stream.told), Rc::clone(&stream.goodbye));
         let served = Rc::clone(&state);
         let service = move |request: Request<Incoming>| Box::pin(forward(Rc::clone(&served), request));
         let ends = AfterAll(Box::pin(sleep(Duration::from_secs(60))));
-        let end = http1::serve(stream, service, settings(), ends).await;
+        let end = tokio::task::spawn_local(http1::serve(stream, service, settings(), ends)).await.expect("no panic");
         // What was spawned has its turn: an upload behind its answer, a tunnel.
         sleep(Duration::from_secs(60)).await;
         let upstreams = state.told.borrow().iter().map(|told| told.borrow().clone()).collect();
