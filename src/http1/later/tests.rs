@@ -94,18 +94,21 @@ fn serving(body: &'static [u8], room: usize) -> (DuplexStream, Rc<Cell<bool>>, J
     (ours, cut, serving)
 }
 
-fn serving_on(line: Line, body: &'static [u8]) -> (Rc<Cell<bool>>, JoinHandle<End>) {
-    let settings = Settings {
+fn settings() -> Settings {
+    Settings {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(75),
         progress: Duration::from_secs(30),
         head_bytes: 4096,
         ticker: Ticker::new(),
         refusal: Rc::new(|_| Bytes::from_static(b"REFUSED")),
-    };
+    }
+}
+
+fn serving_on(line: Line, body: &'static [u8]) -> (Rc<Cell<bool>>, JoinHandle<End>) {
     let cut = Rc::<Cell<bool>>::default();
     let service = move |_: Request<Incoming>| std::future::ready(Response::new(http::StatusCode::OK, Full::new(Bytes::from_static(body))));
-    let serving = tokio::task::spawn_local(serve(line, service, settings, Until(Rc::clone(&cut))));
+    let serving = tokio::task::spawn_local(serve(line, service, settings(), Until(Rc::clone(&cut))));
     (cut, serving)
 }
 
@@ -222,6 +225,41 @@ fn what_comes_before_an_answer_is_sent_waits_for_that() {
             assert_eq!((matches!(ended, End::Refused(_)), began.elapsed()), (behind == b"REFUSED", Duration::ZERO), "{ended:?}");
         });
     }
+}
+
+/// One piece, and the request's body beside it: nobody reads that, and nobody lets go of it.
+struct Holding(Option<Bytes>, #[allow(dead_code, reason = "held")] Incoming);
+
+impl http_body::Body for Holding {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|data| Ok(Frame::data(data))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.0.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}
+
+#[test]
+fn an_answer_that_closes_the_connection_has_its_time() {
+    local(async {
+        let (mut slow, theirs) = duplex(64);
+        let service = |request: Request<Incoming>| {
+            let body = Holding(Some(Bytes::from_static(&[b'x'; 4000])), request.body);
+            std::future::ready(Response::new(http::StatusCode::OK, body))
+        };
+        let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Until(Rc::default())));
+        slow.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+        settle().await;
+        send_put_off();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        take(&mut slow, &[b'x'; 4000]).await;
+        drop(slow);
+        assert_eq!(serving.await.unwrap(), End::Closed);
+    });
 }
 
 #[test]
