@@ -162,7 +162,7 @@ where
                     Poll::Pending => return self.wire.poll_waiting(context).map(|()| Close::Clean),
                 },
                 State::Writing(writing) => {
-                    match ready!(self.wire.poll_write(writing, (late, self.leaving), &self.timer, self.settings.progress, context)) {
+                    match ready!(self.wire.poll_write(writing, late, self.leaving, &self.timer, self.settings.progress, context)) {
                         Written::Broken => return Poll::Ready(Close::Clean),
                         Written::Whole => {}
                     }
@@ -241,7 +241,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
     fn poll_write<B>(
         self: &Rc<Self>,
         writing: &mut Writing<B>,
-        (late, leaving): (bool, bool),
+        late: bool,
+        leaving: bool,
         timer: &Timer,
         progress: Duration,
         context: &mut Context<'_>,
@@ -353,4 +354,4 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

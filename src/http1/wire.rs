@@ -45,14 +45,14 @@ struct Inner<IO> {
     /// Of whoever reads the body: told when there is nothing left to read from.
     reader: Option<Waker>,
     upgrade: Option<oneshot::Sender<Upgraded>>,
-    later: Later,
+    put_off: PutOff,
     /// Of the task that serves the connection, if it ever put something off.
     server: Option<Waker>,
 }
 
 /// What there is of an answer that was put off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Later {
+enum PutOff {
     /// It could not be sent.
     Broken(io::ErrorKind),
     None,
@@ -75,7 +75,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
             abandoned: false,
             reader: None,
             upgrade: None,
-            later: Later::None,
+            put_off: PutOff::None,
             server: None,
         })))
     }
@@ -152,13 +152,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
     /// Writes what waits; returns how much still does.
     pub(super) fn poll_flush(&self, context: &mut Context<'_>) -> (Poll<io::Result<()>>, usize) {
         let inner = &mut *self.0.borrow_mut();
-        if let Later::Broken(kind) = inner.later {
+        if let PutOff::Broken(kind) = inner.put_off {
             return (Poll::Ready(Err(kind.into())), 0);
         }
         let Some(io) = &mut inner.io else { return (Poll::Ready(Err(io::ErrorKind::NotConnected.into())), 0) };
         let flushed = inner.out.poll_flush(io, context);
         if flushed.is_ready() {
-            inner.later = Later::None;
+            inner.put_off = PutOff::None;
         }
         (flushed, inner.out.left())
     }
@@ -170,7 +170,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
         if !inner.inbound.is_empty() || !inner.inbound.is_done() || !inner.out.is_small() || !later::put_off(Rc::clone(self) as _) {
             return false;
         }
-        inner.later = Later::Unsent;
+        inner.put_off = PutOff::Unsent;
         if !inner.server.as_ref().is_some_and(|server| server.will_wake(context.waker())) {
             inner.server = Some(context.waker().clone());
         }
@@ -179,7 +179,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
 
     /// Says whether an answer was put off, and is not sent.
     pub(super) fn is_behind(&self) -> bool {
-        self.0.borrow().later != Later::None
+        self.0.borrow().put_off != PutOff::None
     }
 
     /// Sends what there is of interim answers, and notices that the client went away while its answer is prepared.
@@ -323,14 +323,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Source for Wire<IO> {
 
     fn catch_up(&self) {
         let inner = &mut *self.0.borrow_mut();
-        let Some(io) = inner.io.as_mut().filter(|_| inner.later == Later::Unsent) else { return };
+        let Some(io) = inner.io.as_mut().filter(|_| inner.put_off == PutOff::Unsent) else { return };
         let done = match inner.out.poll_flush(io, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {
-                inner.later = Later::None;
+                inner.put_off = PutOff::None;
                 inner.inbound.is_empty() && !inner.ended
             }
             Poll::Ready(Err(error)) => {
-                inner.later = Later::Broken(error.kind());
+                inner.put_off = PutOff::Broken(error.kind());
                 false
             }
             Poll::Pending => false,

@@ -13,9 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
+use crate::http1::serving::tests::settings;
 use crate::http1::{Answered, Asks, End, Ending, EndingKind, Incoming, SendError, Sender, Settings, serve};
 use crate::message::{Request, Response};
-use crate::ticker::Ticker;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -94,21 +94,14 @@ fn serving(body: &'static [u8], room: usize) -> (DuplexStream, Rc<Cell<bool>>, J
     (ours, cut, serving)
 }
 
-fn settings() -> Settings {
-    Settings {
-        head: Duration::from_secs(10),
-        idle: Duration::from_secs(75),
-        progress: Duration::from_secs(30),
-        head_bytes: 4096,
-        ticker: Ticker::new(),
-        refusal: Rc::new(|_| Bytes::from_static(b"REFUSED")),
-    }
+fn refusing() -> Settings {
+    Settings { refusal: Rc::new(|_| Bytes::from_static(b"REFUSED")), ..settings() }
 }
 
 fn serving_on(line: Line, body: &'static [u8]) -> (Rc<Cell<bool>>, JoinHandle<End>) {
     let cut = Rc::<Cell<bool>>::default();
     let service = move |_: Request<Incoming>| std::future::ready(Response::new(http::StatusCode::OK, Full::new(Bytes::from_static(body))));
-    let serving = tokio::task::spawn_local(serve(line, service, settings(), Until(Rc::clone(&cut))));
+    let serving = tokio::task::spawn_local(serve(line, service, refusing(), Until(Rc::clone(&cut))));
     (cut, serving)
 }
 
@@ -251,7 +244,7 @@ fn an_answer_that_closes_the_connection_has_its_time() {
             let body = Holding(Some(Bytes::from_static(&[b'x'; 4000])), request.body);
             std::future::ready(Response::new(http::StatusCode::OK, body))
         };
-        let serving = tokio::task::spawn_local(serve(theirs, service, settings(), Until(Rc::default())));
+        let serving = tokio::task::spawn_local(serve(theirs, service, refusing(), Until(Rc::default())));
         slow.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n").await.unwrap();
         settle().await;
         send_put_off();

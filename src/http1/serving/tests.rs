@@ -21,7 +21,7 @@ impl Ending for Never {
     }
 }
 
-fn settings() -> Settings {
+pub(in crate::http1) fn settings() -> Settings {
     Settings {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(75),
