@@ -267,6 +267,12 @@ fn serve_http1(
     }
 }
 
+impl http1::Io for Stream {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.waits_for_more() { self.get_ref().poll_readable(context) } else { Poll::Ready(()) }
+    }
+}
+
 /// The reasons for a connection to end before its client ends it.
 struct Leaving {
     standing: Rc<Standing>,

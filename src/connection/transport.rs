@@ -70,6 +70,14 @@ impl Transport {
         }
         result
     }
+
+    /// Waits until a read may find something.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.poll_read_ready(context).map(drop),
+            Stream::Unix(stream) => stream.poll_read_ready(context).map(drop),
+        }
+    }
 }
 
 impl AsyncRead for Transport {

@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::Body;
-use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Io;
 use super::body::{Incoming, Upgraded};
 use crate::message::{Request, Response};
 use wire::{Link, Wire};
@@ -55,7 +55,7 @@ where
     /// Takes a connection to an upstream for requests.
     pub fn new<IO>(io: IO) -> Self
     where
-        IO: AsyncRead + AsyncWrite + Unpin + 'static,
+        IO: Io + 'static,
     {
         Self(Wire::new(io))
     }

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use super::Io;
 use crate::message::Response;
 
 /// A body as it comes in, over HTTP/1.1.
@@ -48,11 +49,6 @@ pub struct Upgraded {
     /// What came behind the last head.
     unread: Bytes,
 }
-
-/// Any stream of bytes.
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 /// A connection that bodies are read from, and that may have something to send. A number says which exchange is meant: what
 /// belongs to an earlier one has ended.
@@ -127,7 +123,7 @@ impl Upgrade {
 }
 
 impl Upgraded {
-    pub(super) fn new(io: impl AsyncRead + AsyncWrite + Unpin + 'static, unread: Bytes) -> Self {
+    pub(super) fn new(io: impl Io + 'static, unread: Bytes) -> Self {
         Self { io: Box::new(io), unread }
     }
 }

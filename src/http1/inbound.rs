@@ -212,6 +212,12 @@ impl Inbound {
         fault
     }
 
+    /// Returns how many bytes its buffer has.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Gives the buffer back, if nothing is in it.
     pub(super) fn release(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > 0 {

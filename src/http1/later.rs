@@ -83,4 +83,4 @@ const MANY: usize = 16;
 const MOST: usize = 2 * MANY;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,6 @@
 //! HTTP/1.1, both sides, read strictly: what RFC 9112 calls malformed is never acted upon. One head is parsed once, one
 //! buffer serves a connection while it has something to read, and a body is read by whoever asks for it. Names nothing of
-//! ours but the ticker, the clock and dates: in which words somebody is refused is the caller's to say.
+//! ours but messages, the ticker, the clock and dates: in which words somebody is refused is the caller's to say.
 
 mod asking;
 mod body;
@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use asking::{Answered, Asks, SendError, Sender};
 pub use body::{BodyFault, Incoming, Interim, Upgrade, Upgraded};
@@ -66,6 +67,15 @@ pub trait Ending {
     /// Says whether the answer under way must not go on, and waits for a client that takes nothing of it.
     fn is_stalled(&self) -> bool {
         false
+    }
+}
+
+/// A stream of bytes that HTTP/1.1 is spoken over.
+pub trait Io: AsyncRead + AsyncWrite + Unpin {
+    /// Waits until a read may find something: bytes, the end, or an error. Asked before a buffer is lent; ready, too, where only a read
+    /// can tell.
+    fn poll_readable(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
 }
 

@@ -19,7 +19,7 @@ use super::head::{Asking, Fault, Framing, read_request};
 use super::later;
 use super::outbound::Encoder;
 use super::wire::Wire;
-use super::{End, Ending, EndingKind, Refusal, Settings};
+use super::{End, Ending, EndingKind, Io, Refusal, Settings};
 use crate::message::{Request, Response};
 use crate::ticker::Timer;
 
@@ -27,7 +27,7 @@ use crate::ticker::Timer;
 /// taken it over.
 pub fn serve<IO, S, F, B>(io: IO, service: S, settings: Settings, mut ending: impl Ending) -> impl Future<Output = End>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Io + 'static,
     S: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<B>> + Unpin,
     B: Body<Data = Bytes> + Unpin,
@@ -110,7 +110,7 @@ struct Writing<B> {
 
 impl<IO, S, F, B> Connection<IO, S, F, B>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Io + 'static,
     S: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<B>> + Unpin,
     B: Body<Data = Bytes> + Unpin,
@@ -237,7 +237,7 @@ where
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
+impl<IO: Io + 'static> Wire<IO> {
     fn poll_write<B>(
         self: &Rc<Self>,
         writing: &mut Writing<B>,

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::Version;
 use http_body::Frame;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
+use super::Io;
 use super::body::{BodyFault, Source, Upgrade, Upgraded};
 use super::buffers::Size;
 use super::encode;
@@ -60,7 +60,7 @@ enum PutOff {
     Unsent,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
+impl<IO: Io + 'static> Wire<IO> {
     pub(super) fn new(io: IO) -> Rc<Self> {
         Rc::new(Self(RefCell::new(Inner {
             io: Some(io),
@@ -234,12 +234,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Wire<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Inner<IO> {
+impl<IO: Io> Inner<IO> {
     /// Keeps what else the client sends for later. A body that is not read yet is for its reader to look at.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         // Read on where it sends ahead, or nobody would notice that it went away; no further than a buffer, and the kernel's.
         while !self.ended && self.inbound.is_done() && self.inbound.len() < MOST_AHEAD {
             let Some(io) = &mut self.io else { return Poll::Ready(()) };
+            if io.poll_readable(context).is_pending() {
+                self.inbound.release();
+                return Poll::Pending;
+            }
             match ready!(self.inbound.poll_fill(io, context, Size::Head)) {
                 Ok(1..) => {}
                 // RFC 8446, 6.1: a close_notify ends one direction. Its sender may read on, and has asked for something.
@@ -260,7 +264,7 @@ impl<IO> Inner<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Source for Wire<IO> {
+impl<IO: Io + 'static> Source for Wire<IO> {
     fn poll_frame(&self, number: u64, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let inner = &mut *self.0.borrow_mut();
         if inner.number != number || inner.inbound.is_done() {
@@ -345,3 +349,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Source for Wire<IO> {
 const MOST_AHEAD: usize = 4 * 1024;
 /// As many bytes of interim answers wait for a client at most, but for one more.
 const MOST_INTERIM: usize = 16 * 1024;
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -38,6 +38,11 @@ impl Inbound {
         Self { text: 0..0, records: 0..bytes.len(), body: 0..0, bytes }
     }
 
+    /// Says whether nothing is here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.records.is_empty()
+    }
+
     /// Hands over text; a buffer with nothing left in it goes back.
     pub(super) fn hand_over(&mut self, into: &mut ReadBuf<'_>) {
         let length = self.text.len().min(into.remaining());
@@ -45,7 +50,7 @@ impl Inbound {
             into.put_slice(&self.bytes[self.text.start..self.text.start + length]);
             self.text.start += length;
         }
-        if self.text.is_empty() && self.records.is_empty() {
+        if self.is_empty() {
             self.clear();
         }
     }

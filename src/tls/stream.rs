@@ -66,6 +66,12 @@ impl<IO> Stream<IO> {
         &self.io
     }
 
+    /// Says whether a read could find nothing but what the client sends next. While something is to be sent it has more to do: it sends
+    /// that along.
+    pub fn waits_for_more(&self) -> bool {
+        self.inbound.is_empty() && self.outbound.is_empty() && !self.state.ended && !self.state.failed
+    }
+
     /// Returns how many bytes its buffers have.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {

@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::Upstream;
 use super::settings::EndpointAddress;
+use crate::http1;
 
 /// A connection to an endpoint, counted while it lives.
 pub(super) struct Connection {
@@ -119,6 +120,17 @@ impl Resolved {
         }
         *self.known.borrow_mut() = Some(Known { addresses: addresses.clone(), stale: Instant::now() + FRESH });
         Ok(addresses)
+    }
+}
+
+impl http1::Io for Connection {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.poll_read_ready(context).map(drop),
+            // rustls may have read what nobody took yet: the socket does not know of that.
+            Stream::Tls(_) => Poll::Ready(()),
+            Stream::Unix(stream) => stream.poll_read_ready(context).map(drop),
+        }
     }
 }
 

@@ -10,10 +10,10 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::Frame;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
 use super::{Answered, Asks, SendError};
+use crate::http1::Io;
 use crate::http1::body::{BodyFault, Incoming, Source, Upgrade, Upgraded};
 use crate::http1::buffers::Size;
 use crate::http1::encode;
@@ -48,7 +48,7 @@ pub(super) struct Wire<IO, B>(RefCell<Inner<IO, B>>);
 
 impl<IO, B> Wire<IO, B>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Io + 'static,
     B: Asks + Unpin + 'static,
     B::Error: fmt::Display,
 {
@@ -99,7 +99,7 @@ enum Sending {
 
 impl<IO, B> Inner<IO, B>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Io + 'static,
     B: Asks + Unpin + 'static,
     B::Error: fmt::Display,
 {
@@ -137,6 +137,12 @@ where
     /// Says whether all of the request is written, or nothing more can be.
     fn is_sent(&self) -> bool {
         matches!(self.sending, Sending::Stuck | Sending::Whole)
+    }
+
+    /// Says whether nothing has come, not even the end; reads what has, and wakes whoever asks when something does.
+    fn poll_silent(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(io) = &mut self.io else { return false };
+        io.poll_readable(context).is_pending() || self.inbound.poll_fill(io, context, Size::Large).is_pending()
     }
 
     /// Writes what there is of the request, until it is sent.
@@ -180,8 +186,11 @@ where
             return false;
         }
         // Whoever asks is not asked again when it is sent, but when something comes.
-        let (Some(io), Some(wire)) = (&mut self.io, self.wire.upgrade()) else { return false };
-        if self.inbound.poll_fill(io, context, Size::Large).is_ready() || !later::put_off(wire as Rc<dyn Source>) {
+        if !self.poll_silent(context) {
+            return false;
+        }
+        let Some(wire) = self.wire.upgrade() else { return false };
+        if !later::put_off(wire as Rc<dyn Source>) {
             return false;
         }
         self.asker = Some(context.waker().clone());
@@ -232,6 +241,8 @@ where
                 }
                 Ok(Some(Answer::Final(response, framing, persists))) => {
                     self.inbound.begin_body(framing);
+                    // Back before the body, or the next request: whoever reads next finds it in the nearest memory.
+                    self.inbound.release();
                     self.answered(persists);
                     return Poll::Ready(Ok(Answered::Response(response.map(|()| Incoming::default()))));
                 }
@@ -260,7 +271,7 @@ where
 
 impl<IO, B> Link<B> for Wire<IO, B>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Io + 'static,
     B: Asks + Unpin + 'static,
     B::Error: fmt::Display,
 {
@@ -311,8 +322,7 @@ where
         if !inner.is_idle() {
             return false;
         }
-        let Some(io) = &mut inner.io else { return false };
-        let is_usable = inner.inbound.poll_fill(io, context, Size::Large).is_pending();
+        let is_usable = inner.poll_silent(context);
         if !is_usable {
             // It ended, or said what nobody asked for: nothing that it says later can be believed.
             inner.io = None;
@@ -351,7 +361,7 @@ where
 
 impl<IO, B> Wire<IO, B>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Io + 'static,
     B: Asks + Unpin + 'static,
     B::Error: fmt::Display,
 {
@@ -366,7 +376,7 @@ where
 
 impl<IO, B> Source for Wire<IO, B>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Io + 'static,
     B: Asks + Unpin + 'static,
     B::Error: fmt::Display,
 {
@@ -377,7 +387,9 @@ where
         }
         let Some(io) = &mut inner.io else { return Poll::Ready(Some(Err(BodyFault::Truncated))) };
         let polled = inner.inbound.poll_frame(io, context);
-        if polled.is_pending() && inner.driver.is_some() {
+        if inner.inbound.is_done() {
+            inner.inbound.release();
+        } else if polled.is_pending() && inner.driver.is_some() {
             inner.reader = Some(context.waker().clone());
         }
         polled
@@ -431,3 +443,6 @@ where
 /// An upstream's head may be as large as this, whatever clients are held to.
 const MAX_HEAD: usize = 128 * 1024;
 const MAX_INTERIM: u8 = 32;
+
+#[cfg(test)]
+mod tests;

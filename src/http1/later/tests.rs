@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 use crate::http1::serving::tests::settings;
-use crate::http1::{Answered, Asks, End, Ending, EndingKind, Incoming, SendError, Sender, Settings, serve};
+use crate::http1::{Answered, Asks, End, Ending, EndingKind, Incoming, Io, SendError, Sender, Settings, serve};
 use crate::message::{Request, Response};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -53,6 +53,8 @@ impl Line {
         Self { pipe, meanwhile: None, has_read: false, fails: false }
     }
 }
+
+impl Io for Line {}
 
 impl AsyncRead for Line {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -291,7 +293,7 @@ fn a_cut_takes_nothing_away_that_was_answered() {
 }
 
 #[derive(Default)]
-struct Nothing;
+pub(in crate::http1) struct Nothing;
 
 impl http_body::Body for Nothing {
     type Data = Bytes;

@@ -250,6 +250,10 @@ fn a_cut_ends_the_answer_under_way() {
 /// A connection that ends without a goodbye, as a socket does under TLS.
 struct Breaks(DuplexStream);
 
+impl Io for Breaks {}
+
+impl Io for DuplexStream {}
+
 impl AsyncRead for Breaks {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();

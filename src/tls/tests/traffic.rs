@@ -114,6 +114,39 @@ async fn every_suite_carries_both_ways_whatever_the_pieces() {
 }
 
 #[tokio::test]
+async fn whoever_looks_at_the_socket_only_has_seen_all_that_is_here() {
+    for version in BOTH {
+        let (mut server, mut client) = open_raw(version).await;
+        assert!(server.waits_for_more());
+        client.send(APPLICATION_DATA, b"one").await;
+        client.send(APPLICATION_DATA, b"two").await;
+        server.read_exact(&mut [0; 1]).await.expect("a part");
+        assert!(!server.waits_for_more(), "text that nobody took");
+        server.read_exact(&mut [0; 2]).await.expect("the rest");
+        assert!(!server.waits_for_more(), "a record that nobody opened");
+        server.read_exact(&mut [0; 3]).await.expect("the other");
+        assert!(server.waits_for_more());
+        client.io.write_all(&[APPLICATION_DATA, 3]).await.expect("open");
+        assert!(waits(server.read(&mut [0; 1])).await);
+        assert!(!server.waits_for_more(), "half a record");
+
+        let (mut server, mut client) = open_raw(version).await;
+        client.send(ALERT, &[1, 0]).await;
+        assert_eq!(server.read(&mut [0; 1]).await.expect("a goodbye"), 0);
+        assert!(!server.waits_for_more(), "an end that stays");
+
+        let (mut server, mut client) = open_raw(version).await;
+        client.send(99, b"x").await;
+        server.read(&mut [0; 1]).await.expect_err("no record");
+        assert!(!server.waits_for_more(), "an error that stays");
+
+        let (mut server, _client) = open_raw(version).await;
+        assert!(waits(server.write_all(&pattern(2 << 20))).await);
+        assert!(!server.waits_for_more(), "what is to be sent");
+    }
+}
+
+#[tokio::test]
 async fn keys_are_renewed_by_either_side_and_nothing_is_lost() {
     let listed = Identity::client("listed");
     let world = World::new(&[&listed]);

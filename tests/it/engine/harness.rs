@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -273,22 +273,31 @@ impl Pieces {
             }
         }
     }
+
+    /// Returns how many bytes may be read now.
+    fn left(&self) -> usize {
+        self.released().min(self.script.stream.len()).saturating_sub(self.at)
+    }
+}
+
+impl http1::Io for Pieces {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let ends = self.at == self.script.stream.len() && !matches!(self.script.then, Then::Silence);
+        if self.left() > 0 || ends {
+            return Poll::Ready(());
+        }
+        self.reader = Some(context.waker().clone());
+        Poll::Pending
+    }
 }
 
 impl AsyncRead for Pieces {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let left = this.released().min(this.script.stream.len()).saturating_sub(this.at);
+        ready!(http1::Io::poll_readable(this, context));
+        let left = this.left();
         if left == 0 {
-            if this.at == this.script.stream.len() {
-                match this.script.then {
-                    Then::Breaks => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-                    Then::Ends => return Poll::Ready(Ok(())),
-                    Then::Silence => {}
-                }
-            }
-            this.reader = Some(context.waker().clone());
-            return Poll::Pending;
+            return Poll::Ready(if matches!(this.script.then, Then::Breaks) { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) });
         }
         // Between two pieces everybody else has a turn.
         if !this.script.cuts.is_empty() && !std::mem::replace(&mut this.paused, true) {
