@@ -4,11 +4,13 @@
 use std::path::Path;
 
 use rustls::AlertDescription as Alert;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::support::client::request;
 use crate::support::raw::Raw;
-use crate::support::{Client, Leaf, TestCa, TestUpstream, Workspace, eventually};
+use crate::support::{Client, Leaf, TestCa, TestUpstream, Workspace, eventually, within};
 
 /// Ends a line, forges one, clears the terminal in seven bits and in eight, and reorders what is read.
 const ATTACK: &str = "evil\r\n{\"event\":\"forged\"}\u{1b}[2J\u{9b}31m\u{7f}\u{202e}\u{2028}\"";
@@ -35,6 +37,44 @@ fn file(path: &Path) -> Vec<Value> {
 
 fn named(lines: &[Value], event: &str) -> Vec<Value> {
     lines.iter().filter(|line| line["event"] == event).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_a_reload_turns_on_has_what_was_open_already() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let alice = Leaf::new("alice").self_signed();
+    let workspace = Workspace::new();
+    workspace.allow("alice", &alice);
+    let config = |destination: &str| {
+        let url = format!("http://{}", upstream.local_addr().expect("bound"));
+        Workspace::config("require", &url, &format!("[audit]\ndestination = \"{destination}\"\n"))
+    };
+    let proxy = workspace.start(&config("off"));
+    let mut raw = Raw::open(&Client::new(&proxy, Some(&alice))).await;
+    for path in ["/before", "/after"] {
+        raw.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+        if path == "/before" {
+            let (mut stream, _) = within("a connection to the upstream", upstream.accept()).await.expect("accepted");
+            within("a request", stream.read(&mut [0; 4096])).await.expect("read");
+            let generation = proxy.generation();
+            workspace.write("portcullis.toml", config("access.log"));
+            proxy.wait_for_generation_after(generation);
+            tokio::spawn(async move {
+                loop {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.expect("written");
+                    if stream.read(&mut [0; 4096]).await.expect("read") == 0 {
+                        break;
+                    }
+                }
+            });
+        }
+        assert!(raw.read_until("ok").await.text.contains(" 200 OK"));
+    }
+    let access = proxy.path("access.log");
+    eventually("the access log has both", || named(&file(&access), "request").len() == 2);
+    let told: Vec<Value> =
+        named(&file(&access), "request").iter().map(|line| json!([line["status"], line["principal"], line["path"]])).collect();
+    assert_eq!(told, [json!([200, "alice", null]), json!([200, "alice", "/after"])]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,6 +126,8 @@ fn what_is_no_request_is_refused() {
         b"GET / http/1.1\r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent\rLength: 5\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHTTP\x12-Settings: x\r\n\r\n",
         b"GET /#fragment HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET a HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -253,6 +255,9 @@ fn what_smuggles_is_refused_in_answers() {
         "X: a\0b",
         "X: a\rb",
         "X Y: b",
+        "Content\rLength: 5",
+        "Transfer\rEncoding: chunked",
+        "HTTP\x12-Settings: x",
     ];
     for field in fields {
         let head = format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n");

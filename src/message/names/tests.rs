@@ -108,6 +108,19 @@ fn every_name_that_we_know_is_told_apart_in_every_spelling() {
 }
 
 #[test]
+fn a_name_is_another_one_with_any_other_byte() {
+    for (known, _) in KNOWN {
+        for at in 0..known.len() {
+            for byte in 0..=u8::MAX {
+                let mut name = known.as_bytes().to_vec();
+                name[at] = byte;
+                assert_eq!(Name::of(&name), plainly(&name), "{known}, {at}: {byte:#x}");
+            }
+        }
+    }
+}
+
+#[test]
 fn names_that_nobody_knows_are_told_apart() {
     let mut random = Random(13);
     for _ in 0..200_000 {
